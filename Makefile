@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+# make            build/container, static        make V=1          show the commands
+# make test       everything                     make SANITIZE=1   ASan and UBSan, dynamic, in build-asan/
+# make lib-core   one library alone              make check        clang-tidy, cppcheck, dependency arrows
+SHELL    := /bin/bash
+SANITIZE ?= 0
+ifeq ($(SANITIZE),1)
+B        ?= build-asan
+else
+B        ?= build
+endif
+V        ?= 0
+Q        := $(if $(filter 1,$(V)),,@)
+say       = $(if $(filter 1,$(V)),,@printf '  %-7s %s\n' '$(1)' '$(2)')
+
+RELEASE  := 0.1.0
+COMMIT   := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+CC       := gcc
+WARN     := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wno-unused-parameter
+HARDEN   := -fstack-protector-strong -fstack-clash-protection -fcf-protection -fno-common
+CPPFLAGS := -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64
+CFLAGS   := -std=gnu17 -g -ffunction-sections -fdata-sections -pthread $(WARN) $(HARDEN)
+LDFLAGS  := -pthread -Wl,--gc-sections -Wl,-z,relro,-z,now,-z,noexecstack
+TP       := build/third_party
+ifeq ($(SANITIZE),1)
+CFLAGS   += -O1 -fsanitize=address,undefined -fno-omit-frame-pointer -fPIE
+LDFLAGS  += -fsanitize=address,undefined -pie
+BUILDTYPE := debug
+else
+CFLAGS   += -O2 -fPIE
+CPPFLAGS += -D_FORTIFY_SOURCE=2
+LDFLAGS  += -static-pie
+BUILDTYPE := release
+endif
+LIBS     := $(TP)/lib/libcurl.a -lnghttp2 -lssl -lcrypto -lcares -lz -lzstd -ljson-c -lcap -lseccomp -lext2fs -lcom_err -llz4 -llzma -ldl
+
+MODULES  := core vmm oci net cmd
+$(foreach m,$(MODULES),$(eval SRC_$m := $(wildcard $m/*.c)))
+obj       = $(patsubst %.c,$(B)/obj/%.o,$(filter %.c,$(1))) $(patsubst %.S,$(B)/obj/%.o,$(filter %.S,$(1)))
+OBJ      := $(call obj,main.c vmm/guest_blob.S $(foreach m,$(MODULES),$(SRC_$m)))
+
+# The guest's init: a small static program from vmm/guest and the part of core that needs no host.
+GUEST_CORE := core/error.c core/alloc.c core/str.c core/json.c core/path.c
+GUEST_SRC  := $(wildcard vmm/guest/*.c) $(GUEST_CORE)
+GUEST_OBJ  := $(patsubst %.c,$(B)/guest/%.o,$(GUEST_SRC))
+
+.PHONY: all clean lib-core lib-vmm lib-oci lib-net lib-cmd guest third_party
+all: $(B)/container
+$(B)/container: $(OBJ) $(TP)/lib/libcurl.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@.full $(OBJ) $(LIBS)
+	$(Q)$(if $(filter 1,$(SANITIZE)),cp $@.full $@,strip -o $@ $@.full)
+
+$(B)/obj/%.o: %.c
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) $(CPPFLAGS_$<) -I$(TP)/include $(CFLAGS) -MMD -MP -c -o $@ $<
+$(B)/obj/%.o: %.S
+	$(call say,AS,$<)
+	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) -DGUEST_INIT='"$(B)/guest/init"' -MMD -MP -c -o $@ $<
+$(B)/obj/vmm/guest_blob.o: $(B)/guest/init
+CPPFLAGS_core/version.c := -DRELEASE='"$(RELEASE)"' -DCOMMIT='"$(COMMIT)"' -DBUILDTYPE='"$(BUILDTYPE)"'
+
+$(B)/guest/%.o: %.c
+	$(call say,CC G,$<)
+	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) -U_FORTIFY_SOURCE -std=gnu17 -Os -g -ffunction-sections -fdata-sections $(WARN) -fstack-protector-strong -MMD -MP -c -o $@ $<
+$(B)/guest/init: $(GUEST_OBJ)
+	$(call say,LINK G,$@)
+	$(Q)$(CC) -static -Wl,--gc-sections -s -o $@ $(GUEST_OBJ) -ljson-c
+guest: $(B)/guest/init
+
+define lib_rule
+lib-$(1): $(B)/lib$(1).a
+$(B)/lib$(1).a: $(call obj,$(SRC_$(1)))
+	$$(call say,AR,$$@)
+	$$(Q)rm -f $$@ && ar rcs $$@ $$^
+endef
+$(foreach m,$(MODULES),$(eval $(call lib_rule,$m)))
+
+third_party: $(TP)/lib/libcurl.a
+$(TP)/lib/libcurl.a: third_party/curl.sh
+	$(call say,BUILD,$@)
+	$(Q)bash third_party/curl.sh $(TP)
+
+# Unit tests: tests/unit/test_<x>.c, one program each; the first line may say `// links: core oci`.
+UNIT     := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
+unit_libs = $(shell sed -n '1s,^// links: *,,p' tests/unit/$(1).c)
+define unit_rule
+$(B)/unit/$(1): tests/unit/$(1).c $(foreach l,$(call unit_libs,$(1)),$(B)/lib$(l).a) $(if $(filter oci,$(call unit_libs,$(1))),$(TP)/lib/libcurl.a)
+	$$(call say,UNIT,$$@)
+	$$(Q)mkdir -p $$(@D) && $(CC) $(CPPFLAGS) -I$(TP)/include $(CFLAGS) -MMD -MP $$(filter-out -static-pie,$(LDFLAGS)) -pie -o $$@ $$< \
+	    -Wl,--start-group $(foreach l,$(call unit_libs,$(1)),$(B)/lib$(l).a) -Wl,--end-group -lcmocka \
+	    $(if $(filter oci,$(call unit_libs,$(1))),$(LIBS),-ljson-c -lcap -lseccomp -lzstd -llz4 -llzma -lz)
+endef
+$(foreach t,$(UNIT),$(eval $(call unit_rule,$t)))
+.PHONY: unit
+unit: $(addprefix $(B)/unit/,$(UNIT))
+
+clean:
+	rm -rf build build-asan
+
+-include $(OBJ:.o=.d) $(GUEST_OBJ:.o=.d) $(wildcard $(B)/unit/*.d)

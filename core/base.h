@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * base.h - the vocabulary every file uses: scoped cleanup, ownership passing, checked sizes.
+ *
+ * Allocation: xmalloc() and friends never return NULL; they abort the process when memory is
+ * exhausted. They are for sizes the program itself decides. A size that comes from a guest, an
+ * image, a registry, a socket or a file is bounded first, by the caller, against a named limit.
+ */
+#ifndef CORE_BASE_H
+#define CORE_BASE_H
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ARRAY_SIZE(a)	   (sizeof(a) / sizeof((a)[0]))
+#define MIN(a, b)	   ((a) < (b) ? (a) : (b))
+#define MAX(a, b)	   ((a) > (b) ? (a) : (b))
+#define ALIGN_UP(x, a)	   (((x) + ((a)-1)) & ~((__typeof__(x))(a)-1))
+#define ALIGN_DOWN(x, a)   ((x) & ~((__typeof__(x))(a)-1))
+#define container_of(p, type, member) ((type *)((char *)(p)-offsetof(type, member)))
+
+#define PRINTF(fmt, args)  __attribute__((format(printf, fmt, args)))
+#define UNUSED		   __attribute__((unused))
+#define MUST_CHECK	   __attribute__((warn_unused_result))
+#define NORETURN	   __attribute__((noreturn))
+
+/* Retries a call that a signal interrupted. */
+#define RETRY_EINTR(expr)                                                                          \
+	({                                                                                         \
+		__typeof__(expr) r_;                                                               \
+		do                                                                                 \
+			r_ = (expr);                                                               \
+		while (r_ == -1 && errno == EINTR);                                                \
+		r_;                                                                                \
+	})
+
+/* Scoped cleanup: `CLEANUP_FREE char *s = NULL;`, `CLEANUP_CLOSE int fd = -1;`. */
+static inline void base_free_ptr(void *p)
+{
+	free(*(void **)p);
+}
+
+static inline void base_close_fd(int *fd)
+{
+	if (*fd >= 0) {
+		int saved = errno;
+		close(*fd);
+		errno = saved;
+	}
+}
+
+#define CLEANUP(fn)   __attribute__((cleanup(fn)))
+#define CLEANUP_FREE  CLEANUP(base_free_ptr)
+#define CLEANUP_CLOSE CLEANUP(base_close_fd)
+
+/* Passes ownership on: returns the value and leaves NULL (or -1) behind. */
+#define STEAL(p)                                                                                   \
+	({                                                                                         \
+		__typeof__(p) v_ = (p);                                                            \
+		(p) = NULL;                                                                        \
+		v_;                                                                                \
+	})
+
+static inline int steal_fd(int *fd)
+{
+	int v = *fd;
+	*fd = -1;
+	return v;
+}
+
+/* Checked arithmetic: true when the sum or product fits. */
+#define add_ok(a, b, out) (!__builtin_add_overflow(a, b, out))
+#define mul_ok(a, b, out) (!__builtin_mul_overflow(a, b, out))
+
+void *xmalloc(size_t n) __attribute__((malloc));
+void *xcalloc(size_t n, size_t size) __attribute__((malloc));
+void *xrealloc(void *p, size_t n);
+/* xreallocarray: like xrealloc(p, n * size), aborts when the product wraps. */
+void *xreallocarray(void *p, size_t n, size_t size);
+char *xstrdup(const char *s);
+char *xstrndup(const char *s, size_t n);
+void *xmemdup(const void *p, size_t n);
+/* xasprintf: the caller owns the returned string. */
+char *xasprintf(const char *fmt, ...) PRINTF(1, 2);
+
+#endif
