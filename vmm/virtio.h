@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * virtio.h - what a virtio device and its transport (virtio-mmio, vhost-user) know of each other.
+ *
+ * DOC: Threads and locks
+ * A device belongs to its loop's thread. Transports call from elsewhere (vCPU threads): the
+ * virtio_* functions below take dev->lock themselves and never touch the loop. ops->config_*,
+ * activate, reset, queue_kick and work run with dev->lock held; queue_kick and work always on the
+ * device's thread (the loop's, or the worker of a device with ops->worker). notify_irq is called
+ * with dev->lock held, from the device's thread: it must not take dev->lock, so the transport keeps
+ * its interrupt status in an atomic.
+ *
+ * DOC: Life of a device
+ * *_new() → the transport negotiates (virtio_ack_features, virtio_queue_set) → virtio_activate() on
+ * DRIVER_OK, from where on rings cannot be changed → virtio_reset() → again. Each queue has a kick
+ * descriptor that is watched all the time; activating kicks every queue once, so that no early
+ * notification is lost.
+ *
+ * A driver that breaks the rules gets DEVICE_NEEDS_RESET (virtio 1.2 §2.1.2) and a configuration
+ * interrupt; the device does no more work until it is reset. Nobody else is harmed.
+ */
+#ifndef VMM_VIRTIO_H
+#define VMM_VIRTIO_H
+
+#include <pthread.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_ids.h>
+#include <linux/virtio_ring.h>
+#include "core/loop.h"
+#include "vmm/virtq.h"
+#include "vmm/vm.h"
+
+#define VIRTIO_MAX_QUEUES 4
+#define VIRTIO_F(bit)     (1ull << (bit))
+
+struct virtio_dev;
+
+struct virtio_dev_ops {
+	const char *name;
+	/* off + len has been checked against config_len. */
+	void (*config_read)(struct virtio_dev *dev, uint32_t off, void *buf, uint32_t len);
+	void (*config_write)(struct virtio_dev *dev, uint32_t off, const void *buf,
+			     uint32_t len);      /* may be NULL */
+	int (*activate)(struct virtio_dev *dev); /* may be NULL; -1: the device is broken */
+	void (*reset)(struct virtio_dev *dev);   /* may be NULL; must not wait for the loop */
+	void (*queue_kick)(struct virtio_dev *dev, unsigned q);
+	void (*work)(struct virtio_dev *dev); /* may be NULL; on the device's thread after activate
+						 and reset */
+	void (*free)(
+		struct virtio_dev *dev); /* on the loop's thread; frees the memory of dev too */
+	bool unlocked_kick; /* queue_kick and work are called without the lock and take it
+			       themselves */
+	bool worker;        /* queues are served by a thread of the device's own */
+};
+
+struct virtio_dev {
+	const struct virtio_dev_ops *ops;
+	uint32_t id;         /* virtio device id (§5): 1 net, 2 blk, 3 console, 4 rng, 19 vsock */
+	uint16_t nqueues;    /* used entries of vq */
+	uint32_t config_len; /* bytes of device configuration space */
+	struct virtq vq[VIRTIO_MAX_QUEUES];
+	uint64_t features_offered, features_acked;
+	uint8_t status; /* as the driver wrote it, and VIRTIO_CONFIG_S_NEEDS_RESET by us */
+	uint32_t config_gen;
+	bool active, broken;
+	const struct gmem *mem;
+	struct loop *loop;
+	pthread_mutex_t lock; /* recursive */
+	/* queue -1: configuration change. NULL: call descriptors are written instead. */
+	void (*notify_irq)(void *arg, int queue);
+	void *notify_arg;
+	/* virtio.c's */
+	int kick_fd[VIRTIO_MAX_QUEUES]; /* owned */
+	int call_fd[VIRTIO_MAX_QUEUES]; /* owned, -1: none */
+	struct loop_source *kick_src[VIRTIO_MAX_QUEUES];
+	int wake_fd;
+	struct loop_source *wake_src;
+	pthread_t worker;
+	bool worker_running, worker_stop;
+};
+
+/* ---- transports call these; any thread, they take the lock ---- */
+
+/* virtio_ack_features: keeps only what was offered; -1 when the driver asked for more, or once
+ * active. */
+int virtio_ack_features(struct virtio_dev *dev, uint64_t features);
+/* virtio_queue_set: size and guest-physical ring addresses; ignored with -1 when out of bounds
+ * (size 0, not a power of two, above max_size; no such queue) or once active. Addresses are checked
+ * by virtio_activate(). */
+int virtio_queue_set(struct virtio_dev *dev, unsigned q, uint32_t size, uint64_t desc,
+		     uint64_t avail, uint64_t used);
+/* virtio_activate: DRIVER_OK. Queues with size 0 stay off. -1: the rings are bad, the device is
+ * broken now. */
+int virtio_activate(struct virtio_dev *dev);
+void virtio_reset(struct virtio_dev *dev);
+/* virtio_kick_fd: the eventfd whose counter stands for "queue q was notified"; stays the device's.
+ */
+int virtio_kick_fd(struct virtio_dev *dev, unsigned q);
+/* virtio_set_call_fd: the eventfd written for queue q's interrupts when there is no notify_irq;
+ * owned from now on, -1 takes it away. */
+void virtio_set_call_fd(struct virtio_dev *dev, unsigned q, int fd);
+/* Configuration space; bytes out of range read as zero, writes there are ignored. */
+void virtio_config_read(struct virtio_dev *dev, uint64_t off, void *buf, uint32_t len);
+void virtio_config_write(struct virtio_dev *dev, uint64_t off, const void *buf, uint32_t len);
+
+/* ---- loop's thread ---- */
+/* virtio_set_kick_fd: another eventfd takes the place of queue q's (vhost-user); owned from now on.
+ */
+int virtio_set_kick_fd(struct virtio_dev *dev, unsigned q, int fd, struct error **err);
+void virtio_free(struct virtio_dev *dev); /* NULL is fine; vCPUs must have stopped */
+/* virtio_queue_start, virtio_queue_stop: one queue alone (vhost-user); start resumes at next_avail.
+ */
+int virtio_queue_start(struct virtio_dev *dev, unsigned q, uint16_t next_avail);
+uint16_t virtio_queue_stop(struct virtio_dev *dev, unsigned q);
+
+/* ---- devices call these, with the lock held ---- */
+int virtio_dev_init(struct virtio_dev *dev, const struct virtio_dev_ops *ops, uint32_t id,
+		    struct loop *l, const struct gmem *m, struct error **err);
+void virtio_dev_fini(struct virtio_dev *dev); /* without the lock; what virtio_dev_init() made */
+/* virtio_pop: virtq_pop on a ready queue; 0 when the device is not active. A bad chain breaks the
+ * device. */
+int virtio_pop(struct virtio_dev *dev, unsigned q, struct virtq_chain *c);
+/* virtio_notify: an interrupt for queue q if the driver wants one. */
+void virtio_notify(struct virtio_dev *dev, unsigned q);
+void virtio_config_changed(struct virtio_dev *dev);
+void virtio_dev_broken(struct virtio_dev *dev, const char *why);
+/* virtio_wake: makes ops->work run on the device's thread soon. Any thread. */
+void virtio_wake(struct virtio_dev *dev);
+static inline bool virtio_has(const struct virtio_dev *dev, unsigned bit)
+{
+	return dev->features_acked & VIRTIO_F(bit);
+}
+
+/* ---- the devices; loop's thread; descriptors in the configurations are borrowed ---- */
+struct virtio_dev *virtio_blk_new(struct loop *l, const struct gmem *m, const struct vm_disk *d,
+				  struct error **err);
+struct virtio_dev *virtio_net_new(struct loop *l, const struct gmem *m, const struct vm_nic *n,
+				  struct error **err);
+struct virtio_dev *virtio_vsock_new(struct loop *l, const struct gmem *m, uint64_t cid,
+				    vsock_accept_fn accept, void *arg, struct error **err);
+struct virtio_dev *virtio_rng_new(struct loop *l, const struct gmem *m, struct error **err);
+/* fn gets what the guest writes to /dev/hvc0 (loop's thread, lock not held). */
+struct virtio_dev *virtio_console_new(struct loop *l, const struct gmem *m,
+				      void (*fn)(void *arg, const void *p, size_t len), void *arg,
+				      struct error **err);
+
+#endif
