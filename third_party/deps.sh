@@ -1,0 +1,56 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# deps.sh [--print] <group>…: installs what is missing of the distribution's packages for the groups, or prints the packages.
+# Groups: build, test, check, lab, quickstart, kernel. Packages that would change how the host runs or boots (a registry service, a
+# kernel) are not among them: fetch-deb.sh unpacks those privately.
+set -euo pipefail
+print=0
+[ "${1:-}" = --print ] && { print=1; shift; }
+[ $# -gt 0 ] || { echo "usage: deps.sh [--print] build|test|check|lab|quickstart|kernel …" >&2; exit 64; }
+
+build="gcc make binutils dpkg-dev libc6-dev libjson-c-dev zlib1g-dev libzstd-dev libcap-dev libseccomp-dev libext2fs-dev
+	liblz4-dev liblzma-dev libssl-dev libc-ares-dev libnghttp2-dev ca-certificates linux-libc-dev git"
+run="qemu-system-x86 busybox-static zstd jq iproute2"
+test="$run libcmocka-dev perl e2fsprogs erofs-utils skopeo umoci mmdebstrap nftables socat tmux tcpdump curl procps
+	util-linux acpica-tools openssl"
+check="clang-format clang-tidy cppcheck"
+lab="$run cpio kmod perl e2fsprogs erofs-utils iproute2 nftables socat"
+kernel="bc bison flex libelf-dev xz-utils"
+
+want=$build
+for g; do
+	case $g in
+	build) ;;
+	test) want+=" $test" ;;
+	check) want+=" $check" ;;
+	lab) want+=" $lab" ;;
+	quickstart) want+=" $run" ;;
+	kernel) want+=" $kernel" ;;
+	*) echo "deps.sh: no group $g" >&2; exit 64 ;;
+	esac
+done
+mapfile -t want < <(tr -s ' \t\n' '\n\n\n' <<<"$want" | sed '/^$/d' | sort -u)
+if [ $print = 1 ]; then
+	printf '%s\n' "${want[@]}"
+	exit 0
+fi
+if ! command -v apt-get >/dev/null; then
+	echo "deps.sh: not a Debian-like host; install these by hand: ${want[*]}" >&2
+	exit 0
+fi
+missing=()
+for p in "${want[@]}"; do
+	[ "$(dpkg-query -W -f '${db:Status-Abbrev}' "$p" 2>/dev/null | cut -c2)" = i ] || missing+=("$p")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+echo "deps.sh: installing ${missing[*]}" >&2
+if [ "$(id -u)" != 0 ]; then
+	echo "deps.sh: not root; run: apt-get install --no-install-recommends ${missing[*]}" >&2
+	exit 1
+fi
+export DEBIAN_FRONTEND=noninteractive
+opts=(-q -y --no-install-recommends -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3)
+apt-get "${opts[@]}" install "${missing[@]}" >&2 || {
+	apt-get -q -o DPkg::Lock::Timeout=300 update >&2
+	apt-get "${opts[@]}" install "${missing[@]}" >&2
+}
