@@ -6,7 +6,7 @@
 #include "cmd/roles.h"
 
 static const struct {
-	const char *name;  /* as a symlink */
+	const char *name;   /* as a symlink */
 	const char *short_; /* as a first argument; NULL: none */
 	int (*main)(int argc, char **argv);
 } roles[] = {
@@ -28,7 +28,8 @@ int main(int argc, char **argv)
 	for (i = 1; i < sizeof(roles) / sizeof(roles[0]); i++) {
 		if (!strcmp(self, roles[i].name))
 			return roles[i].main(argc, argv);
-		if (argc > 1 && (!strcmp(argv[1], roles[i].short_) || !strcmp(argv[1], roles[i].name)))
+		if (argc > 1 &&
+		    (!strcmp(argv[1], roles[i].short_) || !strcmp(argv[1], roles[i].name)))
 			return roles[i].main(argc - 1, argv + 1);
 	}
 	return cli_main(argc, argv);

@@ -17,26 +17,26 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ARRAY_SIZE(a)	   (sizeof(a) / sizeof((a)[0]))
-#define MIN(a, b)	   ((a) < (b) ? (a) : (b))
-#define MAX(a, b)	   ((a) > (b) ? (a) : (b))
-#define ALIGN_UP(x, a)	   (((x) + ((a)-1)) & ~((__typeof__(x))(a)-1))
-#define ALIGN_DOWN(x, a)   ((x) & ~((__typeof__(x))(a)-1))
+#define ARRAY_SIZE(a)                 (sizeof(a) / sizeof((a)[0]))
+#define MIN(a, b)                     ((a) < (b) ? (a) : (b))
+#define MAX(a, b)                     ((a) > (b) ? (a) : (b))
+#define ALIGN_UP(x, a)                (((x) + ((a)-1)) & ~((__typeof__(x))(a)-1))
+#define ALIGN_DOWN(x, a)              ((x) & ~((__typeof__(x))(a)-1))
 #define container_of(p, type, member) ((type *)((char *)(p)-offsetof(type, member)))
 
-#define PRINTF(fmt, args)  __attribute__((format(printf, fmt, args)))
-#define UNUSED		   __attribute__((unused))
-#define MUST_CHECK	   __attribute__((warn_unused_result))
-#define NORETURN	   __attribute__((noreturn))
+#define PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
+#define UNUSED            __attribute__((unused))
+#define MUST_CHECK        __attribute__((warn_unused_result))
+#define NORETURN          __attribute__((noreturn))
 
 /* Retries a call that a signal interrupted. */
-#define RETRY_EINTR(expr)                                                                          \
-	({                                                                                         \
-		__typeof__(expr) r_;                                                               \
-		do                                                                                 \
-			r_ = (expr);                                                               \
-		while (r_ == -1 && errno == EINTR);                                                \
-		r_;                                                                                \
+#define RETRY_EINTR(expr)                           \
+	({                                          \
+		__typeof__(expr) r_;                \
+		do                                  \
+			r_ = (expr);                \
+		while (r_ == -1 && errno == EINTR); \
+		r_;                                 \
 	})
 
 /* Scoped cleanup: `CLEANUP_FREE char *s = NULL;`, `CLEANUP_CLOSE int fd = -1;`. */
@@ -59,11 +59,11 @@ static inline void base_close_fd(int *fd)
 #define CLEANUP_CLOSE CLEANUP(base_close_fd)
 
 /* Passes ownership on: returns the value and leaves NULL (or -1) behind. */
-#define STEAL(p)                                                                                   \
-	({                                                                                         \
-		__typeof__(p) v_ = (p);                                                            \
-		(p) = NULL;                                                                        \
-		v_;                                                                                \
+#define STEAL(p)                        \
+	({                              \
+		__typeof__(p) v_ = (p); \
+		(p) = NULL;             \
+		v_;                     \
 	})
 
 static inline int steal_fd(int *fd)

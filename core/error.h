@@ -36,8 +36,8 @@ struct error {
 };
 
 /*
- * error_set: makes a new error in *err. Returns -1, so that `return error_set(err, ...)` reads well.
- * *err must be NULL or unset before (errors are set once).
+ * error_set: makes a new error in *err. Returns -1, so that `return error_set(err, ...)` reads
+ * well. *err must be NULL or unset before (errors are set once).
  */
 int error_set(struct error **err, enum error_code code, const char *fmt, ...) PRINTF(3, 4);
 

@@ -19,8 +19,8 @@ static inline void json_putp(struct json_object **o)
 
 #define JSON_MAX_DEPTH 64
 
-/* json_parse: exactly one JSON value in text[0..len), depth at most JSON_MAX_DEPTH, no trailing bytes
- * but white space. NULL and *err on failure. */
+/* json_parse: exactly one JSON value in text[0..len), depth at most JSON_MAX_DEPTH, no trailing
+ * bytes but white space. NULL and *err on failure. */
 struct json_object *json_parse(const char *text, size_t len, struct error **err);
 /* json_parse_relaxed: the same with C and C++ comments allowed (configuration files). */
 struct json_object *json_parse_relaxed(const char *text, size_t len, struct error **err);
@@ -28,18 +28,21 @@ struct json_object *json_parse_relaxed(const char *text, size_t len, struct erro
 /* Optional members: the default when absent or of another type. */
 const char *json_str(struct json_object *o, const char *key, const char *dflt);
 int64_t json_int(struct json_object *o, const char *key, int64_t dflt);
-bool json_bool(struct json_object *o, const char *key, bool dflt);
-struct json_object *json_get(struct json_object *o, const char *key);	/* NULL if absent */
-struct json_object *json_arr(struct json_object *o, const char *key);	/* NULL unless an array */
-struct json_object *json_obj(struct json_object *o, const char *key);	/* NULL unless an object */
+bool json_flag(struct json_object *o, const char *key, bool dflt);
+#define json_bool(o, key, dflt) json_flag(o, key, dflt) /* json-c has a type of this name */
+struct json_object *json_get(struct json_object *o, const char *key); /* NULL if absent */
+struct json_object *json_arr(struct json_object *o, const char *key); /* NULL unless an array */
+struct json_object *json_obj(struct json_object *o, const char *key); /* NULL unless an object */
 
-/* Required members: -1 and an invalidArgument error naming the key when absent or mistyped. A string
- * with an embedded NUL is refused by both families. */
+/* Required members: -1 and an invalidArgument error naming the key when absent or mistyped. A
+ * string with an embedded NUL is refused by both families. */
 int json_need_str(struct json_object *o, const char *key, const char **out, struct error **err);
 int json_need_int(struct json_object *o, const char *key, int64_t min, int64_t max, int64_t *out,
 		  struct error **err);
-int json_need_obj(struct json_object *o, const char *key, struct json_object **out, struct error **err);
-int json_need_arr(struct json_object *o, const char *key, struct json_object **out, struct error **err);
+int json_need_obj(struct json_object *o, const char *key, struct json_object **out,
+		  struct error **err);
+int json_need_arr(struct json_object *o, const char *key, struct json_object **out,
+		  struct error **err);
 
 /* Setters that read well; values are copied (json_set takes ownership of v). */
 void json_set(struct json_object *o, const char *key, struct json_object *v);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * loop.h - an epoll event loop. Everything but loop_post() belongs to the thread that runs the loop.
+ * loop.h - an epoll event loop. Everything but loop_post() belongs to the thread that runs the
+ * loop.
  *
- * A source may be freed at any time, also from its own callback or from another source's callback in
- * the same turn: its memory is kept until the turn ends and it is not called again.
+ * A source may be freed at any time, also from its own callback or from another source's callback
+ * in the same turn: its memory is kept until the turn ends and it is not called again.
  */
 #ifndef CORE_LOOP_H
 #define CORE_LOOP_H

@@ -2,8 +2,8 @@
 /*
  * path.h - opening files below a directory that others may write to, with openat2(2).
  *
- * Paths inside roots are never joined as strings and opened: a symlink planted in between would lead
- * out. These helpers take the root's descriptor. All descriptors are O_CLOEXEC.
+ * Paths inside roots are never joined as strings and opened: a symlink planted in between would
+ * lead out. These helpers take the root's descriptor. All descriptors are O_CLOEXEC.
  */
 #ifndef CORE_PATH_H
 #define CORE_PATH_H
@@ -14,7 +14,8 @@
 /* path_open_beneath: RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS: ".." and absolute links out fail. */
 int path_open_beneath(int dirfd, const char *path, int flags, mode_t mode, struct error **err);
 
-/* path_open_inroot: RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS: dirfd acts as "/" for links and "..". */
+/* path_open_inroot: RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS: dirfd acts as "/" for links and "..".
+ */
 int path_open_inroot(int dirfd, const char *path, int flags, mode_t mode, struct error **err);
 
 /* path_open_dir: opens an absolute or cwd-relative directory we own. */
@@ -28,7 +29,8 @@ int path_mkdirs_at(int dirfd, const char *path, mode_t mode, struct error **err)
  * success. */
 int path_remove_tree(int dirfd, const char *name, struct error **err);
 
-/* path_read_all: the whole file, at most max bytes (more is an error). fd version reads from offset 0. */
+/* path_read_all: the whole file, at most max bytes (more is an error). fd version reads from offset
+ * 0. */
 int path_read_all(int dirfd, const char *path, size_t max, struct buf *out, struct error **err);
 int fd_read_all(int fd, size_t max, struct buf *out, struct error **err);
 

@@ -2,8 +2,9 @@
 /*
  * proc.h - starting children with exactly the descriptors they are meant to have.
  *
- * The child gets stdin/stdout/stderr and the listed descriptors at 3, 4, 5 …; everything else is closed. It is
- * in a session of its own when asked, has an empty signal mask and default dispositions.
+ * The child gets stdin/stdout/stderr and the listed descriptors at 3, 4, 5 …; everything else is
+ * closed. It is in a session of its own when asked, has an empty signal mask and default
+ * dispositions.
  */
 #ifndef CORE_PROC_H
 #define CORE_PROC_H
@@ -12,20 +13,21 @@
 #include "core/error.h"
 
 struct proc_spec {
-	const char *path;	 /* absolute, or NULL for /proc/self/exe */
+	const char *path; /* absolute, or NULL for /proc/self/exe */
 	char *const *argv;
-	char *const *envp;	 /* NULL: the caller's environment */
-	int stdio[3];		 /* -1: /dev/null */
-	const int *fds;		 /* become 3 .. 3+nfds-1 */
+	char *const *envp; /* NULL: the caller's environment */
+	int stdio[3];      /* -1: /dev/null */
+	const int *fds;    /* become 3 .. 3+nfds-1 */
 	size_t nfds;
 	bool new_session;
-	int death_signal;	 /* PR_SET_PDEATHSIG, 0 for none */
+	int death_signal; /* PR_SET_PDEATHSIG, 0 for none */
 };
 
 /* proc_spawn: 0 with *pid, or -1; a failing exec is reported here, not as an exit status. */
 int proc_spawn(const struct proc_spec *spec, pid_t *pid, struct error **err);
 
-/* proc_find: absolute path of a program on PATH or in the usual directories, or NULL; owned by caller. */
+/* proc_find: absolute path of a program on PATH or in the usual directories, or NULL; owned by
+ * caller. */
 char *proc_find(const char *name);
 
 /* Exit status as shells give it: code, or 128 + signal. */

@@ -3,9 +3,9 @@
  * rpc.h - framing and calls between the roles, and between the host and the guest's agent.
  *
  * DOC: Wire format
- * A frame is a 32-bit little-endian length (1 .. RPC_MAX_FRAME) followed by that many bytes of JSON, one
- * object. On Unix sockets, descriptors ride on the frame's first byte by SCM_RIGHTS, at most
- * RPC_MAX_FDS. The first frame each side sends is its hello:
+ * A frame is a 32-bit little-endian length (1 .. RPC_MAX_FRAME) followed by that many bytes of
+ * JSON, one object. On Unix sockets, descriptors ride on the frame's first byte by SCM_RIGHTS, at
+ * most RPC_MAX_FDS. The first frame each side sends is its hello:
  *     {"hello": {"version": 1, "service": "container.apiserver", "release": "0.1.0"}}
  * A side that reads another major version, or anything but a hello first, closes the connection.
  * After it:
@@ -14,7 +14,8 @@
  *     {"id": 7, "error": {"code": "notFound", "message": "…", "cause": {…}}}
  *     {"id": 7, "event": {…}}                                     progress of a call still running
  *     {"event": "exit", "params": {…}}                            notice, answers nothing
- * Both sides may call. Replies may come in any order. A frame that breaks the rules ends the connection.
+ * Both sides may call. Replies may come in any order. A frame that breaks the rules ends the
+ * connection.
  *
  * Peers on Unix sockets are checked by SO_PEERCRED on accept: the effective uid must be ours or 0.
  *
@@ -28,16 +29,16 @@
 #include "core/json.h"
 #include "core/loop.h"
 
-#define RPC_VERSION	  1
-#define RPC_MAX_FRAME	  (16u << 20)
-#define RPC_MAX_FDS	  250
-#define RPC_MAX_CALLS	  1024 /* calls outstanding from one peer */
+#define RPC_VERSION   1
+#define RPC_MAX_FRAME (16u << 20)
+#define RPC_MAX_FDS   250
+#define RPC_MAX_CALLS 1024 /* calls outstanding from one peer */
 
 struct rpc_conn;
 struct rpc_req;
 
-/* Descriptors that came with a frame. rpc_fds_take() hands one over; those not taken are closed by the
- * library when the callback that saw them returns (for a request: when it is answered). */
+/* Descriptors that came with a frame. rpc_fds_take() hands one over; those not taken are closed by
+ * the library when the callback that saw them returns (for a request: when it is answered). */
 struct rpc_fds {
 	int *fd;
 	size_t n;
@@ -53,11 +54,12 @@ struct rpc_route {
 
 /* How a connection or a server answers and what it tells its owner. */
 struct rpc_handler {
-	const char *service;		/* for our hello */
+	const char *service;            /* for our hello */
 	const struct rpc_route *routes; /* ends with {NULL, NULL}; NULL: every call is refused */
-	void (*on_event)(void *ctx, struct rpc_conn *c, const char *event, struct json_object *params);
-	/* The connection is gone (peer closed, protocol error: e says which, may be NULL). c is freed
-	 * after this returns. All pending calls have been failed before. */
+	void (*on_event)(void *ctx, struct rpc_conn *c, const char *event,
+			 struct json_object *params);
+	/* The connection is gone (peer closed, protocol error: e says which, may be NULL). c is
+	 * freed after this returns. All pending calls have been failed before. */
 	void (*on_close)(void *ctx, struct rpc_conn *c, const struct error *e);
 	/* Server only: a peer was accepted and its hello is fine. */
 	void (*on_open)(void *ctx, struct rpc_conn *c);
@@ -65,19 +67,19 @@ struct rpc_handler {
 
 /* ---- serving ---- */
 struct rpc_server;
-/* rpc_socket_listen: binds and listens at dirfd/name (mode 0600), replacing a dead socket file; paths of
- * any length work. Returns the descriptor. */
+/* rpc_socket_listen: binds and listens at dirfd/name (mode 0600), replacing a dead socket file;
+ * paths of any length work. Returns the descriptor. */
 int rpc_socket_listen(int dirfd, const char *name, struct error **err);
 /* rpc_server_new: serves a listening descriptor (owned from now on). h and ctx must outlive it. */
-struct rpc_server *rpc_server_new(struct loop *l, int listen_fd, const struct rpc_handler *h, void *ctx,
-				  struct error **err);
+struct rpc_server *rpc_server_new(struct loop *l, int listen_fd, const struct rpc_handler *h,
+				  void *ctx, struct error **err);
 void rpc_server_free(struct rpc_server *s); /* closes all its connections too */
 
 const char *rpc_req_method(struct rpc_req *r);
 struct rpc_fds *rpc_req_fds(struct rpc_req *r);
 struct rpc_conn *rpc_req_conn(struct rpc_req *r);
-/* rpc_req_on_cancel: fn(arg) when the peer vanishes before the answer. The request must still be answered
- * (the answer goes nowhere). */
+/* rpc_req_on_cancel: fn(arg) when the peer vanishes before the answer. The request must still be
+ * answered (the answer goes nowhere). */
 void rpc_req_on_cancel(struct rpc_req *r, loop_fn fn, void *arg);
 /* Each request is answered exactly once; the answer frees r. Takes ownership of result / e.
  * result NULL means {}. fds are duplicated into the message and stay the caller's. */
@@ -88,21 +90,24 @@ void rpc_reply_error(struct rpc_req *r, struct error *e);
 void rpc_progress(struct rpc_req *r, struct json_object *ev);
 
 /* ---- connections ---- */
-/* rpc_conn_new: speaks on a connected stream socket (owned from now on), on a loop. h may be NULL. */
+/* rpc_conn_new: speaks on a connected stream socket (owned from now on), on a loop. h may be NULL.
+ */
 struct rpc_conn *rpc_conn_new(struct loop *l, int fd, const struct rpc_handler *h, void *ctx);
 void rpc_conn_free(struct rpc_conn *c); /* no on_close; pending calls are failed with cancelled */
 pid_t rpc_conn_pid(struct rpc_conn *c); /* peer's pid by SO_PEERCRED, 0 if unknown */
 bool rpc_conn_idle(struct rpc_conn *c); /* nothing waits to be written */
 
-/* Exactly one of result and e is set; both stay the library's (json_object_get() to keep result). */
+/* Exactly one of result and e is set; both stay the library's (json_object_get() to keep result).
+ */
 typedef void (*rpc_reply_fn)(void *arg, struct json_object *result, struct rpc_fds *fds,
 			     const struct error *e);
 typedef void (*rpc_progress_fn)(void *arg, struct json_object *ev);
 
-/* rpc_call_async: params is consumed (NULL means {}); fds are duplicated into the message. on_reply is
- * called exactly once, never before this returns. on_progress may be NULL. */
-void rpc_call_async(struct rpc_conn *c, const char *method, struct json_object *params, const int *fds,
-		    size_t nfds, rpc_reply_fn on_reply, rpc_progress_fn on_progress, void *arg);
+/* rpc_call_async: params is consumed (NULL means {}); fds are duplicated into the message. on_reply
+ * is called exactly once, never before this returns. on_progress may be NULL. */
+void rpc_call_async(struct rpc_conn *c, const char *method, struct json_object *params,
+		    const int *fds, size_t nfds, rpc_reply_fn on_reply, rpc_progress_fn on_progress,
+		    void *arg);
 /* rpc_notify: a notice that is not answered. params is consumed. */
 void rpc_notify(struct rpc_conn *c, const char *event, struct json_object *params);
 
@@ -111,12 +116,12 @@ void rpc_notify(struct rpc_conn *c, const char *event, struct json_object *param
 int rpc_socket_connect(int dirfd, const char *name, struct error **err);
 /* rpc_connect: a connection without a loop; exchanges hellos within timeout_ms. fd is owned. */
 struct rpc_conn *rpc_connect(int fd, const char *service, int timeout_ms, struct error **err);
-/* rpc_call: sends and waits. *result (may be NULL) is the caller's. reply_fds: up to *nreply descriptors are
- * stored and *nreply set; the rest are closed. timeout_ms < 0 waits for ever. A remote error comes back
- * as *err with its code and causes. */
-int rpc_call(struct rpc_conn *c, const char *method, struct json_object *params, const int *fds, size_t nfds,
-	     rpc_progress_fn on_progress, void *arg, int timeout_ms, struct json_object **result,
-	     int *reply_fds, size_t *nreply, struct error **err);
+/* rpc_call: sends and waits. *result (may be NULL) is the caller's. reply_fds: up to *nreply
+ * descriptors are stored and *nreply set; the rest are closed. timeout_ms < 0 waits for ever. A
+ * remote error comes back as *err with its code and causes. */
+int rpc_call(struct rpc_conn *c, const char *method, struct json_object *params, const int *fds,
+	     size_t nfds, rpc_progress_fn on_progress, void *arg, int timeout_ms,
+	     struct json_object **result, int *reply_fds, size_t *nreply, struct error **err);
 
 /* Errors on the wire. */
 struct json_object *rpc_error_to_json(const struct error *e);

@@ -27,8 +27,8 @@ struct strv {
 	size_t n;
 };
 
-void strv_add(struct strv *s, const char *str);	 /* copies */
-void strv_take(struct strv *s, char *str);	 /* takes ownership */
+void strv_add(struct strv *s, const char *str); /* copies */
+void strv_take(struct strv *s, char *str);      /* takes ownership */
 void strv_addf(struct strv *s, const char *fmt, ...) PRINTF(2, 3);
 void strv_free(struct strv *s);
 #define CLEANUP_STRV CLEANUP(strv_free)
@@ -41,14 +41,14 @@ bool str_suffix(const char *s, const char *suffix);
 int parse_u64(const char *s, uint64_t *out);
 int parse_i64(const char *s, int64_t *out);
 
-/* parse_size: "1.5g", "200m", "4096": binary suffixes b k m g t p with optional "b" or "ib", any case;
- * the result is bytes. 0 or -1 with *err. */
+/* parse_size: "1.5g", "200m", "4096": binary suffixes b k m g t p with optional "b" or "ib", any
+ * case; the result is bytes. 0 or -1 with *err. */
 int parse_size(const char *s, uint64_t *out, struct error **err);
 
 /* time_iso8601: UTC "2026-01-02T03:04:05Z" for a Unix time; the caller owns it. */
 char *time_iso8601(int64_t unix_seconds);
-int64_t time_now(void);		     /* Unix seconds */
-uint64_t time_mono_us(void);	     /* CLOCK_MONOTONIC, microseconds */
+int64_t time_now(void);      /* Unix seconds */
+uint64_t time_mono_us(void); /* CLOCK_MONOTONIC, microseconds */
 
 /* random_bytes: from getrandom(2); never fails once the kernel's pool is up. */
 void random_bytes(void *p, size_t n);

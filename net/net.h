@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * net.h - a container network on this host: bridge, taps, NAT, addresses. Everything goes through rtnetlink and nfnetlink sockets,
- * in the network namespace of the calling process. No helper program is run.
+ * net.h - a container network on this host: bridge, taps, NAT, addresses. Everything goes through
+ * rtnetlink and nfnetlink sockets, in the network namespace of the calling process. No helper
+ * program is run.
  */
 #ifndef NET_NET_H
 #define NET_NET_H
@@ -11,21 +12,25 @@
 
 /* ---- links (net/link.c, net/netlink.c) ---- */
 /* net_bridge_ensure: bridge `name` exists, is up and has address/prefix; idempotent. */
-int net_bridge_ensure(const char *name, struct in_addr addr, int prefix, int mtu, struct error **err);
+int net_bridge_ensure(const char *name, struct in_addr addr, int prefix, int mtu,
+		      struct error **err);
 int net_link_delete(const char *name, struct error **err); /* absent is success */
-/* net_tap_open: creates a non-persistent tap (IFF_TAP|IFF_NO_PI|IFF_VNET_HDR), puts it into the bridge, isolated or not, up.
- * Returns its descriptor: the tap lives as long as it. */
+/* net_tap_open: creates a non-persistent tap (IFF_TAP|IFF_NO_PI|IFF_VNET_HDR), puts it into the
+ * bridge, isolated or not, up. Returns its descriptor: the tap lives as long as it. */
 int net_tap_open(const char *name, const char *bridge, int mtu, struct error **err);
 
 /* ---- NAT (net/nft.c): one nftables table per network, named for the system's tag ---- */
-int net_nat_ensure(const char *table, const char *bridge, struct in_addr subnet, int prefix, struct error **err); /* + ip_forward */
+int net_nat_ensure(const char *table, const char *bridge, struct in_addr subnet, int prefix,
+		   struct error **err); /* + ip_forward */
 int net_nat_delete(const char *table, struct error **err);
 
 /* ---- addresses (net/ipam.c) ---- */
-/* Leases of one network, kept in dirfd/leases.json; handed out in rotation from .2; gateway is .1. */
+/* Leases of one network, kept in dirfd/leases.json; handed out in rotation from .2; gateway is .1.
+ */
 struct ipam;
 struct ipam *ipam_open(int dirfd, struct in_addr subnet, int prefix, struct error **err);
-int ipam_allocate(struct ipam *p, const char *id, struct in_addr *out, struct error **err); /* same id, same address */
+int ipam_allocate(struct ipam *p, const char *id, struct in_addr *out,
+		  struct error **err); /* same id, same address */
 int ipam_release(struct ipam *p, const char *id, struct error **err);
 void ipam_free(struct ipam *p);
 

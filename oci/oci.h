@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * oci.h - images as the roles see them: a store of content, names, and root file systems ready to boot.
+ * oci.h - images as the roles see them: a store of content, names, and root file systems ready to
+ * boot.
  *
  * DOC: On disk (below <app root>)
- *   content/oci-layout, content/index.json, content/blobs/sha256/<hex>    an OCI image layout other tools can read
- *   images.json            reference → descriptor {mediaType, digest, size}
- *   layers/<diffid hex>/   data (4 KiB-aligned file contents, one blob) and tree (what the layer says of each path)
- *   rootfs/<manifest hex>/ meta.erofs (EROFS metadata whose blocks point behind it, into the layers' data in order)
- *                          and rootfs.json {"layers": ["<diffid hex>", …], "blocks": […]}
+ *   content/oci-layout, content/index.json, content/blobs/sha256/<hex>    an OCI image layout other
+ * tools can read images.json            reference → descriptor {mediaType, digest, size}
+ *   layers/<diffid hex>/   data (4 KiB-aligned file contents, one blob) and tree (what the layer
+ * says of each path) rootfs/<manifest hex>/ meta.erofs (EROFS metadata whose blocks point behind
+ * it, into the layers' data in order) and rootfs.json {"layers": ["<diffid hex>", …], "blocks":
+ * […]}
  *
  * The store's functions may be called from several threads; one process owns a store at a time.
  */
@@ -19,13 +21,15 @@
 
 /* ---- references (oci/ref.c) ---- */
 struct oci_ref {
-	char *domain;	  /* "docker.io", "localhost:5000" */
+	char *domain;     /* "docker.io", "localhost:5000" */
 	char *repository; /* "library/alpine" */
-	char *tag;	  /* NULL when a digest is given */
-	char *digest;	  /* "sha256:<64 hex>" or NULL */
+	char *tag;        /* NULL when a digest is given */
+	char *digest;     /* "sha256:<64 hex>" or NULL */
 };
-/* oci_ref_parse: normalises (default_domain, library/, :latest); grammar of the distribution spec. */
-int oci_ref_parse(const char *s, const char *default_domain, struct oci_ref *out, struct error **err);
+/* oci_ref_parse: normalises (default_domain, library/, :latest); grammar of the distribution spec.
+ */
+int oci_ref_parse(const char *s, const char *default_domain, struct oci_ref *out,
+		  struct error **err);
 char *oci_ref_string(const struct oci_ref *r); /* canonical "docker.io/library/alpine:latest" */
 void oci_ref_free(struct oci_ref *r);
 /* oci_digest_check: "sha256:" and 64 lower-case hex digits, nothing else. */
@@ -35,50 +39,63 @@ struct oci_platform {
 	char os[32], arch[32], variant[32];
 };
 void oci_platform_host(struct oci_platform *p); /* linux/amd64 */
-int oci_platform_parse(const char *s, struct oci_platform *p, struct error **err); /* os/arch[/variant] */
+int oci_platform_parse(const char *s, struct oci_platform *p,
+		       struct error **err); /* os/arch[/variant] */
 
 /* ---- store ---- */
 struct oci_store;
-struct oci_store *oci_store_open(const char *app_root, const char *default_domain, struct error **err);
+struct oci_store *oci_store_open(const char *app_root, const char *default_domain,
+				 struct error **err);
 void oci_store_free(struct oci_store *s);
 
 /* Progress of a long call; may come from any thread, at most ten times a second per item. */
 struct oci_progress {
-	void (*fn)(void *arg, struct json_object *ev); /* ev is borrowed: {"item": "layer 3f2a…", "phase": "download|unpack|load",
-							  "done": n, "total": n} or {"phase": …, "message": …} */
+	void (*fn)(void *arg,
+		   struct json_object *ev); /* ev is borrowed: {"item": "layer 3f2a…", "phase":
+					       "download|unpack|load", "done": n, "total": n} or
+					       {"phase": …, "message": …} */
 	void *arg;
-	bool (*cancelled)(void *arg); /* polled; true makes the call fail with cancelled. May be NULL. */
+	bool (*cancelled)(
+		void *arg); /* polled; true makes the call fail with cancelled. May be NULL. */
 };
 
 struct oci_pull_opts {
-	const char *scheme; /* "auto", "http", "https" */
+	const char *scheme;   /* "auto", "http", "https" */
 	const char *platform; /* NULL: the host's */
 	bool all_platforms;
 	int max_downloads; /* 0: 3 */
 };
-/* oci_pull: fetches what is missing, verifies digest and size of every blob, unpacks, names the image. *image: the image
- * object (apple-container.md §1.7) with the canonical reference; owned by the caller. Blocking. */
-int oci_pull(struct oci_store *s, const char *reference, const struct oci_pull_opts *o, const struct oci_progress *p,
-	     struct json_object **image, struct error **err);
-/* oci_load: an OCI layout tar or a docker-archive, plain, gzip or zstd, from fd (may be a pipe). *images: array of image objects.
- * force: skip unsafe members with a warning event instead of failing. */
-int oci_load(struct oci_store *s, int fd, bool force, const struct oci_progress *p, struct json_object **images,
-	     struct error **err);
-/* oci_list / oci_inspect: image objects; oci_inspect fails with notFound naming every unknown reference. */
+/* oci_pull: fetches what is missing, verifies digest and size of every blob, unpacks, names the
+ * image. *image: the image object (apple-container.md §1.7) with the canonical reference; owned by
+ * the caller. Blocking. */
+int oci_pull(struct oci_store *s, const char *reference, const struct oci_pull_opts *o,
+	     const struct oci_progress *p, struct json_object **image, struct error **err);
+/* oci_load: an OCI layout tar or a docker-archive, plain, gzip or zstd, from fd (may be a pipe).
+ * *images: array of image objects. force: skip unsafe members with a warning event instead of
+ * failing. */
+int oci_load(struct oci_store *s, int fd, bool force, const struct oci_progress *p,
+	     struct json_object **images, struct error **err);
+/* oci_list / oci_inspect: image objects; oci_inspect fails with notFound naming every unknown
+ * reference. */
 int oci_list(struct oci_store *s, struct json_object **images, struct error **err);
-int oci_inspect(struct oci_store *s, const char *const *refs, size_t n, struct json_object **images, struct error **err);
-/* oci_delete: removes names, then whatever content, layers and rootfs nothing refers to. *out: {"deleted": […], "reclaimed": bytes}.
- * ids in `busy` (manifest digests used by containers) keep their content. */
-int oci_delete(struct oci_store *s, const char *const *refs, size_t n, bool force, struct json_object *busy,
-	       struct json_object **out, struct error **err);
+int oci_inspect(struct oci_store *s, const char *const *refs, size_t n, struct json_object **images,
+		struct error **err);
+/* oci_delete: removes names, then whatever content, layers and rootfs nothing refers to. *out:
+ * {"deleted": […], "reclaimed": bytes}. ids in `busy` (manifest digests used by containers) keep
+ * their content. */
+int oci_delete(struct oci_store *s, const char *const *refs, size_t n, bool force,
+	       struct json_object *busy, struct json_object **out, struct error **err);
 
-/* oci_resolve: what `create` needs: {"reference", "descriptor": index or manifest, "manifest": digest, "platform": {…},
- * "config": the image's config object {User?, Env?, Entrypoint?, Cmd?, WorkingDir?, Labels?, StopSignal?}}. notFound when absent. */
-int oci_resolve(struct oci_store *s, const char *reference, const char *platform, struct json_object **out, struct error **err);
+/* oci_resolve: what `create` needs: {"reference", "descriptor": index or manifest, "manifest":
+ * digest, "platform": {…}, "config": the image's config object {User?, Env?, Entrypoint?, Cmd?,
+ * WorkingDir?, Labels?, StopSignal?}}. notFound when absent. */
+int oci_resolve(struct oci_store *s, const char *reference, const char *platform,
+		struct json_object **out, struct error **err);
 
-/* oci_rootfs: the disk of an image by manifest digest, unpacking first if needed. fds: metadata, then layer blobs, in order;
- * the caller owns *fds and each descriptor. */
-int oci_rootfs(struct oci_store *s, const char *manifest_digest, int **fds, size_t *nfds, struct error **err);
+/* oci_rootfs: the disk of an image by manifest digest, unpacking first if needed. fds: metadata,
+ * then layer blobs, in order; the caller owns *fds and each descriptor. */
+int oci_rootfs(struct oci_store *s, const char *manifest_digest, int **fds, size_t *nfds,
+	       struct error **err);
 
 /* ---- layers and root file systems (oci/layer.c, oci/tar.c, oci/erofs.c) ---- */
 /* A source of bytes: returns count, 0 at the end, -1 with *err. */
@@ -86,17 +103,19 @@ struct oci_reader {
 	ssize_t (*read)(void *arg, void *p, size_t n, struct error **err);
 	void *arg;
 };
-/* layer_unpack: one uncompressed layer tar from r into layer_dirfd/{data,tree} (written to temporary names, renamed). Uses 64 MiB of
- * memory at most whatever the layer. Whiteouts are recorded in the tree, not applied. */
+/* layer_unpack: one uncompressed layer tar from r into layer_dirfd/{data,tree} (written to
+ * temporary names, renamed). Uses 64 MiB of memory at most whatever the layer. Whiteouts are
+ * recorded in the tree, not applied. */
 int layer_unpack(const struct oci_reader *r, int layer_dirfd, struct error **err);
-/* rootfs_merge: applies n layer trees in order (bottom first) and writes out_dirfd/meta.erofs: an EROFS image (4 KiB blocks, no
- * compression) whose file data blocks follow the metadata in the order of the layers' data files. fsck.erofs is clean on the
- * concatenation. */
+/* rootfs_merge: applies n layer trees in order (bottom first) and writes out_dirfd/meta.erofs: an
+ * EROFS image (4 KiB blocks, no compression) whose file data blocks follow the metadata in the
+ * order of the layers' data files. fsck.erofs is clean on the concatenation. */
 int rootfs_merge(const int *layer_dirfds, size_t n, int out_dirfd, struct error **err);
 
 /* ---- the container's writable disk (oci/ext4.c) ---- */
-/* ext4_create: a sparse ext4 of `size` bytes in dirfd/name with directories /upper and /work, journal in ordered mode, written to a
- * temporary name and renamed. Milliseconds, whatever the size. */
+/* ext4_create: a sparse ext4 of `size` bytes in dirfd/name with directories /upper and /work,
+ * journal in ordered mode, written to a temporary name and renamed. Milliseconds, whatever the
+ * size. */
 int ext4_create(int dirfd, const char *name, uint64_t size, struct error **err);
 
 #endif

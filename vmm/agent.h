@@ -1,52 +1,53 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * agent.h - the contract between the runtime role and the guest's init (vmm/guest/), PID 1 of the microVM.
+ * agent.h - the contract between the runtime role and the guest's init (vmm/guest/), PID 1 of the
+ * microVM.
  *
  * DOC: Boot
- * The initramfs holds /init, /modules.list and /lib/modules/… (from the kernel's directory), and /boot.json, the boot
- * descriptor: all the guest needs to start its container, so that no round trip is spent on it:
+ * The initramfs holds /init, /modules.list and /lib/modules/… (from the kernel's directory), and
+ * /boot.json, the boot descriptor: all the guest needs to start its container, so that no round
+ * trip is spent on it:
  *
  *   { "version": 1,
  *     "hostname": "web",
- *     "root": {"lower": "/dev/vda", "lowerType": "erofs", "upper": "/dev/vdb", "upperType": "ext4", "readonly": false},
- *     "mounts": [{"type": "tmpfs", "source": "tmpfs", "destination": "/run", "options": ["mode=755", "size=…"]}],
- *     "network": [{"name": "eth0", "address": "192.168.64.3/24", "gateway": "192.168.64.1", "mtu": 1280}],
- *     "dns": {"nameservers": [], "domain": "", "search": [], "options": []},      (absent: resolv.conf is left alone)
- *     "hosts": [{"address": "192.168.64.3", "names": ["web"]}],
- *     "resources": {"cpus": 2, "memory": 1073741824, "pids": 0},                  (cgroup v2 limits)
+ *     "root": {"lower": "/dev/vda", "lowerType": "erofs", "upper": "/dev/vdb", "upperType": "ext4",
+ * "readonly": false}, "mounts": [{"type": "tmpfs", "source": "tmpfs", "destination": "/run",
+ * "options": ["mode=755", "size=…"]}], "network": [{"name": "eth0", "address": "192.168.64.3/24",
+ * "gateway": "192.168.64.1", "mtu": 1280}], "dns": {"nameservers": [], "domain": "", "search": [],
+ * "options": []},      (absent: resolv.conf is left alone) "hosts": [{"address": "192.168.64.3",
+ * "names": ["web"]}], "resources": {"cpus": 2, "memory": 1073741824, "pids": 0}, (cgroup v2 limits)
  *     "sysctls": {"vm.overcommit_memory": "1"},
- *     "maskedPaths": […], "readonlyPaths": […],                                   (absent: the OCI defaults)
- *     "shmSize": 67108864,
- *     "init": false,                                                              (a small init as the container's PID 1)
- *     "debug": false,
- *     "process": {…process object, "id": "init"…} }
+ *     "maskedPaths": […], "readonlyPaths": […],                                   (absent: the OCI
+ * defaults) "shmSize": 67108864, "init": false, (a small init as the container's PID 1) "debug":
+ * false, "process": {…process object, "id": "init"…} }
  *
  * process object:
- *   { "id": "init", "args": ["sh", "-c", "…"], "env": ["K=V"], "cwd": "/", "tty": false, "rows": 24, "cols": 80,
- *     "user": {"uid": 0, "gid": 0} or {"name": "www-data[:group]"}, "additionalGids": [],
- *     "capabilities": ["CAP_CHOWN", …], "noNewPrivileges": false, "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 1, "hard": 1}],
- *     "oomScoreAdj": 0,
- *     "stdin": port, "stdout": port, "stderr": port }       vsock ports the guest dials, 0: /dev/null. With tty, stdin and
- *                                                           stdout carry the pty and stderr is 0.
- * Names are resolved in the container's /etc/passwd and /etc/group, opened in-root. HOME is set from passwd when absent,
- * PATH when absent; TERM=xterm with tty when absent. args[0] without a slash is searched on the container's PATH.
+ *   { "id": "init", "args": ["sh", "-c", "…"], "env": ["K=V"], "cwd": "/", "tty": false, "rows":
+ * 24, "cols": 80, "user": {"uid": 0, "gid": 0} or {"name": "www-data[:group]"}, "additionalGids":
+ * [], "capabilities": ["CAP_CHOWN", …], "noNewPrivileges": false, "rlimits": [{"type":
+ * "RLIMIT_NOFILE", "soft": 1, "hard": 1}], "oomScoreAdj": 0, "stdin": port, "stdout": port,
+ * "stderr": port }       vsock ports the guest dials, 0: /dev/null. With tty, stdin and stdout
+ * carry the pty and stderr is 0. Names are resolved in the container's /etc/passwd and /etc/group,
+ * opened in-root. HOME is set from passwd when absent, PATH when absent; TERM=xterm with tty when
+ * absent. args[0] without a slash is searched on the container's PATH.
  *
  * DOC: Connections
- * When the mounts stand, the guest dials AGENT_PORT_CONTROL on CID 2 and speaks rpc.h framing (no descriptors) there, and dials
- * every stdio port before the process starts. Guest's notices:
- *   ready    {"uptimeUs": n, "kernel": "6.1.0-…", "initUs": n}   init is up (uptimeUs: guest's monotonic clock when /init began)
- *   started  {"process": "init", "pid": n}
- *   failed   {"process": "init", "code": "notFound", "message": "exec foo: No such file or directory"}   did not start
- *   exited   {"process": "init", "code": n, "signal": n, "oom": false}   code as shells give it (128+signal); all its output was
- *                                                                       written to the streams before, and they are shut down
- * Host's calls: process.start {process object} → {"pid"}; process.signal {"process", "signal"}; process.resize {"process", "rows",
- * "cols"}; shutdown {} → {} (sync, unmount, power off; the machine goes away after the reply); stats {} → counters.
- * When the init process has exited the guest by itself kills what is left, unmounts, and powers off; it does not wait for the host.
+ * When the mounts stand, the guest dials AGENT_PORT_CONTROL on CID 2 and speaks rpc.h framing (no
+ * descriptors) there, and dials every stdio port before the process starts. Guest's notices: ready
+ * {"uptimeUs": n, "kernel": "6.1.0-…", "initUs": n}   init is up (uptimeUs: guest's monotonic clock
+ * when /init began) started  {"process": "init", "pid": n} failed   {"process": "init", "code":
+ * "notFound", "message": "exec foo: No such file or directory"}   did not start exited {"process":
+ * "init", "code": n, "signal": n, "oom": false}   code as shells give it (128+signal); all its
+ * output was written to the streams before, and they are shut down Host's calls: process.start
+ * {process object} → {"pid"}; process.signal {"process", "signal"}; process.resize {"process",
+ * "rows", "cols"}; shutdown {} → {} (sync, unmount, power off; the machine goes away after the
+ * reply); stats {} → counters. When the init process has exited the guest by itself kills what is
+ * left, unmounts, and powers off; it does not wait for the host.
  */
 #ifndef VMM_AGENT_H
 #define VMM_AGENT_H
 
-#define AGENT_VERSION	     1
+#define AGENT_VERSION        1
 #define AGENT_PORT_CONTROL   1024
 #define AGENT_PORT_STDIO_MIN 0x10000 /* the host numbers streams from here, never reusing one */
 

@@ -2,8 +2,9 @@
 /*
  * kernel.h - guest kernels: importing one, and composing what it boots with.
  *
- * An imported kernel is a directory: vmlinux (ELF, never compressed), modules.cpio (newc, the modules our guest needs,
- * with their load order in /modules.list; absent when everything is built in), kernel.json {name, release, source, sha256}.
+ * An imported kernel is a directory: vmlinux (ELF, never compressed), modules.cpio (newc, the
+ * modules our guest needs, with their load order in /modules.list; absent when everything is built
+ * in), kernel.json {name, release, source, sha256}.
  */
 #ifndef VMM_KERNEL_H
 #define VMM_KERNEL_H
@@ -12,20 +13,24 @@
 #include "core/str.h"
 
 /*
- * kernel_import: reads binary (ELF vmlinux or a bzImage/vmlinuz with gzip, zstd, lz4 or xz payload), checks that it is an
- * x86-64 kernel, and writes the directory's files below dest_dirfd. modules_dir is a /lib/modules/<release> (may be NULL:
- * then modules are looked for at <modules of the same release> beside the usual place, and their absence is fine for a
- * kernel with all built in). Modules our guest needs: virtio_mmio virtio_blk virtio_net virtio_console virtio-rng
- * vmw_vsock_virtio_transport overlay erofs fuse, with dependencies resolved from .modinfo of the files themselves,
- * built-in ones (modules.builtin) left out. Plain .ko, .ko.xz, .ko.zst, .ko.gz.
- * *info: {name, release, source, sha256, modules:[…]}; owned by the caller. "This is not a kernel" is invalidArgument.
+ * kernel_import: reads binary (ELF vmlinux or a bzImage/vmlinuz with gzip, zstd, lz4 or xz
+ * payload), checks that it is an x86-64 kernel, and writes the directory's files below dest_dirfd.
+ * modules_dir is a /lib/modules/<release> (may be NULL: then modules are looked for at <modules of
+ * the same release> beside the usual place, and their absence is fine for a kernel with all built
+ * in). Modules our guest needs: virtio_mmio virtio_blk virtio_net virtio_console virtio-rng
+ * vmw_vsock_virtio_transport overlay erofs fuse, with dependencies resolved from .modinfo of the
+ * files themselves, built-in ones (modules.builtin) left out. Plain .ko, .ko.xz, .ko.zst, .ko.gz.
+ * *info: {name, release, source, sha256, modules:[…]}; owned by the caller. "This is not a kernel"
+ * is invalidArgument.
  */
-int kernel_import(const char *binary, const char *modules_dir, int dest_dirfd, struct json_object **info,
-		  struct error **err);
+int kernel_import(const char *binary, const char *modules_dir, int dest_dirfd,
+		  struct json_object **info, struct error **err);
 
-/* kernel_recommended: what `kernel set --recommended` takes: CONTAINER_INSTALL_ROOT's share/container/vmlinux (make kernel)
- * when there, else the newest distribution cloud kernel in /boot with its modules; notFound names the package to install. */
-int kernel_recommended(const char *install_root, char **binary, char **modules_dir, struct error **err);
+/* kernel_recommended: what `kernel set --recommended` takes: CONTAINER_INSTALL_ROOT's
+ * share/container/vmlinux (make kernel) when there, else the newest distribution cloud kernel in
+ * /boot with its modules; notFound names the package to install. */
+int kernel_recommended(const char *install_root, char **binary, char **modules_dir,
+		       struct error **err);
 
 /* cpio_*: newc archives in memory (the initramfs pieces). */
 void cpio_file(struct buf *out, const char *path, uint32_t mode, const void *p, size_t n);

@@ -3,10 +3,11 @@
  * vm.h - one microVM: what the runtime role sees of vmm/.
  *
  * DOC: Theory of operation
- * A VM is guest memory (a memfd), vCPUs, and virtio devices served in this process. Two engines run the vCPUs:
- *   kvm   our VMM on /dev/kvm: threads, in-kernel irqchip, virtio-mmio transport, ioeventfd and irqfd;
- *   qemu  qemu-system-x86_64 -M microvm with TCG as a CPU only; the same devices are served over vhost-user.
- * Everything here is called on the loop's thread; callbacks come on it too.
+ * A VM is guest memory (a memfd), vCPUs, and virtio devices served in this process. Two engines run
+ * the vCPUs: kvm   our VMM on /dev/kvm: threads, in-kernel irqchip, virtio-mmio transport,
+ * ioeventfd and irqfd; qemu  qemu-system-x86_64 -M microvm with TCG as a CPU only; the same devices
+ * are served over vhost-user. Everything here is called on the loop's thread; callbacks come on it
+ * too.
  */
 #ifndef VMM_VM_H
 #define VMM_VM_H
@@ -17,8 +18,8 @@
 
 enum vm_engine { VM_ENGINE_AUTO, VM_ENGINE_KVM, VM_ENGINE_QEMU };
 
-/* A piece of a disk: len bytes of fd from off. len must be a multiple of 512 but for the last segment, which
- * is padded with zeroes up to the next sector. Descriptors are borrowed. */
+/* A piece of a disk: len bytes of fd from off. len must be a multiple of 512 but for the last
+ * segment, which is padded with zeroes up to the next sector. Descriptors are borrowed. */
 struct vm_segment {
 	int fd;
 	uint64_t off, len;
@@ -27,8 +28,8 @@ struct vm_segment {
 struct vm_disk {
 	const struct vm_segment *segs; /* shown to the guest as one disk, in order */
 	size_t nsegs;
-	bool readonly;	  /* enforced by the device */
-	char serial[21];  /* virtio-blk id string */
+	bool readonly;   /* enforced by the device */
+	char serial[21]; /* virtio-blk id string */
 };
 
 struct vm_nic {
@@ -40,22 +41,23 @@ struct vm_nic {
 struct vm_config {
 	enum vm_engine engine; /* KVM or QEMU, already chosen */
 	unsigned vcpus;
-	uint64_t mem_bytes; /* multiple of 2 MiB */
-	int kernel_fd;	    /* ELF vmlinux (vmm/kernel.h made it) */
+	uint64_t mem_bytes;         /* multiple of 2 MiB */
+	int kernel_fd;              /* ELF vmlinux (vmm/kernel.h made it) */
 	const struct iovec *initrd; /* concatenated into one initramfs; borrowed during vm_new */
 	size_t ninitrd;
-	const char *cmdline; /* our words; the engine adds its own */
+	const char *cmdline;         /* our words; the engine adds its own */
 	const struct vm_disk *disks; /* appear as /dev/vda, /dev/vdb, … in this order */
 	size_t ndisks;
-	const struct vm_nic *nics;   /* eth0, eth1, … */
+	const struct vm_nic *nics; /* eth0, eth1, … */
 	size_t nnics;
 	uint64_t cid;
-	const char *run_dir;  /* for sockets of the qemu engine; private to this VM */
-	const char *qemu_path; /* NULL: search PATH */
+	const char *run_dir;    /* for sockets of the qemu engine; private to this VM */
+	const char *qemu_path;  /* NULL: search PATH */
 	vsock_accept_fn accept; /* guest's vsock connections */
 	/* Bytes the guest wrote to its console. The receiver bounds what it keeps. */
 	void (*console)(void *arg, const void *p, size_t len);
-	/* The machine is gone; called once. Exit status is not known here (the agent told it before). */
+	/* The machine is gone; called once. Exit status is not known here (the agent told it
+	 * before). */
 	void (*stopped)(void *arg, int reason, const char *detail);
 	void *arg; /* for all three */
 };
@@ -64,7 +66,8 @@ enum vm_stop { VM_STOP_POWEROFF, VM_STOP_RESET, VM_STOP_PANIC, VM_STOP_CRASH, VM
 
 struct vm;
 
-/* vm_new: builds the machine: memory, kernel and initramfs in place, devices ready; nothing runs yet. */
+/* vm_new: builds the machine: memory, kernel and initramfs in place, devices ready; nothing runs
+ * yet. */
 struct vm *vm_new(struct loop *l, const struct vm_config *cfg, struct error **err);
 int vm_start(struct vm *vm, struct error **err);
 /* vm_kill: stops at once, wherever the guest is; `stopped` follows from the loop. */
@@ -81,12 +84,14 @@ struct vm_times {
 void vm_times(const struct vm *vm, struct vm_times *t);
 
 /*
- * vm_engine_choose: resolves AUTO. kvm when /dev/kvm passes a self-test (a few-instruction guest that must run at
- * native speed and execute what only real virtualization can: cmpxchg16b, int3, XSAVE), else qemu when the program
- * is there. An explicit wish that cannot be met is an error. *why says in a phrase which and why; owned by the caller.
- * With neither usable the error (unsupported) names both remedies.
+ * vm_engine_choose: resolves AUTO. kvm when /dev/kvm passes a self-test (a few-instruction guest
+ * that must run at native speed and execute what only real virtualization can: cmpxchg16b, int3,
+ * XSAVE), else qemu when the program is there. An explicit wish that cannot be met is an error.
+ * *why says in a phrase which and why; owned by the caller. With neither usable the error
+ * (unsupported) names both remedies.
  */
-int vm_engine_choose(enum vm_engine wish, const char *qemu_path, enum vm_engine *out, char **why, struct error **err);
+int vm_engine_choose(enum vm_engine wish, const char *qemu_path, enum vm_engine *out, char **why,
+		     struct error **err);
 const char *vm_engine_name(enum vm_engine e);
 int vm_engine_parse(const char *s, enum vm_engine *out);
 

@@ -1,0 +1,704 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* runtime.c - the runtime role: one helper per container; see runtime.h for how it works. */
+#include "cmd/runtime.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "cmd/roles.h"
+#include "core/path.h"
+#include "core/state.h"
+#include "oci/oci.h"
+#include "vmm/agent.h"
+#include "vmm/kernel.h"
+
+#define RUNTIME_LISTEN_FD 3
+#define GRACE_MS          5000 /* for a guest that was told to go, before it is stopped from outside */
+
+/* ---- the machine's way out ---- */
+
+static void exit_record(struct runtime *rt, int code, int64_t at)
+{
+	CLEANUP_JSON struct json_object *o = json_object_new_object();
+	CLEANUP_FREE char *when = time_iso8601(at);
+	CLEANUP_ERROR struct error *e = NULL;
+
+	json_set_int(o, "exitCode", code);
+	json_set_str(o, "exitedAt", when);
+	if (state_write(rt->dirfd, "exit.json", o, &e) < 0)
+		log_err(e, "record the exit status");
+}
+
+static void stop_answer(struct runtime *rt)
+{
+	struct rt_waiter *w;
+
+	while ((w = rt->stop_waiters)) {
+		rt->stop_waiters = w->next;
+		if (w->req)
+			rpc_reply(w->req, NULL);
+		free(w);
+	}
+}
+
+/* finish: the machine is gone. Everyone is answered, then the helper ends. */
+static void finish(struct runtime *rt)
+{
+	struct rt_process *p;
+
+	if (rt->state == RT_STOPPED)
+		return;
+	rt->state = RT_STOPPED;
+	if (rt->start_req) {
+		struct error *e = STEAL(rt->start_error);
+
+		if (!e)
+			error_set(&e, ERR_INTERNAL,
+				  "the machine stopped before the process ran; see container logs "
+				  "--boot %s",
+				  rt->id);
+		rpc_reply_error(STEAL(rt->start_req), e);
+		rt->exit_code = 1;
+	}
+	for (p = rt->procs; p; p = p->next)
+		if (p->state != RT_PROC_EXITED) {
+			bool init = p == rt->procs;
+
+			p->state = RT_PROC_RUNNING;
+			runtime_streams_close(p);
+			runtime_process_exited(p, init ? 255 : 137);
+		}
+	stop_answer(rt);
+	loop_stop(rt->loop);
+}
+
+static void vm_stopped(void *arg, int reason, const char *detail)
+{
+	static const char *const names[] = {"power-off", "reset", "panic", "crash", "killed"};
+	struct runtime *rt = arg;
+
+	log_info("machine stopped: %s%s%s",
+		 reason >= 0 && reason < (int)ARRAY_SIZE(names) ? names[reason] : "?",
+		 detail ? ": " : "", detail ? detail : "");
+	if (rt->start_req && !rt->start_error && reason != VM_STOP_POWEROFF)
+		error_set(&rt->start_error, ERR_INTERNAL,
+			  "the machine stopped (%s)%s%s; see container logs --boot %s",
+			  names[reason], detail ? ": " : "", detail ? detail : "", rt->id);
+	finish(rt);
+}
+
+static void stop_expired(void *arg)
+{
+	struct runtime *rt = arg;
+
+	if (rt->stop_stage == 0 && rt->agent) {
+		struct json_object *p = json_object_new_object();
+
+		rt->stop_stage = 1;
+		json_set_str(p, "process", "init");
+		json_set_int(p, "signal", SIGKILL);
+		rpc_call_async(rt->agent, "process.signal", p, NULL, 0, NULL, NULL, NULL);
+		loop_set_timer(rt->stop_timer, GRACE_MS);
+		return;
+	}
+	log_warn("guest did not go in time: stopped from outside");
+	if (rt->vm)
+		vm_kill(rt->vm);
+	else
+		finish(rt);
+}
+
+static void stop_after(struct runtime *rt, int64_t ms)
+{
+	rt->state = RT_STOPPING;
+	if (rt->stop_timer)
+		loop_set_timer(rt->stop_timer, ms);
+	else
+		rt->stop_timer = loop_add_timer(rt->loop, ms, stop_expired, rt);
+}
+
+void runtime_init_exited(struct runtime *rt)
+{
+	if (rt->state == RT_STOPPED) {
+		exit_record(rt, rt->procs->exit_code, rt->procs->exited_at);
+		return;
+	}
+	exit_record(rt, rt->procs->exit_code, rt->procs->exited_at);
+	rt->stop_stage = 1; /* the guest powers off by itself now */
+	stop_after(rt, GRACE_MS);
+}
+
+void runtime_init_failed(struct runtime *rt, struct error *e)
+{
+	rt->start_error = e;
+	exit_record(rt, 255, time_now());
+	rt->stop_stage = 1;
+	stop_after(rt, 1000);
+}
+
+/* ---- start ---- */
+
+static struct json_object *start_timings(const struct runtime *rt)
+{
+	struct json_object *t = json_object_new_object();
+	uint64_t boot = rt->t_ready - rt->t_vm, init = MIN(rt->guest_init_us, boot);
+
+	json_set_int(t, "vmm", (int64_t)(rt->t_vm - rt->t_request));
+	json_set_int(t, "kernel", (int64_t)(boot - init));
+	json_set_int(t, "init", (int64_t)init);
+	json_set_int(t, "process", (int64_t)(rt->t_started - rt->t_ready));
+	return t;
+}
+
+void runtime_init_started(struct runtime *rt)
+{
+	struct json_object *o;
+	CLEANUP_FREE char *at = NULL;
+
+	rt->t_started = time_mono_us();
+	rt->started_at = time_now();
+	if (rt->state == RT_STARTING)
+		rt->state = RT_RUNNING;
+	if (!rt->start_req)
+		return;
+	at = time_iso8601(rt->started_at);
+	o = json_object_new_object();
+	json_set_str(o, "startedDate", at);
+	json_set(o, "timings", start_timings(rt));
+	rpc_reply(STEAL(rt->start_req), o);
+}
+
+static void hold_fd(struct runtime *rt, int fd)
+{
+	rt->fds = xreallocarray(rt->fds, rt->nfds + 1, sizeof(*rt->fds));
+	rt->fds[rt->nfds++] = fd;
+}
+
+static int take_segments(struct runtime *rt, struct rpc_fds *fds, size_t first, size_t n,
+			 struct vm_segment *segs, struct error **err)
+{
+	struct stat st;
+
+	for (size_t i = 0; i < n; i++) {
+		int fd = rpc_fds_take(fds, first + i);
+
+		if (fd < 0)
+			return error_set(err, ERR_INVALID_ARGUMENT,
+					 "root file system segment %zu is missing", i);
+		hold_fd(rt, fd);
+		if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+			return error_set(err, ERR_INVALID_ARGUMENT,
+					 "root file system segment %zu is no file", i);
+		segs[i] = (struct vm_segment){.fd = fd, .len = (uint64_t)st.st_size};
+	}
+	return 0;
+}
+
+static int open_upper(struct runtime *rt, struct vm_segment *seg, struct error **err)
+{
+	struct stat st;
+	int fd = openat(rt->dirfd, "upper.ext4", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+
+	if (fd < 0 && errno == ENOENT) {
+		if (ext4_create(rt->dirfd, "upper.ext4", RUNTIME_UPPER_BYTES, err) < 0)
+			return error_wrap(err, "create the writable disk");
+		fd = openat(rt->dirfd, "upper.ext4", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	}
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return error_sys(err, errno, "open the writable disk");
+	hold_fd(rt, fd);
+	*seg = (struct vm_segment){.fd = fd, .len = (uint64_t)st.st_size};
+	return 0;
+}
+
+static int parse_mac(const char *s, uint8_t mac[6])
+{
+	char tail;
+
+	return s && sscanf(s, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%c", &mac[0], &mac[1], &mac[2],
+			   &mac[3], &mac[4], &mac[5], &tail) == 6
+		       ? 0
+		       : -1;
+}
+
+static int take_nics(struct runtime *rt, struct rpc_fds *fds, size_t n, struct vm_nic *nics,
+		     struct error **err)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct json_object *a = json_object_array_get_idx(rt->networks, i);
+		int fd = rpc_fds_take(fds, i);
+
+		if (fd < 0)
+			return error_set(err, ERR_INVALID_ARGUMENT, "tap %zu is missing", i);
+		hold_fd(rt, fd);
+		nics[i] = (struct vm_nic){.tap_fd = fd, .mtu = (uint16_t)json_int(a, "mtu", 1500)};
+		if (parse_mac(json_str(a, "macAddress", NULL), nics[i].mac) < 0)
+			return error_set(err, ERR_INVALID_ARGUMENT,
+					 "network %zu has no valid MAC address", i);
+	}
+	return 0;
+}
+
+/* What the machine boots from: the kernel file and three initramfs pieces. */
+struct boot_files {
+	int kernel_fd;
+	struct buf init, modules, boot;
+};
+
+static void boot_files_free(struct boot_files *b)
+{
+	if (b->kernel_fd >= 0)
+		close(b->kernel_fd);
+	buf_free(&b->init);
+	buf_free(&b->modules);
+	buf_free(&b->boot);
+}
+
+static int boot_files_open(struct boot_files *b, const char *kernel_dir, struct json_object *boot,
+			   struct error **err)
+{
+	CLEANUP_CLOSE int dir = path_open_dir(kernel_dir, err);
+	CLEANUP_ERROR struct error *none = NULL;
+	const char *text;
+
+	if (dir < 0)
+		return error_wrap(err, "guest kernel");
+	b->kernel_fd = path_open_beneath(dir, "vmlinux", O_RDONLY, 0, err);
+	if (b->kernel_fd < 0)
+		return error_wrap(err, "guest kernel %s", kernel_dir);
+	cpio_file(&b->init, "init", 0755, guest_init_start,
+		  (size_t)(guest_init_end - guest_init_start));
+	cpio_end(&b->init);
+	if (path_read_all(dir, "modules.cpio", 64u << 20, &b->modules, &none) < 0 &&
+	    none->code != ERR_NOT_FOUND)
+		return error_move(err, STEAL(none));
+	text = json_object_to_json_string_ext(boot, JSON_C_TO_STRING_PLAIN);
+	cpio_file(&b->boot, "boot.json", 0600, text, strlen(text));
+	cpio_end(&b->boot);
+	return 0;
+}
+
+struct start_counts {
+	int64_t ntaps, nrootfs, cpus, memory;
+};
+
+static int start_check(struct runtime *rt, struct json_object *params, struct start_counts *c,
+		       struct error **err)
+{
+	struct json_object *config, *res;
+
+	if (rt->state != RT_CREATED)
+		return error_set(err, ERR_INVALID_STATE, "container %s was started already",
+				 rt->id);
+	if (json_need_obj(params, "configuration", &config, err) < 0 ||
+	    json_need_int(params, "ntaps", 0, 8, &c->ntaps, err) < 0 ||
+	    json_need_int(params, "nrootfs", 1, 200, &c->nrootfs, err) < 0 ||
+	    json_need_obj(config, "resources", &res, err) < 0 ||
+	    json_need_int(res, "cpus", 1, 64, &c->cpus, err) < 0 ||
+	    json_need_int(res, "memoryInBytes", 16 << 20, 1ll << 42, &c->memory, err) < 0)
+		return -1;
+	rt->config = json_object_get(config);
+	rt->networks = json_object_get(json_arr(json_obj(params, "boot"), "networks"));
+	if (c->ntaps > 0 &&
+	    (!rt->networks || json_object_array_length(rt->networks) != (size_t)c->ntaps))
+		return error_set(err, ERR_INVALID_ARGUMENT, "taps and networks differ in number");
+	rt->caps = runtime_capabilities(rt->config, err);
+	return rt->caps ? 0 : -1;
+}
+
+static int start_process(struct runtime *rt, struct json_object *params,
+			 const struct start_counts *c, struct rpc_fds *fds, struct error **err)
+{
+	bool tty = json_flag(json_obj(rt->config, "initProcess"), "terminal", false);
+	struct rt_process *init = runtime_process_new(rt, "init", true, err);
+
+	if (!init)
+		return -1;
+	return runtime_streams_open(init, json_arr(params, "streams"), fds,
+				    (size_t)(c->ntaps + c->nrootfs), tty, err);
+}
+
+static int start_machine(struct runtime *rt, struct json_object *params,
+			 const struct start_counts *c, struct rpc_fds *fds, struct error **err)
+{
+	CLEANUP_FREE struct vm_segment *segs = xcalloc((size_t)c->nrootfs, sizeof(*segs));
+	struct vm_segment upper;
+	struct vm_nic nics[8];
+	struct vm_disk disks[2] = {
+		{.segs = segs, .nsegs = (size_t)c->nrootfs, .readonly = true, .serial = "rootfs"},
+		{.segs = &upper, .nsegs = 1, .serial = "upper"}};
+	CLEANUP(boot_files_free) struct boot_files files = {.kernel_fd = -1};
+	CLEANUP_JSON struct json_object *boot = NULL;
+	struct iovec initrd[3];
+	struct vm_config cfg = {
+		.vcpus = (unsigned)c->cpus,
+		.mem_bytes = ALIGN_UP((uint64_t)c->memory + RUNTIME_OVERHEAD, 2ull << 20),
+		.disks = disks,
+		.ndisks = 2,
+		.nics = nics,
+		.nnics = (size_t)c->ntaps,
+		.initrd = initrd,
+		.ninitrd = 3,
+		.cmdline = json_flag(params, "debug", false) ? "debug" : "quiet",
+		.cid = RUNTIME_GUEST_CID,
+		.run_dir = rt->run_dir,
+		.qemu_path = json_str(params, "qemuPath", NULL),
+		.accept = runtime_accept,
+		.console = runtime_console,
+		.stopped = vm_stopped,
+		.arg = rt,
+	};
+
+	if (vm_engine_parse(json_str(params, "engine", ""), &cfg.engine) < 0)
+		return error_set(err, ERR_INVALID_ARGUMENT, "unknown engine");
+	if (take_nics(rt, fds, (size_t)c->ntaps, nics, err) < 0 ||
+	    take_segments(rt, fds, (size_t)c->ntaps, (size_t)c->nrootfs, segs, err) < 0 ||
+	    open_upper(rt, &upper, err) < 0)
+		return -1;
+	boot = runtime_boot_json(rt, params, rt->procs, err);
+	if (!boot ||
+	    boot_files_open(&files, json_str(json_obj(params, "kernel"), "dir", ""), boot, err) < 0)
+		return -1;
+	initrd[0] = (struct iovec){files.init.data, files.init.len};
+	initrd[1] = (struct iovec){files.modules.data, files.modules.len};
+	initrd[2] = (struct iovec){files.boot.data, files.boot.len};
+	cfg.kernel_fd = files.kernel_fd;
+	rt->vm = vm_new(rt->loop, &cfg, err);
+	if (!rt->vm)
+		return error_wrap(err, "build the machine");
+	hold_fd(rt, steal_fd(&files.kernel_fd));
+	rt->t_built = time_mono_us();
+	if (vm_start(rt->vm, err) < 0)
+		return error_wrap(err, "start the machine");
+	rt->t_vm = time_mono_us();
+	return 0;
+}
+
+static void on_start(void *ctx, struct rpc_req *req, struct json_object *params)
+{
+	struct runtime *rt = ctx;
+	struct start_counts counts = {0};
+	struct error *e = NULL;
+
+	rt->t_request = time_mono_us();
+	if (rt->state != RT_CREATED) {
+		error_set(&e, ERR_INVALID_STATE, "container %s was started already", rt->id);
+		rpc_reply_error(req, e);
+		return;
+	}
+	if (start_check(rt, params, &counts, &e) < 0 ||
+	    start_process(rt, params, &counts, rpc_req_fds(req), &e) < 0 ||
+	    start_machine(rt, params, &counts, rpc_req_fds(req), &e) < 0) {
+		log_err(e, "start");
+		rpc_reply_error(req, e);
+		rt->exit_code = 1;
+		rt->state = RT_STOPPING;
+		loop_add_timer(rt->loop, 200, (loop_fn)finish, rt); /* after the answer is out */
+		return;
+	}
+	rt->state = RT_STARTING;
+	rt->start_req = req;
+}
+
+/* ---- processes ---- */
+
+static void exec_answered(void *arg, struct json_object *result, struct rpc_fds *fds,
+			  const struct error *e)
+{
+	struct rt_process *proc = arg;
+	struct rpc_req *req = STEAL(proc->start_req);
+	struct json_object *o;
+
+	if (e) {
+		struct error *copy = NULL;
+		CLEANUP_FREE char *text = error_text(e);
+
+		error_set(&copy, e->code, "%s", text);
+		runtime_process_remove(proc);
+		rpc_reply_error(req, copy);
+		return;
+	}
+	if (proc->state == RT_PROC_STARTING)
+		proc->state = RT_PROC_RUNNING;
+	o = json_object_new_object();
+	json_set_str(o, "process", proc->id);
+	rpc_reply(req, o);
+}
+
+static void on_exec(void *ctx, struct rpc_req *req, struct json_object *params)
+{
+	struct runtime *rt = ctx;
+	struct json_object *in, *p;
+	struct rt_process *proc = NULL;
+	struct error *e = NULL;
+	char id[32];
+
+	if (rt->state != RT_RUNNING || !rt->agent) {
+		error_set(&e, ERR_INVALID_STATE, "container %s is not running", rt->id);
+		goto fail;
+	}
+	if (json_need_obj(params, "process", &in, &e) < 0)
+		goto fail;
+	snprintf(id, sizeof(id), "exec-%u", ++rt->next_exec);
+	proc = runtime_process_new(rt, id, false, &e);
+	if (!proc || runtime_streams_open(proc, json_arr(params, "streams"), rpc_req_fds(req), 0,
+					  json_flag(in, "tty", false), &e) < 0)
+		goto fail;
+	p = json_sorted(in);
+	json_set_str(p, "id", id);
+	json_set(p, "capabilities", json_object_get(rt->caps));
+	runtime_streams_ports(proc, p);
+	proc->start_req = req;
+	rpc_call_async(rt->agent, "process.start", p, NULL, 0, exec_answered, NULL, proc);
+	return;
+fail:
+	if (proc)
+		runtime_process_remove(proc);
+	rpc_reply_error(req, e);
+}
+
+/* need_process: the process a call names, "init" by default. */
+static struct rt_process *need_process(struct runtime *rt, struct json_object *params,
+				       struct error **err)
+{
+	const char *id = json_str(params, "process", "init");
+	struct rt_process *p = runtime_process_find(rt, id);
+
+	if (!p)
+		error_set(err, ERR_NOT_FOUND, "no process %s in container %s", id, rt->id);
+	return p;
+}
+
+static void on_wait(void *ctx, struct rpc_req *req, struct json_object *params)
+{
+	struct error *e = NULL;
+	struct rt_process *p = need_process(ctx, params, &e);
+
+	if (p)
+		runtime_process_wait(p, req);
+	else
+		rpc_reply_error(req, e);
+}
+
+static void forward_answered(void *arg, struct json_object *result, struct rpc_fds *fds,
+			     const struct error *e)
+{
+	struct rpc_req *req = arg;
+
+	if (e) {
+		struct error *copy = NULL;
+		CLEANUP_FREE char *text = error_text(e);
+
+		error_set(&copy, e->code, "%s", text);
+		rpc_reply_error(req, copy);
+	} else {
+		rpc_reply(req, NULL);
+	}
+}
+
+/* forward: a call about one process, passed to the agent with the members it may carry. */
+static void forward(struct runtime *rt, struct rpc_req *req, struct json_object *params,
+		    const char *method, const char *const *ints)
+{
+	struct error *e = NULL;
+	struct rt_process *proc = need_process(rt, params, &e);
+	CLEANUP_JSON struct json_object *p = json_object_new_object();
+	int64_t v;
+
+	if (proc && (!rt->agent || !rt->agent_ready || proc->state == RT_PROC_EXITED)) {
+		error_set(&e, ERR_INVALID_STATE, "process %s is not running", proc->id);
+		proc = NULL;
+	}
+	if (!proc)
+		goto fail;
+	json_set_str(p, "process", proc->id);
+	for (; *ints; ints++) {
+		if (json_need_int(params, *ints, 0, 65535, &v, &e) < 0)
+			goto fail;
+		json_set_int(p, *ints, v);
+	}
+	rpc_call_async(rt->agent, method, STEAL(p), NULL, 0, forward_answered, NULL, req);
+	return;
+fail:
+	rpc_reply_error(req, e);
+}
+
+static void on_kill(void *ctx, struct rpc_req *req, struct json_object *params)
+{
+	static const char *const ints[] = {"signal", NULL};
+
+	forward(ctx, req, params, "process.signal", ints);
+}
+
+static void on_resize(void *ctx, struct rpc_req *req, struct json_object *params)
+{
+	static const char *const ints[] = {"rows", "cols", NULL};
+
+	forward(ctx, req, params, "process.resize", ints);
+}
+
+static void on_stop(void *ctx, struct rpc_req *req, struct json_object *params)
+{
+	struct runtime *rt = ctx;
+	int64_t ms = json_int(params, "timeout", 5) * 1000;
+	int64_t signo = json_int(params, "signal", SIGTERM);
+
+	runtime_waiter_add(&rt->stop_waiters, req);
+	if (rt->state == RT_RUNNING && rt->agent && signo > 0 && signo < 65 && ms > 0) {
+		struct json_object *p = json_object_new_object();
+
+		json_set_str(p, "process", "init");
+		json_set_int(p, "signal", signo);
+		rpc_call_async(rt->agent, "process.signal", p, NULL, 0, NULL, NULL, NULL);
+		stop_after(rt, MIN(ms, 86400000));
+	} else if (rt->state == RT_RUNNING && rt->agent) {
+		stop_after(rt, 0); /* SIGKILL inside first: its files are synced on the way out */
+	} else if (rt->state == RT_CREATED || rt->state == RT_STARTING) {
+		rt->stop_stage = 1;
+		stop_after(rt, 0);
+	}
+}
+
+static void on_state(void *ctx, struct rpc_req *req, struct json_object *params)
+{
+	static const char *const names[] = {"created", "starting", "running", "stopping",
+					    "stopped"};
+	struct runtime *rt = ctx;
+	struct json_object *o = json_object_new_object();
+
+	json_set_str(o, "state", names[rt->state]);
+	if (rt->started_at) {
+		CLEANUP_FREE char *at = time_iso8601(rt->started_at);
+
+		json_set_str(o, "startedDate", at);
+	}
+	json_set(o, "networks",
+		 rt->networks ? json_object_get(rt->networks) : json_object_new_array());
+	json_set_int(o, "processes", rt->nprocs);
+	rpc_reply(req, o);
+}
+
+static const struct rpc_route routes[] = {
+	{"runtime.start", on_start},   {"runtime.exec", on_exec},
+	{"runtime.wait", on_wait},     {"runtime.kill", on_kill},
+	{"runtime.resize", on_resize}, {"runtime.stop", on_stop},
+	{"runtime.state", on_state},   {NULL, NULL},
+};
+
+static const struct rpc_handler handler = {.service = "container.runtime", .routes = routes};
+
+/* ---- the role ---- */
+
+static void on_signal(void *arg, int signo)
+{
+	struct runtime *rt = arg;
+
+	log_info("signal %d: stopping", signo);
+	rt->stop_stage = rt->agent ? 0 : 1;
+	stop_after(rt, 0);
+}
+
+static int open_logs(struct runtime *rt, struct error **err)
+{
+	struct stat st;
+
+	rt->log_fd = openat(rt->dirfd, "stdio.log",
+			    O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+	rt->boot_fd =
+		openat(rt->dirfd, "boot.log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	if (rt->log_fd < 0 || rt->boot_fd < 0)
+		return error_sys(err, errno, "open the container's logs");
+	unlinkat(rt->dirfd, "stdio.log.1", 0);
+	/* The boot log is kept over starts; one that outgrew its bound starts afresh. */
+	if (fstat(rt->boot_fd, &st) == 0 && st.st_size >= RUNTIME_BOOT_LOG_MAX &&
+	    ftruncate(rt->boot_fd, 0) < 0)
+		return error_sys(err, errno, "truncate boot.log");
+	return 0;
+}
+
+static int runtime_open(struct runtime *rt, const char *id, bool debug, struct error **err)
+{
+	CLEANUP_FREE char *dir = NULL, *label = xasprintf("container.runtime.%s", id);
+
+	if (roots_init(&rt->roots, NULL, NULL, NULL, NULL, err) < 0)
+		return -1;
+	if (log_init_service(rt->roots.log, label, debug ? LOG_LVL_DEBUG : LOG_LVL_INFO, err) < 0)
+		return -1;
+	rt->id = xstrdup(id);
+	rt->next_port = AGENT_PORT_STDIO_MIN;
+	dir = xasprintf("%s/containers/%s", rt->roots.app, id);
+	rt->dirfd = path_open_dir(dir, err);
+	if (rt->dirfd < 0)
+		return -1;
+	unlinkat(rt->dirfd, "exit.json", 0);
+	rt->run_dir = xasprintf("%s/c/%s.d", rt->roots.run, id);
+	if (path_mkdirs(rt->run_dir, 0700, err) < 0 || open_logs(rt, err) < 0)
+		return -1;
+	rt->loop = loop_new(err);
+	if (!rt->loop || !loop_add_signal(rt->loop, SIGTERM, on_signal, rt, err) ||
+	    !loop_add_signal(rt->loop, SIGINT, on_signal, rt, err))
+		return -1;
+	rt->server = rpc_server_new(rt->loop, RUNTIME_LISTEN_FD, &handler, rt, err);
+	return rt->server ? 0 : -1;
+}
+
+/* runtime_close: removes what the helper made in the run directory and gives the machine back. */
+static void runtime_close(struct runtime *rt)
+{
+	CLEANUP_ERROR struct error *e = NULL;
+	CLEANUP_FREE char *sock = xasprintf("%s/c/%s.sock", rt->roots.run, rt->id);
+	int i;
+
+	for (i = 0; i < 20 && loop_turn(rt->loop, 5, &e) == 0; i++)
+		; /* lets answers leave before the sockets close */
+	if (rt->agent)
+		rpc_conn_free(rt->agent);
+	if (rt->vm)
+		vm_free(rt->vm);
+	unlink(sock);
+	path_remove_tree(AT_FDCWD, rt->run_dir, &e);
+	rpc_server_free(rt->server);
+}
+
+static int usage(void)
+{
+	fprintf(stderr,
+		"usage: container-runtime-linux start --id ID [--debug]\n"
+		"       (started by the apiserver, with a listening socket at descriptor 3)\n");
+	return 64;
+}
+
+int runtime_main(int argc, char **argv)
+{
+	struct runtime rt = {.dirfd = -1, .log_fd = -1, .boot_fd = -1};
+	CLEANUP_ERROR struct error *e = NULL;
+	const char *id = NULL;
+	bool debug = false;
+
+	if (argc < 2 || strcmp(argv[1], "start"))
+		return usage();
+	for (int i = 2; i < argc; i++) {
+		if (!strcmp(argv[i], "--id") && i + 1 < argc)
+			id = argv[++i];
+		else if (!strcmp(argv[i], "--debug"))
+			debug = true;
+		else
+			return usage();
+	}
+	if (!id || strchr(id, '/') || id[0] == '.')
+		return usage();
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	if (runtime_open(&rt, id, debug, &e) < 0 || loop_run(rt.loop, &e) < 0) {
+		CLEANUP_FREE char *text = error_text(e);
+
+		log_err(e, "runtime %s", id);
+		fprintf(stderr, "container-runtime-linux: %s\n", text);
+		return 1;
+	}
+	runtime_close(&rt);
+	return rt.exit_code;
+}

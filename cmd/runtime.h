@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * runtime.h - inside the runtime role: one container, its machine, its processes and their streams.
+ *
+ * DOC: Theory of operation
+ * The helper serves one socket (inherited at descriptor 3). runtime.start brings everything as
+ * descriptors and builds the machine; the guest's agent then dials in over vsock: one control
+ * stream that speaks rpc.h framing, and one stream per stdio of each process, told apart by port. A
+ * process here is a small record: its streams, its waiters, its exit code. Ports are handed out
+ * once and never again, so a guest that dials a stale or foreign port is refused.
+ *
+ * The machine's end ends the helper: the exit status is written to containers/<id>/exit.json first,
+ * so that an apiserver that was away reads it later. Everything runs on one loop thread.
+ */
+#ifndef CMD_RUNTIME_H
+#define CMD_RUNTIME_H
+
+#include "core/log.h"
+#include "core/str.h"
+#include "core/roots.h"
+#include "core/rpc.h"
+#include "vmm/vm.h"
+
+#define RUNTIME_MAX_PROCESSES 512
+#define RUNTIME_LOG_MAX       (16u << 20) /* stdio.log; the one before it is kept as stdio.log.1 */
+#define RUNTIME_BOOT_LOG_MAX  (1u << 20)
+#define RUNTIME_GUEST_CID     3
+#define RUNTIME_OVERHEAD \
+	(128ull << 20) /* guest memory for kernel and agent on top of what was promised */
+#define RUNTIME_UPPER_BYTES (256ull << 30)
+
+struct runtime;
+struct rt_process;
+
+enum rt_stream_kind { RT_STDIN, RT_STDOUT, RT_STDERR, RT_STREAMS };
+
+/* One stdio stream of a process: a vsock port, the guest's stream once it dialled, and the client's
+ * descriptor. */
+struct rt_stream {
+	struct rt_process *proc;
+	enum rt_stream_kind kind;
+	uint32_t port;           /* 0: not wanted */
+	int fd;                  /* the client's end, non-blocking; -1 when none or gone */
+	struct loop_source *src; /* watches fd */
+	struct vsock_stream *vs; /* NULL before the guest dialled and after it is closed */
+	bool done;               /* output: the guest sent its last byte; input: shut down */
+	struct buf pending;      /* input read from fd that the guest had no credit for */
+};
+
+struct rt_waiter {
+	struct rpc_req *req; /* NULL once its peer left */
+	struct rt_waiter *next;
+};
+
+enum rt_proc_state { RT_PROC_STARTING, RT_PROC_RUNNING, RT_PROC_EXITED };
+
+struct rt_process {
+	struct runtime *rt;
+	char *id; /* "init", "exec-1", … */
+	enum rt_proc_state state;
+	struct rt_stream stream[RT_STREAMS];
+	bool log;      /* output goes to stdio.log */
+	bool reported; /* the guest said it exited; waits for its last output */
+	int exit_code;
+	int64_t exited_at;
+	struct loop_source *drain; /* bounds the wait for output after exit */
+	struct rt_waiter *waiters;
+	struct rpc_req *start_req; /* runtime.exec waiting for the guest's answer */
+	struct rt_process *next;
+};
+
+enum rt_state { RT_CREATED, RT_STARTING, RT_RUNNING, RT_STOPPING, RT_STOPPED };
+
+struct runtime {
+	struct loop *loop;
+	struct roots roots;
+	char *id;
+	int dirfd;     /* containers/<id> */
+	char *run_dir; /* private to this machine */
+	struct rpc_server *server;
+	enum rt_state state;
+	struct json_object *config;   /* the container's configuration */
+	struct json_object *networks; /* attachments as the apiserver gave them */
+	struct json_object *caps;     /* effective capability names */
+	int64_t started_at;
+	struct vm *vm;
+	int *fds; /* taps, rootfs segments, upper disk, kernel: held while the machine runs */
+	size_t nfds;
+	struct rpc_conn *agent;
+	bool agent_ready;
+	struct rt_process *procs; /* init first */
+	unsigned nprocs;
+	unsigned next_exec;
+	uint32_t next_port;
+	int log_fd, boot_fd;
+	size_t log_bytes, boot_bytes;
+	struct rpc_req *start_req; /* runtime.start until the init process runs */
+	struct error *start_error;
+	struct rt_waiter *stop_waiters;
+	struct loop_source *stop_timer;
+	int stop_stage;
+	/* CLOCK_MONOTONIC microseconds of the start's milestones, and what the guest measured. */
+	uint64_t t_request, t_built, t_vm, t_ready, t_started, guest_init_us;
+	int exit_code; /* of the helper itself */
+};
+
+/* runtime_boot.c: the boot descriptor from the configuration; owned by the caller. */
+struct json_object *runtime_boot_json(struct runtime *rt, struct json_object *params,
+				      struct rt_process *init, struct error **err);
+/* runtime_capabilities: default set, then ALL drops, adds, single drops; owned by the caller. */
+struct json_object *runtime_capabilities(struct json_object *config, struct error **err);
+
+/* runtime_stdio.c */
+/* runtime_streams_open: gives proc the streams named in `streams` (array of
+ * "stdin"|"stdout"|"stderr"), taking one descriptor each from fds, from index `first` on; output
+ * streams exist for a logging process even when unnamed. */
+int runtime_streams_open(struct rt_process *proc, struct json_object *streams, struct rpc_fds *fds,
+			 size_t first, bool tty, struct error **err);
+void runtime_streams_ports(struct rt_process *proc, struct json_object *process);
+int runtime_stream_accept(struct rt_stream *s, struct vsock_stream *vs, struct error **err);
+bool runtime_streams_drained(const struct rt_process *proc);
+void runtime_streams_close(struct rt_process *proc);
+void runtime_console(void *arg, const void *p, size_t len);
+
+/* runtime_process.c */
+struct rt_process *runtime_process_new(struct runtime *rt, const char *id, bool log,
+				       struct error **err);
+struct rt_process *runtime_process_find(struct runtime *rt, const char *id);
+void runtime_process_exited(struct rt_process *proc, int code);
+void runtime_process_settle(struct rt_process *proc); /* after each stream's end */
+void runtime_process_remove(struct rt_process *proc);
+void runtime_process_wait(struct rt_process *proc, struct rpc_req *req);
+void runtime_waiter_add(struct rt_waiter **list, struct rpc_req *req);
+/* runtime_accept: vm_config.accept. */
+int runtime_accept(void *arg, uint32_t port, struct vsock_stream *s);
+
+/* runtime.c */
+void runtime_init_exited(
+	struct runtime *rt); /* the container's process is over and its output is out */
+void runtime_init_started(struct runtime *rt);
+void runtime_init_failed(struct runtime *rt, struct error *e); /* takes e */
+
+#endif
