@@ -46,8 +46,12 @@ struct virtio_dev_ops {
 	void (*queue_kick)(struct virtio_dev *dev, unsigned q);
 	void (*work)(struct virtio_dev *dev); /* may be NULL; on the device's thread after activate
 						 and reset */
-	void (*free)(
-		struct virtio_dev *dev); /* on the loop's thread; frees the memory of dev too */
+	/* May be NULL: returns, with the lock held, when no request is in flight on another thread.
+	 */
+	void (*quiesce)(struct virtio_dev *dev);
+	and reset * /
+		void (*free)(struct virtio_dev
+				     *dev); /* on the loop's thread; frees the memory of dev too */
 	bool unlocked_kick; /* queue_kick and work are called without the lock and take it
 			       themselves */
 	bool worker;        /* queues are served by a thread of the device's own */

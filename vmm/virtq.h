@@ -25,6 +25,7 @@ struct virtq {
 	uint64_t desc, avail, used; /* guest-physical */
 	bool ready;                 /* rings mapped, processing allowed */
 	bool event_idx;             /* VIRTIO_F_EVENT_IDX (§2.7.10) was negotiated */
+	bool indirect;              /* VIRTIO_F_INDIRECT_DESC (§2.7.5.3) was negotiated */
 	/* Host view of the rings, valid while ready. */
 	const uint8_t *desc_ring;
 	uint8_t *avail_ring, *used_ring;

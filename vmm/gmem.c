@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * gmem.c - guest memory in a memfd.
+ *
+ * The file holds the low region and then the high one, without the hole; it is mapped whole, so
+ * that another view of the same file (the table a vhost-user front end sends) can be translated by
+ * file offset alone.
+ */
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <linux/memfd.h>
+
+#include "vmm/gmem.h"
+
+int gmem_new(uint64_t bytes, struct gmem *m, struct error **err)
+{
+	CLEANUP_CLOSE int fd = -1;
+	uint64_t low = MIN(bytes, GMEM_LOW_END);
+	uint8_t *p;
+
+	*m = (struct gmem){.fd = -1};
+	if (!bytes || bytes & 4095 || bytes > (1ull << 46))
+		return error_set(err, ERR_INVALID_ARGUMENT, "guest memory of %llu bytes",
+				 (unsigned long long)bytes);
+	fd = (int)syscall(SYS_memfd_create, "guest-memory", MFD_CLOEXEC);
+	if (fd < 0)
+		return error_sys(err, errno, "memfd for the guest's memory");
+	if (ftruncate(fd, (off_t)bytes) < 0)
+		return error_sys(err, errno, "size the guest's memory to %llu bytes",
+				 (unsigned long long)bytes);
+	p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+	if (p == MAP_FAILED)
+		return error_sys(err, errno, "map the guest's memory");
+	/* Guest memory in a core dump would be both huge and somebody's secrets. */
+	(void)madvise(p, bytes, MADV_DONTDUMP);
+	m->fd = steal_fd(&fd);
+	m->nregions = 1;
+	m->regions[0] = (struct gmem_region){.gpa = 0, .size = low, .fd_off = 0, .hva = p};
+	if (bytes > low) {
+		m->nregions = 2;
+		m->regions[1] = (struct gmem_region){.gpa = GMEM_HIGH_START,
+						     .size = bytes - low,
+						     .fd_off = low,
+						     .hva = p + low};
+	}
+	return 0;
+}
+
+uint64_t gmem_bytes(const struct gmem *m)
+{
+	uint64_t sum = 0;
+	unsigned i;
+
+	for (i = 0; i < m->nregions; i++)
+		sum += m->regions[i].size;
+	return sum;
+}
+
+void gmem_free(struct gmem *m)
+{
+	if (m->nregions)
+		munmap(m->regions[0].hva, gmem_bytes(m));
+	if (m->fd > 0)
+		close(m->fd);
+	*m = (struct gmem){.fd = -1};
+}
+
+void *gmem_ptr(const struct gmem *m, uint64_t gpa, uint64_t len)
+{
+	unsigned i;
+
+	if (!len)
+		return NULL;
+	for (i = 0; i < m->nregions; i++) {
+		const struct gmem_region *r = &m->regions[i];
+		uint64_t off = gpa - r->gpa;
+
+		/* gpa below the region wraps off to a huge number, which the first test refuses. */
+		if (gpa >= r->gpa && off < r->size && len <= r->size - off)
+			return r->hva + off;
+	}
+	return NULL;
+}
+
+int gmem_write(const struct gmem *m, uint64_t gpa, const void *p, uint64_t len)
+{
+	void *dst = gmem_ptr(m, gpa, len);
+
+	if (!dst)
+		return len ? -1 : 0;
+	memcpy(dst, p, len);
+	return 0;
+}
+
+int gmem_read(const struct gmem *m, uint64_t gpa, void *p, uint64_t len)
+{
+	const void *src = gmem_ptr(m, gpa, len);
+
+	if (!src)
+		return len ? -1 : 0;
+	memcpy(p, src, len);
+	__asm__ volatile("" ::
+				 : "memory"); /* the copy is made once; nothing after this reads the
+						 source again */
+	return 0;
+}
