@@ -232,8 +232,7 @@ int virtio_queue_set(struct virtio_dev *dev, unsigned q, uint32_t size, uint64_t
 	if (q >= dev->nqueues)
 		return -1;
 	dev_lock(dev);
-	if (!dev->vq[q].ready && !dev->active && size && !(size & (size - 1)) &&
-	    size <= dev->vq[q].max_size) {
+	if (!dev->vq[q].ready && size && !(size & (size - 1)) && size <= dev->vq[q].max_size) {
 		dev->vq[q].size = (uint16_t)size;
 		dev->vq[q].desc = desc;
 		dev->vq[q].avail = avail;

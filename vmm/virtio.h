@@ -44,14 +44,14 @@ struct virtio_dev_ops {
 	int (*activate)(struct virtio_dev *dev); /* may be NULL; -1: the device is broken */
 	void (*reset)(struct virtio_dev *dev);   /* may be NULL; must not wait for the loop */
 	void (*queue_kick)(struct virtio_dev *dev, unsigned q);
-	void (*work)(struct virtio_dev *dev); /* may be NULL; on the device's thread after activate
-						 and reset */
+	/* May be NULL: on the device's thread, some time after each activate, reset and
+	 * virtio_wake(). */
+	void (*work)(struct virtio_dev *dev);
 	/* May be NULL: returns, with the lock held, when no request is in flight on another thread.
 	 */
 	void (*quiesce)(struct virtio_dev *dev);
-	and reset * /
-		void (*free)(struct virtio_dev
-				     *dev); /* on the loop's thread; frees the memory of dev too */
+	void (*free)(
+		struct virtio_dev *dev); /* on the loop's thread; frees the memory of dev too */
 	bool unlocked_kick; /* queue_kick and work are called without the lock and take it
 			       themselves */
 	bool worker;        /* queues are served by a thread of the device's own */
@@ -89,8 +89,8 @@ struct virtio_dev {
  * active. */
 int virtio_ack_features(struct virtio_dev *dev, uint64_t features);
 /* virtio_queue_set: size and guest-physical ring addresses; ignored with -1 when out of bounds
- * (size 0, not a power of two, above max_size; no such queue) or once active. Addresses are checked
- * by virtio_activate(). */
+ * (size 0, not a power of two, above max_size; no such queue) or once the queue runs. Addresses are
+ * checked by virtio_activate(). */
 int virtio_queue_set(struct virtio_dev *dev, unsigned q, uint32_t size, uint64_t desc,
 		     uint64_t avail, uint64_t used);
 /* virtio_activate: DRIVER_OK. Queues with size 0 stay off. -1: the rings are bad, the device is
