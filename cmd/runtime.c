@@ -68,9 +68,9 @@ static void finish(struct runtime *rt)
 		if (p->state != RT_PROC_EXITED) {
 			bool init = p == rt->procs;
 
-			p->state = RT_PROC_RUNNING;
 			runtime_streams_close(p);
-			runtime_process_exited(p, init ? 255 : 137);
+			runtime_process_exited(p, init && !rt->killed ? 255 : 137);
+			runtime_process_settle(p);
 		}
 	stop_answer(rt);
 	loop_stop(rt->loop);
@@ -106,6 +106,7 @@ static void stop_expired(void *arg)
 		return;
 	}
 	log_warn("guest did not go in time: stopped from outside");
+	rt->killed = true;
 	if (rt->vm)
 		vm_kill(rt->vm);
 	else
@@ -179,7 +180,7 @@ static void hold_fd(struct runtime *rt, int fd)
 }
 
 static int take_segments(struct runtime *rt, struct rpc_fds *fds, size_t first, size_t n,
-			 struct vm_segment *segs, struct error **err)
+			 struct vm_segment *segs, size_t *nsegs, struct error **err)
 {
 	struct stat st;
 
@@ -193,7 +194,9 @@ static int take_segments(struct runtime *rt, struct rpc_fds *fds, size_t first, 
 		if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
 			return error_set(err, ERR_INVALID_ARGUMENT,
 					 "root file system segment %zu is no file", i);
-		segs[i] = (struct vm_segment){.fd = fd, .len = (uint64_t)st.st_size};
+		if (st.st_size > 0) /* a layer without file contents has an empty one */
+			segs[(*nsegs)++] =
+				(struct vm_segment){.fd = fd, .len = (uint64_t)st.st_size};
 	}
 	return 0;
 }
@@ -328,9 +331,8 @@ static int start_machine(struct runtime *rt, struct json_object *params,
 	CLEANUP_FREE struct vm_segment *segs = xcalloc((size_t)c->nrootfs, sizeof(*segs));
 	struct vm_segment upper;
 	struct vm_nic nics[8];
-	struct vm_disk disks[2] = {
-		{.segs = segs, .nsegs = (size_t)c->nrootfs, .readonly = true, .serial = "rootfs"},
-		{.segs = &upper, .nsegs = 1, .serial = "upper"}};
+	struct vm_disk disks[2] = {{.segs = segs, .readonly = true, .serial = "rootfs"},
+				   {.segs = &upper, .nsegs = 1, .serial = "upper"}};
 	CLEANUP(boot_files_free) struct boot_files files = {.kernel_fd = -1};
 	CLEANUP_JSON struct json_object *boot = NULL;
 	struct iovec initrd[3];
@@ -356,7 +358,8 @@ static int start_machine(struct runtime *rt, struct json_object *params,
 	if (vm_engine_parse(json_str(params, "engine", ""), &cfg.engine) < 0)
 		return error_set(err, ERR_INVALID_ARGUMENT, "unknown engine");
 	if (take_nics(rt, fds, (size_t)c->ntaps, nics, err) < 0 ||
-	    take_segments(rt, fds, (size_t)c->ntaps, (size_t)c->nrootfs, segs, err) < 0 ||
+	    take_segments(rt, fds, (size_t)c->ntaps, (size_t)c->nrootfs, segs, &disks[0].nsegs,
+			  err) < 0 ||
 	    open_upper(rt, &upper, err) < 0)
 		return -1;
 	boot = runtime_boot_json(rt, params, rt->procs, err);

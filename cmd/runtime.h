@@ -98,7 +98,8 @@ struct runtime {
 	struct error *start_error;
 	struct rt_waiter *stop_waiters;
 	struct loop_source *stop_timer;
-	int stop_stage;
+	int stop_stage; /* 0: SIGKILL inside is next; 1: the machine itself */
+	bool killed;    /* stopped from outside because the guest did not go */
 	/* CLOCK_MONOTONIC microseconds of the start's milestones, and what the guest measured. */
 	uint64_t t_request, t_built, t_vm, t_ready, t_started, guest_init_us;
 	int exit_code; /* of the helper itself */

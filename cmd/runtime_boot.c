@@ -218,7 +218,7 @@ static struct json_object *boot_networks(struct json_object *networks)
 	for (i = 0; i < n; i++) {
 		struct json_object *a = json_object_array_get_idx(networks, i),
 				   *o = json_object_new_object();
-		char name[16];
+		char name[32];
 
 		snprintf(name, sizeof(name), "eth%zu", i);
 		json_set_str(o, "name", name);

@@ -136,7 +136,7 @@ static void process_over(struct rt_process *proc)
 	log_debug("process %s exited with %d", proc->id, proc->exit_code);
 	if (proc == rt->procs)
 		runtime_init_exited(rt);
-	else
+	else if (rt->state != RT_STOPPED)
 		forget_old(rt);
 }
 
