@@ -32,6 +32,8 @@ struct ipam *ipam_open(int dirfd, struct in_addr subnet, int prefix, struct erro
 int ipam_allocate(struct ipam *p, const char *id, struct in_addr *out,
 		  struct error **err); /* same id, same address */
 int ipam_release(struct ipam *p, const char *id, struct error **err);
+/* ipam_reconcile: keeps the leases of `ids` (array of strings) and gives all others back. */
+int ipam_reconcile(struct ipam *p, struct json_object *ids, struct error **err);
 void ipam_free(struct ipam *p);
 
 #endif
