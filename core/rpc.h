@@ -5,7 +5,8 @@
  * DOC: Wire format
  * A frame is a 32-bit little-endian length (1 .. RPC_MAX_FRAME) followed by that many bytes of
  * JSON, one object. On Unix sockets, descriptors ride on the frame's first byte by SCM_RIGHTS, at
- * most RPC_MAX_FDS. The first frame each side sends is its hello:
+ * most RPC_MAX_FDS; such a frame says how many in a member "fds". The first frame each side sends is
+ * its hello:
  *     {"hello": {"version": 1, "service": "container.apiserver", "release": "0.1.0"}}
  * A side that reads another major version, or anything but a hello first, closes the connection.
  * After it:
