@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # make            build/container, static        make V=1          show the commands
-# make test       everything                     make SANITIZE=1   ASan and UBSan, dynamic, in build-asan/
-# make lib-core   one library alone              make check        clang-tidy, cppcheck, dependency arrows
+# make quickstart from nothing to a container    make install      PREFIX=/usr/local DESTDIR=
+# make test       everything                     make check        clang-tidy, cppcheck, format, dependency arrows
+# make lab        end to end on KVM (emulated)   make bench        the table of times and sizes
+# make lib-core   one library alone              make SANITIZE=1   ASan and UBSan, dynamic, in build-asan/
+# make kernel     our own guest kernel
 SHELL    := /bin/bash
 SANITIZE ?= 0
 ifeq ($(SANITIZE),1)
@@ -94,6 +97,52 @@ endef
 $(foreach t,$(UNIT),$(eval $(call unit_rule,$t)))
 .PHONY: unit
 unit: $(addprefix $(B)/unit/,$(UNIT))
+
+.PHONY: deps quickstart test test-unit check lab bench kernel install man completions
+deps:
+	$(Q)third_party/deps.sh build
+quickstart:
+	$(Q)tests/quickstart.sh
+test:
+	$(Q)third_party/deps.sh build test
+	$(Q)$(MAKE) --no-print-directory all unit
+	$(Q)tests/run.pl --build $(B) unit e2e
+test-unit: unit
+	$(Q)tests/run.pl --build $(B) unit
+check: third_party
+	$(Q)third_party/deps.sh build check
+	$(Q)tests/check-deps.sh
+	$(Q)tests/check-format.sh
+	$(Q)tests/check-static.sh
+lab:
+	$(Q)third_party/deps.sh build test lab
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)tests/lab/test.sh
+bench: all
+	$(Q)tests/bench/run.sh
+kernel:
+	$(Q)third_party/deps.sh kernel
+	$(Q)third_party/kernel.sh build/kernel
+
+PREFIX   ?= /usr/local
+UNITDIR  ?= $(PREFIX)/lib/systemd/system
+D         = $(DESTDIR)$(PREFIX)
+man: $(B)/container
+	$(Q)$(B)/container --generate man $(B)/man
+completions: $(B)/container
+	$(Q)for s in bash zsh fish; do $(B)/container --generate $$s $(B)/completions || exit 1; done
+install: $(B)/container man completions
+	install -d $(D)/bin $(D)/share/man/man1 $(D)/share/bash-completion/completions $(D)/share/zsh/site-functions \
+	    $(D)/share/fish/vendor_completions.d $(DESTDIR)$(UNITDIR)
+	install -m 755 $(B)/container $(D)/bin/container
+	for r in apiserver core-images network-vmnet runtime-linux; do ln -sfn container $(D)/bin/container-$$r; done
+	install -m 644 $(B)/man/*.1 $(D)/share/man/man1/
+	install -m 644 $(B)/completions/container.bash $(D)/share/bash-completion/completions/container
+	install -m 644 $(B)/completions/_container $(D)/share/zsh/site-functions/_container
+	install -m 644 $(B)/completions/container.fish $(D)/share/fish/vendor_completions.d/container.fish
+	for u in container-apiserver.service container-apiserver.socket; do \
+	    sed 's,@PREFIX@,$(PREFIX),g' cmd/units/$$u.in >$(DESTDIR)$(UNITDIR)/$$u || exit 1; done
+	if [ -s build/kernel/vmlinux ]; then install -D -m 644 build/kernel/vmlinux $(D)/share/container/vmlinux; fi
 
 clean:
 	rm -rf build build-asan

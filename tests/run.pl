@@ -1,0 +1,71 @@
+#!/usr/bin/perl
+# SPDX-License-Identifier: Apache-2.0
+# run.pl [--build DIR] [--timeout S] [--jobs N] unit|e2e|FILE…: runs tests under prove's own harness and sums them up. The last line
+# counts single assertions: "N passed, N failed, N skipped"; the exit status says whether all is well.
+use strict;
+use warnings;
+use File::Basename qw(basename dirname);
+use Cwd qw(abs_path);
+use Getopt::Long;
+use TAP::Harness;
+
+my ($build, $timeout, $jobs, $verbose) = ('build', 0, 1, $ENV{TEST_VERBOSE} // 0);
+GetOptions('build=s' => \$build, 'timeout=i' => \$timeout, 'jobs=i' => \$jobs, 'verbose' => \$verbose) or exit 64;
+chdir dirname(abs_path($0)) . '/..' or die;
+
+my @files;
+for my $what (@ARGV) {
+	if ($what eq 'unit') {
+		# What the sources say there is, so that a program that was not built is a failure and not an absence.
+		push @files, map { "$build/unit/" . basename($_, '.c') } sort glob 'tests/unit/test_*.c';
+	} elsif ($what eq 'e2e') {
+		push @files, sort glob 'tests/e2e/*.t';
+	} else {
+		push @files, $what;
+	}
+}
+@files or die "run.pl: no tests\n";
+
+# cmocka speaks TAP when asked to.
+$ENV{CMOCKA_MESSAGE_OUTPUT} = 'TAP';
+$ENV{ASAN_OPTIONS}  //= 'detect_leaks=1:abort_on_error=0';
+$ENV{UBSAN_OPTIONS} //= 'halt_on_error=1:print_stacktrace=1';
+
+my $harness = TAP::Harness->new({
+	verbosity => $verbose ? 1 : 0,
+	timer     => 1,
+	jobs      => $jobs,
+	merge     => 0,
+	failures  => 1,
+	exec      => sub {
+		my (undef, $file) = @_;
+		my $limit = $timeout || ($file =~ /\.t$/ ? ($ENV{LAB} ? 900 : 400) : 180);
+		my @cmd = ('timeout', '-k', '10', $limit);
+		return [@cmd, $file =~ /\.t$/ ? 'bash' : (), $file];
+	},
+});
+my @reasons;
+$harness->callback(made_parser => sub {
+	my ($parser) = @_;
+	$parser->callback(test => sub { push @reasons, $_[0]->description . ': ' . $_[0]->explanation if $_[0]->has_skip });
+});
+my $result = $harness->runtests(@files);
+
+my ($passed, $failed, $skipped) = (0, 0, 0);
+for my $p ($result->parsers) {
+	my @skips = $p->skipped;
+	$skipped += @skips;
+	$passed += $p->actual_passed - @skips;
+	my $bad = $p->actual_failed;
+	# A program that died, ran out of time or kept less than its plan is a failure even if each line it printed was fine.
+	$bad = 1 if !$bad && $p->has_problems;
+	$failed += $bad;
+	if ($p->skip_all) {
+		$skipped++;
+		push @reasons, $p->skip_all;
+	}
+}
+my %seen;
+print "skipped: $_\n" for grep { !$seen{$_}++ } @reasons;
+print "$passed passed, $failed failed, $skipped skipped\n";
+exit($failed || !$passed ? 1 : 0);
