@@ -406,6 +406,18 @@ int virtio_pop(struct virtio_dev *dev, unsigned q, struct virtq_chain *c)
 	return rc;
 }
 
+bool virtio_next(struct virtio_dev *dev, unsigned q, struct virtq_chain *c)
+{
+	for (;;) {
+		int rc = virtio_pop(dev, q, c);
+
+		if (rc)
+			return rc > 0;
+		if (!dev->active || dev->broken || !virtq_want_kick(&dev->vq[q], true))
+			return false;
+	}
+}
+
 void virtio_notify(struct virtio_dev *dev, unsigned q)
 {
 	if (!virtq_should_notify(&dev->vq[q]))

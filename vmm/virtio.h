@@ -35,26 +35,28 @@
 
 struct virtio_dev;
 
+/* Members that may be NULL: config_write, activate, reset, work, quiesce. */
 struct virtio_dev_ops {
 	const char *name;
 	/* off + len has been checked against config_len. */
 	void (*config_read)(struct virtio_dev *dev, uint32_t off, void *buf, uint32_t len);
-	void (*config_write)(struct virtio_dev *dev, uint32_t off, const void *buf,
-			     uint32_t len);      /* may be NULL */
-	int (*activate)(struct virtio_dev *dev); /* may be NULL; -1: the device is broken */
-	void (*reset)(struct virtio_dev *dev);   /* may be NULL; must not wait for the loop */
+	void (*config_write)(struct virtio_dev *dev, uint32_t off, const void *buf, uint32_t len);
+	/* -1: the device is broken. */
+	int (*activate)(struct virtio_dev *dev);
+	/* Must not wait for the loop. */
+	void (*reset)(struct virtio_dev *dev);
+	/* Device's thread. */
 	void (*queue_kick)(struct virtio_dev *dev, unsigned q);
-	/* May be NULL: on the device's thread, some time after each activate, reset and
-	 * virtio_wake(). */
+	/* Device's thread, some time after each activate, reset and virtio_wake(). */
 	void (*work)(struct virtio_dev *dev);
-	/* May be NULL: returns, with the lock held, when no request is in flight on another thread.
-	 */
+	/* Returns, with the lock held, when no request is in flight on another thread. */
 	void (*quiesce)(struct virtio_dev *dev);
-	void (*free)(
-		struct virtio_dev *dev); /* on the loop's thread; frees the memory of dev too */
-	bool unlocked_kick; /* queue_kick and work are called without the lock and take it
-			       themselves */
-	bool worker;        /* queues are served by a thread of the device's own */
+	/* Loop's thread; frees the memory of dev too. */
+	void (*free)(struct virtio_dev *dev);
+	/* queue_kick and work are called without the lock and take it themselves. */
+	bool unlocked_kick;
+	/* Queues are served by a thread of the device's own. */
+	bool worker;
 };
 
 struct virtio_dev {
@@ -124,6 +126,8 @@ void virtio_dev_fini(struct virtio_dev *dev); /* without the lock; what virtio_d
 /* virtio_pop: virtq_pop on a ready queue; 0 when the device is not active. A bad chain breaks the
  * device. */
 int virtio_pop(struct virtio_dev *dev, unsigned q, struct virtq_chain *c);
+/* virtio_next: virtio_pop, and when the ring is empty asks for a kick and looks once more. */
+bool virtio_next(struct virtio_dev *dev, unsigned q, struct virtq_chain *c);
 /* virtio_notify: an interrupt for queue q if the driver wants one. */
 void virtio_notify(struct virtio_dev *dev, unsigned q);
 void virtio_config_changed(struct virtio_dev *dev);
