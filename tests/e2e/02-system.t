@@ -1,0 +1,113 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# The services: start, status, version, logs, restart of helpers, two systems side by side, a stranger on the socket, stop.
+. "$(dirname "$0")/../lib/system.sh"
+
+run_ok 'system start' "$C" system start
+run_ok 'system start again is fine' "$C" system start
+run_ok 'system status' "$C" system status
+for w in status appRoot installRoot logRoot apiserver.version apiserver.commit apiserver.build apiserver.appName engine kernel; do
+	like "status shows $w" "$out" "$w"
+done
+like 'status says running' "$out" 'running'
+like 'the app root is ours' "$out" "$CONTAINER_APP_ROOT"
+like 'the engine is the one asked for' "$out" "$CONTAINER_ENGINE"
+for s in container.apiserver container.images container.network.default; do
+	like "status lists $s" "$out" "$s"
+done
+run_ok 'system status --format json' "$C" system status --format json
+is 'status in JSON' "$(jq -r .status <<<"$out")" running
+is 'appRoot in JSON' "$(jq -r .appRoot <<<"$out")" "$CONTAINER_APP_ROOT"
+like 'each service has a pid' "$(jq -r '.services[].pid' <<<"$out" | tr '\n' ' ')" '^[0-9]+ [0-9]+ [0-9]+ $'
+for p in $(jq -r '.services[].pid' <<<"$out"); do
+	ok "process $p runs" test -d "/proc/$p"
+done
+ok 'no_new_privs in each role' bash -c 'for p in '"$(jq -r '.services[].pid' <<<"$out" | tr '\n' ' ')"'; do
+	grep -q "^NoNewPrivs:.1" /proc/$p/status || exit 1; done'
+
+run_ok 'system version' "$C" system version
+like 'a row for the CLI and one for the server' "$out" 'container .*container-apiserver|COMPONENT'
+is 'two components' "$("$C" system version --format json | jq length)" 2
+run_ok 'system logs' "$C" system logs
+like 'logs have records' "$out" 'apiserver'
+run_ok 'system logs --last 1h' "$C" system logs --last 1h
+run "$C" system logs --last nonsense
+ok 'a bad --last is refused' [ "$rc" != 0 ]
+
+run_ok 'list is empty' "$C" list
+like 'list has its header' "$out" '^ID +IMAGE +OS +ARCH +STATE +IP +CPUS +MEMORY +STARTED'
+is 'list -q prints nothing' "$("$C" list -q)" ''
+is 'list as JSON' "$("$C" list --format json)" '[]'
+
+# A helper that dies comes back.
+for label in container.images container.network.default; do
+	old=$(service_pid "$label")
+	kill -KILL "$old"
+	restarted()
+	{
+		local p
+		p=$(service_pid "$label")
+		[ -n "$p" ] && [ "$p" != null ] && [ "$p" != 0 ] && [ "$p" != "$old" ] && [ -d "/proc/$p" ]
+	}
+	ok "$label comes back after SIGKILL" wait_until 20 restarted
+done
+ok 'images answer again' wait_until 10 "$C" image list
+
+# Garbage on the socket costs the stranger his connection and nobody else anything.
+api=$(service_pid container.apiserver)
+sock=$CONTAINER_RUN_ROOT/apiserver.sock
+ok 'the socket is there' test -S "$sock"
+is 'only its owner may connect' "$(stat -c %a "$sock")" 600
+head -c 65536 /dev/urandom | timeout 5 socat -u - "UNIX-CONNECT:$sock" 2>/dev/null
+printf 'GET / HTTP/1.1\r\n\r\n' | timeout 5 socat - "UNIX-CONNECT:$sock" >/dev/null 2>&1
+printf '\377\377\377\377' | timeout 5 socat - "UNIX-CONNECT:$sock" >/dev/null 2>&1
+printf '\000\000\000\002{' | timeout 5 socat - "UNIX-CONNECT:$sock" >/dev/null 2>&1
+printf '\000\000\000\000' | timeout 5 socat - "UNIX-CONNECT:$sock" >/dev/null 2>&1
+for _ in 1 2 3 4 5 6 7 8; do
+	(head -c 3 /dev/urandom; sleep 1) | timeout 3 socat -u - "UNIX-CONNECT:$sock" 2>/dev/null &
+done
+run_ok 'the apiserver answers after garbage' "$C" list
+is 'and is the same process' "$(service_pid container.apiserver)" "$api"
+if command -v setpriv >/dev/null; then
+	chmod 755 "$T" "$T/s" "$CONTAINER_RUN_ROOT" && chmod 666 "$sock"
+	run setpriv --reuid 65534 --regid 65534 --clear-groups "$C" list
+	ok "another user's connection is refused by its credentials" [ "$rc" != 0 ]
+	chmod 600 "$sock"
+fi
+
+# Two systems share nothing.
+one=$T/s two=$T/s2
+use_roots "$two"
+run_ok 'a second system starts' "$C" system start
+is 'and has its own root' "$("$C" system status --format json | jq -r .appRoot)" "$two/app"
+is 'and its own apiserver' "$([ "$(service_pid container.apiserver)" != "$api" ] && echo yes)" yes
+run_ok 'it stops' "$C" system stop
+use_roots "$one"
+run_ok 'the first goes on' "$C" list
+
+pids=$("$C" system status --format json | jq -r '.services[].pid')
+run_ok 'system stop' "$C" system stop
+all_gone()
+{
+	local p
+	for p in $pids; do
+		[ ! -d "/proc/$p" ] || return 1
+	done
+}
+ok 'no service is left' wait_until 10 all_gone
+run_rc 1 'status afterwards' "$C" system status
+run "$C" system stop
+ok 'stopping what is stopped ends quickly' [ "$rc" -lt 124 ]
+
+# In the foreground, by hand.
+"$C" apiserver start >"$T/fg.log" 2>&1 &
+fg=$!
+ok 'container apiserver start serves in the foreground' wait_until 20 "$C" list
+ok 'and is still that process' kill -0 $fg
+kill -TERM $fg
+ends()
+{
+	! kill -0 $fg 2>/dev/null
+}
+ok 'SIGTERM ends it' wait_until 20 ends
+done_testing

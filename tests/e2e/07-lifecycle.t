@@ -1,0 +1,138 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# create, start, list, inspect, exec, logs, stop, kill, delete.
+. "$(dirname "$0")/../lib/system.sh"
+ready_system
+
+run_ok 'create' "$C" create --name web -e X=1 -l team=a -c 1 -m 256m demo sh -c 'echo hello; echo oops >&2; trap "echo bye; exit 3" TERM; while :; do sleep 0.2; done'
+is 'prints the id' "$out" web
+is 'list shows running ones only' "$("$C" list -q)" ''
+is 'list -a shows it' "$("$C" list -aq)" web
+run_rc 1 'a second of that name' "$C" create --name web demo
+like 'says it exists' "$err" 'exists'
+run_rc 1 'exec in a stopped container' "$C" exec web true
+like 'says so' "$err" 'not running'
+run_ok 'start' "$C" start web
+is 'prints the id' "$out" web
+run_ok 'start again is fine' "$C" start web
+run_ok 'list' "$C" list
+like 'the row' "$out" 'web +docker.io/library/demo:latest +linux +amd64 +running +[0-9.]+/24 +1 +256 MB'
+run_ok 'ls -q' "$C" ls -q
+is 'ls' "$out" web
+run_ok 'ps' "$C" ps -q
+is 'ps' "$out" web
+run_ok 'inspect' "$C" inspect web
+is 'id' "$(jq -r '.[0].id' <<<"$out")" web
+is 'state' "$(jq -r '.[0].status.state' <<<"$out")" running
+is 'label' "$(jq -r '.[0].configuration.labels.team' <<<"$out")" a
+is 'memory' "$(jq -r '.[0].configuration.resources.memoryInBytes' <<<"$out")" 268435456
+is 'cpus' "$(jq -r '.[0].configuration.resources.cpus' <<<"$out")" 1
+is 'image' "$(jq -r '.[0].configuration.image.reference' <<<"$out")" docker.io/library/demo:latest
+like 'address' "$(jq -r '.[0].status.networks[0].ipv4Address' <<<"$out")" '^[0-9.]+/24$'
+like 'start date' "$(jq -r '.[0].status.startedDate' <<<"$out")" '^20[0-9-]+T[0-9:]+Z$'
+is 'list --format json is the same object' "$("$C" list --format json | jq -S '.[0]')" "$(jq -S '.[0]' <<<"$out")"
+run_rc 1 'inspect of an unknown one' "$C" inspect web nothere
+like 'names it' "$err" 'nothere'
+
+# Several processes.
+run_ok 'exec' "$C" exec web sh -c 'echo out; echo err >&2; echo $X; hostname'
+is 'stdout' "$out" "out
+1
+web"
+is 'stderr' "$err" err
+run_rc 5 "exec's exit status" "$C" exec web sh -c 'exit 5'
+run_rc 143 'exec ended by a signal' "$C" exec web sh -c 'kill -TERM $$'
+run_rc 1 'exec of nothing' "$C" exec web no-such-program
+like 'names it' "$err" 'no-such-program'
+run_ok 'exec -e -w -u' "$C" exec -e Y=2 -w /var/www -u www-data web sh -c 'echo $X$Y; pwd; id -un'
+is 'all of it' "$out" "12
+/var/www
+www-data"
+rc=0
+out=$(echo data | timeout "$T_LIMIT" "$C" exec -i web cat) || rc=$?
+is 'exec -i' "$rc:$out" '0:data'
+run_ok 'exec -d' "$C" exec -d web sh -c 'echo $$ >/tmp/d; sleep 600'
+is 'prints the id' "$out" web
+ok 'and it runs on' wait_until 10 "$C" exec web sh -c 'kill -0 $(cat /tmp/d)'
+pids=()
+for i in 1 2 3 4 5 6; do
+	timeout "$T_LIMIT" "$C" exec web sh -c "sleep 1; echo $i" >"$T/e$i" 2>&1 &
+	pids+=($!)
+done
+all=0
+for p in "${pids[@]}"; do
+	wait "$p" || all=1
+done
+is 'six at once' "$all:$(cat "$T"/e? | tr '\n' ' ')" '0:1 2 3 4 5 6 '
+out=$(timeout "$T_LIMIT" "$C" exec web head -c 2000000 /dev/zero | wc -c)
+is '2 MB out of exec' "$out" 2000000
+run_ok 'the init process is still PID 1' "$C" exec web sh -c 'tr "\0" " " </proc/1/cmdline'
+like 'and is the command' "$out" 'trap'
+
+# Logs: stdout and stderr of the init process.
+run_ok 'logs' "$C" logs web
+is 'both streams in order' "$out" "hello
+oops"
+is 'logs -n 1' "$("$C" logs -n 1 web)" oops
+run_ok 'logs --boot' "$C" logs --boot web
+like "has the kernel's words" "$out" 'Linux version|virtio|Run /init'
+timeout 60 "$C" logs -f web >"$T/follow" 2>&1 &
+follow=$!
+ok 'logs -f shows what is there' wait_until 10 grep -q oops "$T/follow"
+
+# Stop: the process's own handler runs; then what stopped can start again, with its files.
+run_ok 'leave a file' "$C" exec web sh -c 'echo mine >/root/file; sync'
+run_ok 'stop' "$C" stop web
+is 'prints the id' "$out" web
+ok 'logs -f shows the last word' wait_until 10 grep -q bye "$T/follow"
+kill $follow 2>/dev/null
+is 'stopped' "$("$C" list -a --format json | jq -r '.[0].status.state')" stopped
+run_ok 'stop again is fine' "$C" stop web
+run_rc 1 'stop of an unknown one' "$C" stop nothere
+run_rc 1 'kill of a stopped one' "$C" kill web
+run_ok 'start after stop' "$C" start web
+run_ok 'files outlive the machine' "$C" exec web cat /root/file
+is 'it' "$out" mine
+run_ok 'kill -s TERM' "$C" kill -s TERM web
+ok 'ends it' wait_until 20 in_state web stopped
+run_ok 'start' "$C" start web
+run_rc 1 'delete of a running one' "$C" delete web
+like 'says so' "$err" 'running|not.*stopped'
+is 'and it still runs' "$("$C" list -q)" web
+run_ok 'delete -f' "$C" delete -f web
+is 'prints the id' "$out" web
+is 'it is gone' "$("$C" list -aq)" ''
+run_rc 1 'delete of an unknown one' "$C" rm nothere
+
+# A process that does not hear SIGTERM.
+run_ok 'run -d' "$C" run -d --name deaf demo sh -c 'trap "" TERM; while :; do sleep 1; done'
+is 'prints the id' "$out" deaf
+start=$SECONDS
+run_ok 'stop -t 1' "$C" stop -t 1 deaf
+ok 'took the grace period, not longer' [ $((SECONDS - start)) -le $([ -n "${LAB:-}" ] && echo 30 || echo 10) ]
+run_ok 'start -a gives the exit status' "$C" delete deaf
+run_ok 'create' "$C" create --name att demo sh -c 'cat; exit 9'
+rc=0
+out=$(echo fed | timeout "$T_LIMIT" "$C" start -ai att) || rc=$?
+is 'start -ai' "$rc:$out" '9:fed'
+run_ok 'a generated id' "$C" create demo true
+like 'is a UUID' "$out" '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
+run_ok 'rm of two' "$C" rm "$out" att
+
+# -d --rm goes away by itself.
+run_ok 'run -d --rm' "$C" run -d --rm --name brief demo true
+ok 'and it is gone afterwards' wait_until 20 gone brief
+
+# The machine dies under a container.
+run_ok 'run -d' "$C" run -d --name crash demo sleep 600
+pid=$(service_pid container.runtime.crash)
+like 'its helper is listed' "$pid" '^[0-9]+$'
+kill -KILL "$pid"
+ok 'a killed helper: the container is stopped' wait_until 20 in_state crash stopped
+run_ok 'and can start again' "$C" start crash
+run_ok 'system stop with a container running' "$C" system stop
+run_ok 'system start' "$C" system start
+is 'it is stopped, not lost' "$("$C" list -a --format json | jq -r '.[0].id + ":" + .[0].status.state')" crash:stopped
+run_ok 'delete' "$C" delete crash
+stop_system
+done_testing

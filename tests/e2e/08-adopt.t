@@ -1,0 +1,42 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# The apiserver is killed at any moment; containers go on, and the next one finds them.
+. "$(dirname "$0")/../lib/system.sh"
+ready_system
+run_ok 'a container' "$C" run -d --name go --rm demo sh -c 'i=0; while :; do i=$((i+1)); echo $i; sleep 0.5; done'
+run_ok 'another' "$C" run -d --name stay demo sleep 1000
+runtime=$(service_pid container.runtime.go)
+old=$(service_pid container.apiserver)
+address=$("$C" inspect go | jq -r '.[0].status.networks[0].ipv4Address')
+kill -KILL "$old"
+dead()
+{
+	! kill -0 "$old" 2>/dev/null || [ "$(sed -n 's/^State:.\(.\).*/\1/p' "/proc/$old/status")" = Z ]
+}
+ok 'the apiserver is dead' wait_until 10 dead
+ok 'its runtime helper is not' kill -0 "$runtime"
+run_rc 1 'commands say there is no system' "$C" list
+run_ok 'system start' "$C" system start
+is 'both containers run' "$("$C" list -q | sort | tr '\n' ' ')" 'go stay '
+is 'with the same helper' "$(service_pid container.runtime.go)" "$runtime"
+is 'and the same address' "$("$C" inspect go | jq -r '.[0].status.networks[0].ipv4Address')" "$address"
+a=$("$C" logs -n 1 go)
+counts_on()
+{
+	[ "$("$C" logs -n 1 go)" -gt "$a" ]
+}
+ok 'it counted on all the time' wait_until 20 counts_on
+run_ok 'exec works' "$C" exec go sh -c 'ping -c 1 -W 5 $(ip route | sed -n "s/default via \([0-9.]*\).*/\1/p")'
+run_ok 'stop' "$C" stop -t 1 go
+ok '--rm still holds' wait_until 20 gone go
+kill -KILL "$(service_pid container.apiserver)"
+# It ends while nobody looks.
+pid=$(pgrep -f 'container-runtime-linux' | head -1)
+[ -n "$pid" ] && kill -KILL "$pid"
+sleep 0.5
+run_ok 'system start' "$C" system start
+ok 'what ended meanwhile is stopped' wait_until 20 in_state stay stopped
+run_ok 'and starts again' "$C" start stay
+run_ok 'new containers start' "$C" run --rm demo true
+stop_system
+done_testing

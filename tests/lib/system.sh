@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+# system.sh - a system of its own for each test script. Sourced first thing: it starts the script again inside namespaces.
+#
+# Network namespace: loopback only; what the script and the product do to links, routes and nftables stays in there. PID namespace: when
+# the script ends, however it ends, the kernel ends every process it started, daemons too. Mount namespace: for /proc, and for what a
+# script hides. Roots are in a temporary directory.
+
+TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+BUILD=${BUILD:-$TOP/build}
+if [ "${TEST_NS:-}" != "$0" ]; then
+	if [ "$(id -u)" != 0 ]; then
+		echo "1..0 # SKIP needs root: the test makes its own network namespace"
+		exit 0
+	fi
+	TEST_NS=$0 exec unshare --net --mount --pid --fork --kill-child --mount-proc --propagation private bash "$0" "$@"
+fi
+set -u
+. "$TOP/tests/lib/tap.sh"
+ip link set lo up
+
+T=$(mktemp -d /tmp/ct.XXXXXX)
+C=${CONTAINER_BIN:-$BUILD/container}
+[ -x "$C" ] || bail "$C is built"
+finish()
+{
+	local s=$?
+	if [ $T_FAILED != 0 ] && [ -n "${TEST_KEEP:-}" ]; then
+		diag "kept: $T"
+	else
+		# What the system still holds (overlay or tmpfs mounts) goes with the mount namespace.
+		rm -rf --one-file-system "$T" 2>/dev/null
+	fi
+	rm -f "$T_OUT" "$T_ERR"
+	exit $s
+}
+trap finish EXIT
+
+use_roots() # dir: the system that commands talk to from now on
+{
+	mkdir -p "$1"
+	export CONTAINER_APP_ROOT=$1/app CONTAINER_RUN_ROOT=$1/run CONTAINER_LOG_ROOT=$1/log CONTAINER_CONFIG=$1/config.json
+	[ -e "$CONTAINER_CONFIG" ] || echo '{}' >"$CONTAINER_CONFIG"
+}
+unset CONTAINER_DEBUG CONTAINER_DEFAULT_PLATFORM CONTAINER_INSTALL_ROOT
+export CONTAINER_ENGINE=${CONTAINER_ENGINE:-qemu}
+use_roots "$T/s"
+
+demo_images()
+{
+	[ -w "$BUILD" ] && "$TOP/tests/images/demo.sh" "$BUILD/images"
+	IMAGES=$BUILD/images
+}
+
+# The guest kernel: the distribution's, or build/kernel/vmlinux with TEST_KERNEL=own.
+set_kernel()
+{
+	local k m
+	if [ "${TEST_KERNEL:-distro}" = own ]; then
+		run "$C" system kernel set --binary "$BUILD/kernel/vmlinux"
+	else
+		read -r k m < <("$TOP/third_party/distro-kernel.sh" "$BUILD/kernel/distro")
+		run "$C" system kernel set --binary "$k" --modules "$m"
+	fi
+	[ $rc = 0 ] || bail "the guest kernel is set"
+}
+
+start_system()
+{
+	run "$C" system start
+	[ $rc = 0 ] || bail "the system starts"
+}
+
+# A started system with kernel and the demo image.
+ready_system()
+{
+	demo_images
+	start_system
+	set_kernel
+	run "$C" image load -i "$IMAGES/demo.oci.tar"
+	[ $rc = 0 ] || bail "the demo image loads"
+}
+
+stop_system()
+{
+	run "$C" system stop
+}
+
+# pid of a service of the current system by label, from system status.
+service_pid()
+{
+	"$C" system status --format json | jq -r --arg l "$1" '.services[] | select(.label == $l) | .pid'
+}
+
+# Is the container in that state?
+in_state() # id state
+{
+	[ "$("$C" list -a --format json | jq -r --arg i "$1" '.[] | select(.id == $i) | .status.state')" = "$2" ]
+}
+gone()
+{
+	! "$C" inspect "$1" >/dev/null 2>&1
+}
+
+# A registry in this network namespace; REGISTRY is host:port.
+start_registry()
+{
+	local port=$((20000 + RANDOM % 20000))
+	REGISTRY=127.0.0.1:$port
+	bash "$TOP/tests/images/registry.sh" "$T/registry" "$port" >"$T/registry.log" 2>&1 &
+	wait_until 20 curl -fs "http://$REGISTRY/v2/" || { diag "$(cat "$T/registry.log")"; bail "the registry runs"; }
+}
