@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * gc.c - removing names, and then what no name leads to any more.
+ *
+ * Mark: from every name, and from the manifests that containers use, down through nested indexes to
+ * configurations and layers; a configuration's diffIDs mark unpacked layers, a manifest its merged
+ * metadata. What a running operation has pinned counts as marked. Sweep: one pass over the three
+ * directories, under the store's lock, in which the victims are only renamed; freeing their blocks comes
+ * after. A document that cannot be read ends the collection before anything is removed.
+ */
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "core/log.h"
+#include "core/path.h"
+#include "oci/store.h"
+
+struct collector {
+	struct oci_store *s;
+	struct json_object *marked; /* set of keys */
+	struct json_object *only;   /* set of keys, or NULL */
+	char trash[64];             /* directory below ingest */
+	int trash_fd;
+	uint64_t seq, freed;
+};
+
+static void mark(struct collector *c, const char *kind, const char *digest)
+{
+	char key[KEY_MAX];
+
+	key_make(key, kind, digest_hex(digest));
+	json_set_bool(c->marked, key, true);
+}
+
+static bool is_marked(struct collector *c, const char *kind, const char *digest)
+{
+	char key[KEY_MAX];
+
+	key_make(key, kind, digest_hex(digest));
+	return json_get(c->marked, key) != NULL;
+}
+
+static int mark_config(struct collector *c, const struct oci_desc *d, struct error **err)
+{
+	CLEANUP_CONFIG struct oci_config config = {0};
+	size_t i;
+
+	mark(c, KEY_BLOB, d->digest);
+	if (!blob_exists(c->s, -1, d->digest, NULL))
+		return 0;
+	if (blob_read_config(c->s, -1, d, &config, err) < 0)
+		return -1;
+	for (i = 0; i < config.n; i++)
+		mark(c, KEY_LAYER, config.diff_ids[i]);
+	return 0;
+}
+
+static int mark_doc(struct collector *c, const struct oci_desc *d, int depth, struct error **err)
+{
+	CLEANUP_DOC struct oci_doc doc = {0};
+	size_t i;
+
+	if (is_marked(c, KEY_BLOB, d->digest) || depth > OCI_MAX_DEPTH)
+		return 0;
+	mark(c, KEY_BLOB, d->digest);
+	if (!blob_exists(c->s, -1, d->digest, NULL))
+		return 0;
+	if (blob_read_doc(c->s, -1, d, &doc, err) < 0)
+		return -1;
+	for (i = 0; i < doc.n; i++) {
+		const struct oci_desc *e = &doc.entries[i];
+
+		if (doc.kind == OCI_DOC_MANIFEST)
+			mark(c, KEY_BLOB, e->digest);
+		else if (!e->attestation &&
+			 (media_is_index(e->media_type) || media_is_manifest(e->media_type)) &&
+			 mark_doc(c, e, depth + 1, err) < 0)
+			return -1;
+	}
+	if (doc.kind == OCI_DOC_INDEX)
+		return 0;
+	mark(c, KEY_ROOTFS, d->digest);
+	return mark_config(c, &doc.config, err);
+}
+
+static int mark_names(struct collector *c, struct error **err)
+{
+	struct json_object_iterator it = json_object_iter_begin(c->s->names);
+	struct json_object_iterator end = json_object_iter_end(c->s->names);
+
+	for (; !json_object_iter_equal(&it, &end); json_object_iter_next(&it)) {
+		struct oci_desc d;
+		int rc = oci_desc_parse(json_object_iter_peek_value(&it), &d, err);
+
+		if (rc == 0)
+			rc = mark_doc(c, &d, 0, err);
+		oci_desc_free(&d);
+		if (rc < 0)
+			return error_wrap(err, "%s", json_object_iter_peek_name(&it));
+	}
+	return 0;
+}
+
+static int mark_busy(struct collector *c, struct json_object *busy, struct error **err)
+{
+	size_t i,
+		n = json_object_is_type(busy, json_type_array) ? json_object_array_length(busy) : 0;
+
+	for (i = 0; i < n; i++) {
+		const char *digest = json_object_get_string(json_object_array_get_idx(busy, i));
+		struct oci_desc d = {0};
+
+		if (!oci_digest_check(digest))
+			return error_set(err, ERR_INVALID_ARGUMENT, "busy: not a digest");
+		snprintf(d.digest, sizeof(d.digest), "%s", digest);
+		if (mark_doc(c, &d, 0, err) < 0)
+			return error_wrap(err, "in use: %s", digest);
+	}
+	return 0;
+}
+
+static uint64_t disk_usage(int dirfd, const char *name, int depth)
+{
+	CLEANUP_CLOSE int fd = -1;
+	struct dirent *e;
+	struct stat st;
+	uint64_t sum;
+	DIR *d;
+
+	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return 0;
+	sum = (uint64_t)st.st_blocks * 512;
+	if (!S_ISDIR(st.st_mode) || depth == 0)
+		return sum;
+	fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	d = fd < 0 ? NULL : fdopendir(fd);
+	if (!d)
+		return sum;
+	while ((e = readdir(d)))
+		if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
+			sum += disk_usage(fd, e->d_name, depth - 1);
+	steal_fd(&fd); /* closedir closes it */
+	closedir(d);
+	return sum;
+}
+
+static int condemn(struct collector *c, int dir, const char *name, struct error **err)
+{
+	char to[32];
+
+	if (c->trash_fd < 0) {
+		CLEANUP_FREE char *uuid = random_uuid();
+
+		snprintf(c->trash, sizeof(c->trash), "trash-%s", uuid);
+		if (path_mkdirs_at(c->s->ingest, c->trash, 0700, err) < 0)
+			return -1;
+		c->trash_fd =
+			path_open_beneath(c->s->ingest, c->trash, O_RDONLY | O_DIRECTORY, 0, err);
+		if (c->trash_fd < 0)
+			return -1;
+	}
+	c->freed += disk_usage(dir, name, 1);
+	snprintf(to, sizeof(to), "%llu", (unsigned long long)c->seq++);
+	if (renameat(dir, name, c->trash_fd, to) < 0)
+		return error_sys(err, errno, "collect %s", name);
+	return 0;
+}
+
+static int sweep_dir(struct collector *c, int dir, const char *kind, struct error **err)
+{
+	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *e;
+	int rc = 0;
+
+	if (!d) {
+		error_sys(err, errno, "open %s", kind);
+		base_close_fd(&fd);
+		return -1;
+	}
+	while (rc == 0 && (e = readdir(d))) {
+		char key[KEY_MAX];
+
+		/* Names that are no digests are not ours to remove. */
+		if (!digest_hex_check(e->d_name))
+			continue;
+		key_make(key, kind, e->d_name);
+		if (json_get(c->marked, key) || json_get(c->s->pins, key) ||
+		    (c->only && !json_get(c->only, key)))
+			continue;
+		rc = condemn(c, dir, e->d_name, err);
+	}
+	closedir(d);
+	return rc;
+}
+
+static int collect_locked(struct collector *c, struct json_object *busy, struct error **err)
+{
+	if (mark_names(c, err) < 0 || mark_busy(c, busy, err) < 0)
+		return -1;
+	/* From what is derived to what it is derived from. */
+	if (sweep_dir(c, c->s->rootfs, KEY_ROOTFS, err) < 0 ||
+	    sweep_dir(c, c->s->layers, KEY_LAYER, err) < 0 ||
+	    sweep_dir(c, c->s->blobs, KEY_BLOB, err) < 0)
+		return -1;
+	return 0;
+}
+
+int store_collect(struct oci_store *s, struct json_object *busy, struct json_object *only,
+		  uint64_t *reclaimed, struct error **err)
+{
+	struct collector c = {.s = s, .only = only, .trash_fd = -1};
+	int rc;
+
+	c.marked = json_object_new_object();
+	pthread_mutex_lock(&s->lock);
+	rc = collect_locked(&c, busy, err);
+	pthread_mutex_unlock(&s->lock);
+	if (c.trash_fd >= 0) {
+		CLEANUP_ERROR struct error *why = NULL;
+
+		close(c.trash_fd);
+		if (path_remove_tree(s->ingest, c.trash, &why) < 0)
+			log_err(why, "collect");
+	}
+	json_object_put(c.marked);
+	if (reclaimed)
+		*reclaimed += c.freed;
+	return rc < 0 ? error_wrap(err, "collect unused content") : 0;
+}
+
+/* ---- delete ---- */
+static int drop_name(struct oci_store *s, struct json_object *names, const char *ref,
+		     struct json_object *deleted, struct buf *missing, struct error **err)
+{
+	CLEANUP_FREE char *name = NULL;
+	struct oci_ref r;
+
+	if (oci_ref_parse(ref, s->default_domain, &r, err) < 0)
+		return -1;
+	name = oci_ref_string(&r);
+	oci_ref_free(&r);
+	if (json_get(names, name)) {
+		json_object_object_del(names, name);
+		json_add_str(deleted, name);
+	} else {
+		buf_printf(missing, "%s%s", missing->len ? ", " : "", ref);
+	}
+	return 0;
+}
+
+static int drop_names(struct oci_store *s, const char *const *refs, size_t n,
+		      struct json_object *deleted, struct buf *missing, struct error **err)
+{
+	struct json_object *names = NULL;
+	int rc = 0;
+	size_t i;
+
+	pthread_mutex_lock(&s->lock);
+	if (json_object_deep_copy(s->names, &names, NULL) < 0)
+		abort(); /* out of memory */
+	for (i = 0; i < n && rc == 0; i++)
+		rc = drop_name(s, names, refs[i], deleted, missing, err);
+	if (rc == 0 && json_object_array_length(deleted))
+		rc = store_names_write(s, names, err);
+	json_object_put(names);
+	pthread_mutex_unlock(&s->lock);
+	return rc;
+}
+
+int oci_delete(struct oci_store *s, const char *const *refs, size_t n, bool force,
+	       struct json_object *busy, struct json_object **out, struct error **err)
+{
+	struct json_object *deleted = json_object_new_array(), *o;
+	CLEANUP_BUF struct buf missing = {0};
+	uint64_t reclaimed = 0;
+
+	if (drop_names(s, refs, n, deleted, &missing, err) < 0 ||
+	    store_collect(s, busy, NULL, &reclaimed, err) < 0) {
+		json_object_put(deleted);
+		return -1;
+	}
+	o = json_object_new_object();
+	json_set(o, "deleted", deleted);
+	json_set_int(o, "reclaimed", (int64_t)reclaimed);
+	*out = o;
+	if (missing.len && !force)
+		return error_set(err, ERR_NOT_FOUND, "image not found: %s", missing.data);
+	return 0;
+}

@@ -1,0 +1,467 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * http.c - GET requests through libcurl, followed by hand.
+ *
+ * Redirects are not left to libcurl: each hop is parsed, checked and counted here, so that a registry
+ * cannot send a client from https to http, to another protocol, or let it show its token to another
+ * host. The body of an answer that is no 200 or 206 is read only to the end of its first 64 KiB.
+ */
+#include <curl/curl.h>
+#include <stdio.h>
+#include <strings.h>
+
+#include "core/version.h"
+#include "oci/http.h"
+
+#define MAX_REDIRECTS    5
+#define MAX_ERROR_BODY   (64u << 10)
+#define MAX_HEADER_VALUE 8192
+#define CONNECT_MS       15000L
+#define STALL_S          60L
+#define SMALL_MS         120000L /* a whole manifest or token */
+
+struct http {
+	struct oci_op *op;
+	CURL *curl;
+	char *origin;
+	char errbuf[CURL_ERROR_SIZE];
+};
+
+/* One hop. */
+struct hop {
+	struct http *h;
+	struct http_request *q;
+	struct http_result *res;
+	char *location;
+	int64_t range_start; /* from Content-Range, -1 if there is none */
+	bool started;        /* body bytes of a 200 or 206 have come */
+	size_t discarded;
+	bool enough; /* we ended the transfer ourselves */
+	struct error *err;
+};
+
+static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
+static const char *ca_file;
+
+static void curl_setup(void)
+{
+	static const char *const usual[] = {
+		"/etc/ssl/certs/ca-certificates.crt",
+		"/etc/pki/tls/certs/ca-bundle.crt",
+		"/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+		"/etc/ssl/ca-bundle.pem",
+		"/etc/ssl/cert.pem",
+	};
+	const char *asked = getenv("SSL_CERT_FILE");
+	size_t i;
+
+	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+		abort(); /* out of memory, or OpenSSL without entropy */
+	if (asked && *asked) {
+		ca_file = xstrdup(asked);
+		return;
+	}
+	for (i = 0; i < ARRAY_SIZE(usual) && !ca_file; i++)
+		if (access(usual[i], R_OK) == 0)
+			ca_file = usual[i];
+}
+
+struct http *http_new(struct oci_op *op, const char *origin)
+{
+	struct http *h = xcalloc(1, sizeof(*h));
+
+	pthread_once(&curl_once, curl_setup);
+	h->op = op;
+	h->origin = xstrdup(origin);
+	h->curl = curl_easy_init();
+	if (!h->curl)
+		abort();
+	return h;
+}
+
+void http_free(struct http *h)
+{
+	if (!h)
+		return;
+	curl_easy_cleanup(h->curl);
+	free(h->origin);
+	free(h);
+}
+
+void http_result_free(struct http_result *res)
+{
+	free(res->challenge);
+	free(res->content_type);
+	*res = (struct http_result){0};
+}
+
+/* ---- URLs ---- */
+static int url_part(CURLU *u, CURLUPart part, unsigned flags, char *out, size_t size)
+{
+	char *s = NULL;
+	int n;
+
+	if (curl_url_get(u, part, &s, flags) != CURLUE_OK)
+		return -1;
+	n = snprintf(out, size, "%s", s);
+	curl_free(s);
+	return n > 0 && (size_t)n < size ? 0 : -1;
+}
+
+int http_origin_of(const char *url, struct http_origin *o, struct error **err)
+{
+	CURLU *u = curl_url();
+	char scheme[16] = "";
+	int rc = -1;
+
+	if (u && curl_url_set(u, CURLUPART_URL, url, CURLU_DISALLOW_USER) == CURLUE_OK &&
+	    url_part(u, CURLUPART_SCHEME, 0, scheme, sizeof(scheme)) == 0 &&
+	    url_part(u, CURLUPART_HOST, 0, o->host, sizeof(o->host)) == 0 &&
+	    url_part(u, CURLUPART_PORT, CURLU_DEFAULT_PORT, o->port, sizeof(o->port)) == 0)
+		rc = 0;
+	curl_url_cleanup(u);
+	if (rc < 0 || (strcmp(scheme, "http") && strcmp(scheme, "https")))
+		return error_set(err, ERR_INVALID_ARGUMENT,
+				 "URL \"%.100s\" is not plain http or https", url);
+	o->https = !strcmp(scheme, "https");
+	return 0;
+}
+
+static bool same_origin(const struct http_origin *a, const struct http_origin *b)
+{
+	return a->https == b->https && !strcasecmp(a->host, b->host) && !strcmp(a->port, b->port);
+}
+
+char *http_url_query(const char *url, const char *const (*pairs)[2], size_t n, struct error **err)
+{
+	CURLU *u = curl_url();
+	char *out = NULL, *s = NULL;
+	CURLUcode rc = curl_url_set(u, CURLUPART_URL, url, CURLU_DISALLOW_USER);
+	size_t i;
+
+	for (i = 0; i < n && rc == CURLUE_OK; i++) {
+		CLEANUP_FREE char *kv = NULL;
+
+		if (!pairs[i][1])
+			continue;
+		kv = xasprintf("%s=%s", pairs[i][0], pairs[i][1]);
+		rc = curl_url_set(u, CURLUPART_QUERY, kv, CURLU_APPENDQUERY | CURLU_URLENCODE);
+	}
+	if (rc == CURLUE_OK)
+		rc = curl_url_get(u, CURLUPART_URL, &s, 0);
+	if (rc == CURLUE_OK)
+		out = xstrdup(s);
+	else
+		error_set(err, ERR_INVALID_ARGUMENT, "URL \"%.100s\": %s", url,
+			  curl_url_strerror(rc));
+	curl_free(s);
+	curl_url_cleanup(u);
+	return out;
+}
+
+/* Where a redirect at `from` leads to. */
+static char *resolve_location(const char *from, const char *location, struct error **err)
+{
+	CURLU *u = curl_url();
+	char *out = NULL, *s = NULL;
+
+	if (curl_url_set(u, CURLUPART_URL, from, 0) == CURLUE_OK &&
+	    curl_url_set(u, CURLUPART_URL, location, CURLU_DISALLOW_USER) == CURLUE_OK &&
+	    curl_url_get(u, CURLUPART_URL, &s, 0) == CURLUE_OK)
+		out = xstrdup(s);
+	else
+		error_set(err, ERR_INVALID_ARGUMENT, "redirected to an invalid URL");
+	curl_free(s);
+	curl_url_cleanup(u);
+	return out;
+}
+
+/* ---- callbacks ---- */
+static long status_of(struct hop *hop)
+{
+	long status = 0;
+
+	curl_easy_getinfo(hop->h->curl, CURLINFO_RESPONSE_CODE, &status);
+	return status;
+}
+
+/* Copies the value of "name: value\r\n" to a new string; NULL when it is another header. */
+static char *header_value(const char *line, size_t n, const char *name)
+{
+	size_t len = strlen(name);
+
+	if (n <= len || strncasecmp(line, name, len) || line[len] != ':')
+		return NULL;
+	for (line += len + 1, n -= len + 1; n && (*line == ' ' || *line == '\t'); line++)
+		n--;
+	while (n && strchr(" \t\r\n", line[n - 1]))
+		n--;
+	return memchr(line, '\0', n) ? NULL : xstrndup(line, MIN(n, (size_t)MAX_HEADER_VALUE));
+}
+
+static void take_challenge(struct http_result *res, char *value)
+{
+	struct auth_challenge ch;
+
+	if (auth_challenge_parse(value, &ch) == 0) {
+		auth_challenge_free(&ch);
+		free(res->challenge);
+		res->challenge = NULL;
+	}
+	if (res->challenge)
+		free(value);
+	else
+		res->challenge = value;
+}
+
+static size_t on_header(char *p, size_t size, size_t n, void *arg)
+{
+	struct hop *hop = arg;
+	char *v;
+
+	n *= size;
+	if ((v = header_value(p, n, "Location"))) {
+		free(hop->location);
+		hop->location = v;
+	} else if ((v = header_value(p, n, "WWW-Authenticate"))) {
+		take_challenge(hop->res, v);
+	} else if ((v = header_value(p, n, "Content-Type"))) {
+		v[strcspn(v, "; \t")] = '\0';
+		free(hop->res->content_type);
+		hop->res->content_type = v;
+	} else if ((v = header_value(p, n, "Retry-After"))) {
+		if (parse_i64(v, &hop->res->retry_after) < 0)
+			hop->res->retry_after = 0; /* a date: the usual pause will do */
+		hop->res->retry_after = MIN(hop->res->retry_after, 3600);
+		free(v);
+	} else if ((v = header_value(p, n, "Content-Range"))) {
+		unsigned long long start;
+
+		if (sscanf(v, "bytes %llu-", &start) == 1)
+			hop->range_start = (int64_t)MIN(start, (unsigned long long)INT64_MAX);
+		free(v);
+	}
+	return n;
+}
+
+/* The first bytes of a blob: do they continue ours, or start over? */
+static int begin_blob(struct hop *hop, long status)
+{
+	struct blob_writer *w = hop->q->blob;
+
+	hop->started = true;
+	if (status == 206) {
+		if (hop->range_start != (int64_t)w->size)
+			return error_set(&hop->err, ERR_INVALID_ARGUMENT,
+					 "the answer starts at another byte than asked for");
+		return 0;
+	}
+	return w->size ? blob_writer_restart(w, &hop->err) : 0;
+}
+
+static int keep_body(struct hop *hop, const char *p, size_t n, long status)
+{
+	struct http_request *q = hop->q;
+
+	if (!q->blob) {
+		if (n > q->max - q->body->len)
+			return error_set(&hop->err, ERR_INVALID_ARGUMENT,
+					 "answer is larger than %zu MiB", q->max >> 20);
+		buf_append(q->body, p, n);
+		return 0;
+	}
+	if (!hop->started && begin_blob(hop, status) < 0)
+		return -1;
+	if (blob_writer_add(q->blob, p, n, &hop->err) < 0)
+		return -1;
+	if (q->item)
+		op_item_at(q->item, q->blob->size);
+	return 0;
+}
+
+static size_t on_body(char *p, size_t size, size_t n, void *arg)
+{
+	struct hop *hop = arg;
+	long status = status_of(hop);
+
+	n *= size;
+	if (status == 200 || (status == 206 && hop->q->blob && hop->q->blob->size))
+		return keep_body(hop, p, n, status) < 0 ? 0 : n;
+	hop->discarded += n;
+	if (hop->discarded <= MAX_ERROR_BODY)
+		return n;
+	hop->enough = true;
+	return 0;
+}
+
+static int on_tick(void *arg, curl_off_t dltotal, curl_off_t dlnow, curl_off_t ultotal,
+		   curl_off_t ulnow)
+{
+	struct hop *hop = arg;
+
+	return op_check(hop->h->op, hop->err ? NULL : &hop->err) < 0;
+}
+
+/* ---- one hop ---- */
+static void set_options(struct http *h, struct hop *hop, const char *url,
+			struct curl_slist *headers)
+{
+	CURL *c = h->curl;
+	struct http_request *q = hop->q;
+
+	curl_easy_reset(c);
+	h->errbuf[0] = '\0';
+	curl_easy_setopt(c, CURLOPT_URL, url);
+	curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
+	curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L);
+	curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(c, CURLOPT_ERRORBUFFER, h->errbuf);
+	curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers);
+	curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
+	curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, 1L);
+	curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, STALL_S);
+	if (!q->blob)
+		curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, SMALL_MS);
+	curl_easy_setopt(c, CURLOPT_BUFFERSIZE, 256L << 10);
+	curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header);
+	curl_easy_setopt(c, CURLOPT_HEADERDATA, hop);
+	curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_body);
+	curl_easy_setopt(c, CURLOPT_WRITEDATA, hop);
+	curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
+	curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_tick);
+	curl_easy_setopt(c, CURLOPT_XFERINFODATA, hop);
+	if (q->loopback)
+		curl_easy_setopt(c, CURLOPT_NOPROXY, "*");
+	if (ca_file)
+		curl_easy_setopt(c, CURLOPT_CAINFO, ca_file);
+	if (q->blob && q->blob->size) {
+		char range[32];
+
+		snprintf(range, sizeof(range), "%llu-", (unsigned long long)q->blob->size);
+		curl_easy_setopt(c, CURLOPT_RANGE, range);
+	}
+}
+
+static struct curl_slist *make_headers(const struct http_request *q, bool with_token)
+{
+	CLEANUP_FREE char *agent = xasprintf("User-Agent: container/%s", version_release);
+	CLEANUP_FREE char *auth = NULL;
+	struct curl_slist *l = curl_slist_append(NULL, agent);
+
+	if (q->accept)
+		l = curl_slist_append(l, q->accept);
+	if (with_token) {
+		auth = xasprintf("Authorization: Bearer %s", q->token);
+		l = curl_slist_append(l, auth);
+	}
+	return l;
+}
+
+/* What libcurl says, in our words. */
+static int transport_error(struct hop *hop, CURLcode rc, const struct http_origin *to,
+			   struct error **err)
+{
+	struct http *h = hop->h;
+	long sys = 0;
+
+	curl_easy_getinfo(h->curl, CURLINFO_OS_ERRNO, &sys);
+	hop->res->transient = true;
+	switch (rc) {
+	case CURLE_COULDNT_RESOLVE_HOST:
+		hop->res->transient = false;
+		return error_set(err, ERR_NOT_FOUND, "host %s is not known", to->host);
+	case CURLE_COULDNT_CONNECT:
+		hop->res->transient = sys != ECONNREFUSED;
+		if (sys)
+			return error_sys(err, (int)sys, "connect");
+		return error_set(err, ERR_INTERNAL, "connect to %s port %s failed", to->host,
+				 to->port);
+	case CURLE_OPERATION_TIMEDOUT:
+		return error_set(err, ERR_TIMEOUT, "%s does not answer in time", to->host);
+	case CURLE_PEER_FAILED_VERIFICATION:
+	case CURLE_SSL_CACERT_BADFILE:
+		hop->res->transient = false;
+		return error_set(err, ERR_INTERNAL, "TLS: %s%s",
+				 h->errbuf[0] ? h->errbuf : curl_easy_strerror(rc),
+				 ca_file ? "" : " (no CA certificates found; set SSL_CERT_FILE)");
+	case CURLE_UNSUPPORTED_PROTOCOL:
+	case CURLE_URL_MALFORMAT:
+		hop->res->transient = false;
+		/* fall through */
+	default:
+		return error_set(err, ERR_INTERNAL, "%s",
+				 h->errbuf[0] ? h->errbuf : curl_easy_strerror(rc));
+	}
+}
+
+static int run_hop(struct http *h, struct hop *hop, const char *url, bool with_token,
+		   const struct http_origin *to, struct error **err)
+{
+	struct curl_slist *headers = make_headers(hop->q, with_token);
+	CURLcode rc;
+
+	set_options(h, hop, url, headers);
+	rc = curl_easy_perform(h->curl);
+	curl_easy_setopt(h->curl, CURLOPT_HTTPHEADER, NULL);
+	curl_slist_free_all(headers);
+	hop->res->status = status_of(hop);
+	if (hop->err)
+		return error_move(err, STEAL(hop->err));
+	if (rc != CURLE_OK && !hop->enough)
+		return transport_error(hop, rc, to, err);
+	return 0;
+}
+
+static bool is_redirect(long status)
+{
+	return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
+}
+
+static int follow(struct http *h, struct http_request *q, struct http_result *res, char **url,
+		  struct error **err)
+{
+	struct http_origin first, at, next;
+	int hops;
+
+	if (http_origin_of(h->origin, &first, err) < 0)
+		return -1;
+	for (hops = 0; hops <= MAX_REDIRECTS; hops++) {
+		struct hop hop = {.h = h, .q = q, .res = res, .range_start = -1};
+		char *to;
+		int rc;
+
+		http_result_free(res);
+		if (q->body)
+			q->body->len = 0;
+		if (http_origin_of(*url, &at, err) < 0)
+			return -1;
+		rc = run_hop(h, &hop, *url, q->token && same_origin(&first, &at), &at, err);
+		if (rc < 0 || !is_redirect(res->status)) {
+			free(hop.location);
+			return rc;
+		}
+		to = hop.location ? resolve_location(*url, hop.location, err) : NULL;
+		if (!hop.location)
+			error_set(err, ERR_INVALID_ARGUMENT, "redirected to nowhere");
+		free(hop.location);
+		if (!to)
+			return -1;
+		free(*url);
+		*url = to;
+		if (http_origin_of(to, &next, err) < 0)
+			return error_wrap(err, "redirect");
+		if (at.https && !next.https)
+			return error_set(err, ERR_INVALID_ARGUMENT,
+					 "redirect from https to http refused");
+	}
+	return error_set(err, ERR_INVALID_ARGUMENT, "more than %d redirects", MAX_REDIRECTS);
+}
+
+int http_get(struct http *h, struct http_request *q, struct http_result *res, struct error **err)
+{
+	char *url = xstrdup(q->url);
+	int rc = follow(h, q, res, &url, err);
+
+	free(url);
+	return rc;
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * http.h - GET over libcurl with the rules a registry client needs: bounded bodies, at most five redirects, never from
+ * https to http, and a token that goes to the first origin only. One handle belongs to one thread.
+ */
+#ifndef OCI_HTTP_H
+#define OCI_HTTP_H
+
+#include "oci/registry.h"
+
+struct http;
+/* http_new: origin is the URL whose scheme, host and port may see tokens. */
+struct http *http_new(struct oci_op *op, const char *origin);
+void http_free(struct http *h);
+
+struct http_request {
+	const char *url;
+	const char *accept; /* a whole header line, or NULL */
+	const char *token;  /* Bearer token, or NULL */
+	struct buf *body;   /* either a buffer of at most max bytes, */
+	size_t max;
+	struct blob_writer *blob; /* or a blob, from where it stands */
+	struct op_item *item;
+	bool loopback; /* never through a proxy */
+};
+
+struct http_result {
+	long status;
+	bool transient;      /* the failure may pass */
+	char *challenge;     /* WWW-Authenticate, Bearer preferred */
+	char *content_type;  /* without parameters */
+	int64_t retry_after; /* seconds, 0 if not said */
+};
+/* http_get: 0 when a final answer came, whatever its status; its body is kept only for 200 and 206. */
+int http_get(struct http *h, struct http_request *q, struct http_result *res, struct error **err);
+void http_result_free(struct http_result *res);
+
+struct http_origin {
+	bool https;
+	char host[256];
+	char port[8];
+};
+/* http_origin_of: fails for other schemes than http and https and for URLs with a user in them. */
+int http_origin_of(const char *url, struct http_origin *o, struct error **err);
+/* http_url_query: url with the pairs appended, encoded; pairs with a NULL value are left out. Owned by caller. */
+char *http_url_query(const char *url, const char *const (*pairs)[2], size_t n, struct error **err);
+
+#endif

@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pull.c - an image from a registry into the store.
+ *
+ * From the top down: the index or manifest a reference names, the manifests of the platforms asked for,
+ * their configurations, then all layers in parallel; then the root file systems; the name last. So a
+ * name never leads to something that is not whole, and a pull that was interrupted finds on its next run
+ * the blobs it had.
+ */
+#include "oci/registry.h"
+
+#define DEFAULT_DOWNLOADS 3
+
+struct pull {
+	struct oci_op op;
+	struct registry *registry;
+	struct registry_conn *conn; /* the calling thread's */
+	struct oci_ref ref;
+	struct oci_platform want;
+	bool all, named_platform;
+	struct oci_desc root;
+	struct oci_desc *manifests; /* chosen, in order */
+	size_t n_manifests;
+	struct oci_desc *layers; /* to fetch, each digest once */
+	size_t n_layers;
+	struct buf available; /* platforms seen, for the error */
+};
+
+static void pull_free(struct pull *p)
+{
+	size_t i;
+
+	for (i = 0; i < p->n_manifests; i++)
+		oci_desc_free(&p->manifests[i]);
+	for (i = 0; i < p->n_layers; i++)
+		oci_desc_free(&p->layers[i]);
+	free(p->manifests);
+	free(p->layers);
+	oci_desc_free(&p->root);
+	buf_free(&p->available);
+	registry_conn_free(p->conn);
+	registry_free(p->registry);
+	oci_ref_free(&p->ref);
+}
+
+/* ---- single things ---- */
+/* A blob by its descriptor, unless it is here. */
+static int fetch_blob(struct oci_op *op, struct registry_conn *conn, const struct oci_desc *d,
+		      const char *what, struct error **err)
+{
+	CLEANUP_BLOB_WRITER struct blob_writer w = {.fd = -1};
+	struct op_item item = op_item_of(op, "download", what, d->digest, d->size);
+	char digest[OCI_DIGEST_LEN + 1];
+	uint64_t have;
+
+	op_pin(op, KEY_BLOB, digest_hex(d->digest));
+	if (blob_exists(op->s, -1, d->digest, &have) && have == d->size) {
+		op_item_at(&item, d->size);
+		return 0;
+	}
+	if (blob_writer_open(&w, op, d->digest, d->size, err) < 0)
+		return -1;
+	op_item_at(&item, 0);
+	if (registry_blob(conn, d->digest, &w, &item, err) < 0)
+		return -1;
+	if (blob_writer_commit(&w, digest, err) < 0)
+		return error_wrap(err, "blob %.19s", d->digest);
+	op_item_at(&item, d->size);
+	return 0;
+}
+
+static int fetch_blob_once(struct oci_op *op, struct registry_conn *conn, const struct oci_desc *d,
+			   const char *what, struct error **err)
+{
+	const char *hex = digest_hex(d->digest);
+	int rc;
+
+	if (op_lock_key(op, KEY_BLOB, hex, err) < 0)
+		return -1;
+	rc = fetch_blob(op, conn, d, what, err);
+	op_unlock_key(op, KEY_BLOB, hex);
+	return rc;
+}
+
+/* A manifest or index by its descriptor, parsed. */
+static int fetch_doc(struct pull *p, const struct oci_desc *d, struct oci_doc *doc,
+		     struct error **err)
+{
+	CLEANUP_BUF struct buf body = {0};
+	CLEANUP_FREE char *type = NULL;
+	char digest[OCI_DIGEST_LEN + 1];
+
+	if (d->size > OCI_MAX_MANIFEST)
+		return error_set(err, ERR_INVALID_ARGUMENT, "manifest is larger than 4 MiB");
+	op_pin(&p->op, KEY_BLOB, digest_hex(d->digest));
+	if (blob_exists(p->op.s, -1, d->digest, NULL))
+		return blob_read_doc(p->op.s, -1, d, doc, err);
+	if (registry_manifest(p->conn, d->digest, &body, &type, err) < 0)
+		return -1;
+	digest_of(body.data ? body.data : "", body.len, digest);
+	if (strcmp(digest, d->digest))
+		return error_set(err, ERR_INVALID_ARGUMENT,
+				 "manifest: digest mismatch: content is %s, not %s", digest,
+				 d->digest);
+	if (body.len != d->size)
+		return error_set(err, ERR_INVALID_ARGUMENT,
+				 "manifest: size mismatch: %zu bytes instead of %llu", body.len,
+				 (unsigned long long)d->size);
+	if (oci_doc_parse(body.data, body.len, d->media_type, doc, err) < 0)
+		return -1;
+	return blob_put(&p->op, body.data, body.len, digest, err);
+}
+
+/* What the reference names. Sets p->root. */
+static int fetch_root(struct pull *p, struct oci_doc *doc, struct error **err)
+{
+	const char *what = p->ref.digest ? p->ref.digest : p->ref.tag;
+	CLEANUP_BUF struct buf body = {0};
+	CLEANUP_FREE char *type = NULL;
+
+	if (registry_manifest(p->conn, what, &body, &type, err) < 0)
+		return -1;
+	digest_of(body.data ? body.data : "", body.len, p->root.digest);
+	if (p->ref.digest && strcmp(p->ref.digest, p->root.digest))
+		return error_set(err, ERR_INVALID_ARGUMENT,
+				 "manifest: digest mismatch: content is %s, not %s", p->root.digest,
+				 p->ref.digest);
+	if (oci_doc_parse(body.data ? body.data : "", body.len, type, doc, err) < 0)
+		return -1;
+	p->root.media_type = xstrdup(doc->media_type);
+	p->root.size = body.len;
+	return blob_put(&p->op, body.data, body.len, p->root.digest, err);
+}
+
+/* ---- choosing ---- */
+static void add_desc(struct oci_desc **v, size_t *n, const struct oci_desc *d)
+{
+	*v = xreallocarray(*v, *n + 1, sizeof(**v));
+	oci_desc_copy(&(*v)[(*n)++], d);
+}
+
+static bool has_digest(const struct oci_desc *v, size_t n, const char *digest)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		if (!strcmp(v[i].digest, digest))
+			return true;
+	return false;
+}
+
+static void note_available(struct pull *p, const struct oci_platform *have)
+{
+	CLEANUP_FREE char *s = platform_string(have);
+
+	buf_printf(&p->available, "%s%s", p->available.len ? ", " : "", s);
+}
+
+/* One image manifest. Its configuration decides about its platform when the index says nothing. */
+static int consider(struct pull *p, const struct oci_desc *d, const struct oci_doc *known,
+		    struct error **err)
+{
+	CLEANUP_CONFIG struct oci_config config = {0};
+	CLEANUP_DOC struct oci_doc own = {0};
+	const struct oci_doc *doc = known ? known : &own;
+	size_t i;
+
+	if (!p->all && d->has_platform && !platform_eq(&d->platform, &p->want)) {
+		note_available(p, &d->platform);
+		return 0;
+	}
+	if (!p->all && p->n_manifests) /* the first that fits is taken */
+		return 0;
+	if (!known && fetch_doc(p, d, &own, err) < 0)
+		return -1;
+	if (doc->kind != OCI_DOC_MANIFEST)
+		return error_set(err, ERR_INVALID_ARGUMENT, "%s is an index, not a manifest",
+				 d->digest);
+	if (doc->config.size > OCI_MAX_CONFIG)
+		return error_set(err, ERR_INVALID_ARGUMENT,
+				 "image configuration is larger than 8 MiB");
+	for (i = 0; i < doc->n; i++)
+		if (media_layer_check(doc->entries[i].media_type, err) < 0)
+			return -1;
+	if (fetch_blob_once(&p->op, p->conn, &doc->config, "config", err) < 0 ||
+	    blob_read_config(p->op.s, -1, &doc->config, &config, err) < 0)
+		return -1;
+	if (!p->all && !platform_eq(&config.platform, &p->want)) {
+		note_available(p, &config.platform);
+		return 0;
+	}
+	if (doc->n != config.n)
+		return error_set(err, ERR_INVALID_ARGUMENT,
+				 "manifest has %zu layers, configuration %zu", doc->n, config.n);
+	add_desc(&p->manifests, &p->n_manifests, d);
+	for (i = 0; i < doc->n; i++)
+		if (!has_digest(p->layers, p->n_layers, doc->entries[i].digest))
+			add_desc(&p->layers, &p->n_layers, &doc->entries[i]);
+	return 0;
+}
+
+static int choose(struct pull *p, const struct oci_doc *index, int depth, struct error **err)
+{
+	size_t i;
+
+	if (depth > OCI_MAX_DEPTH)
+		return error_set(err, ERR_INVALID_ARGUMENT, "indexes nested deeper than %d",
+				 OCI_MAX_DEPTH);
+	for (i = 0; i < index->n; i++) {
+		const struct oci_desc *d = &index->entries[i];
+
+		if (d->attestation)
+			continue;
+		if (media_is_index(d->media_type)) {
+			CLEANUP_DOC struct oci_doc doc = {0};
+
+			if (fetch_doc(p, d, &doc, err) < 0 || choose(p, &doc, depth + 1, err) < 0)
+				return -1;
+		} else if (media_is_manifest(d->media_type)) {
+			if (consider(p, d, NULL, err) < 0)
+				return -1;
+		}
+	}
+	return 0;
+}
+
+static int nothing_fits(struct pull *p, struct error **err)
+{
+	CLEANUP_FREE char *want = platform_string(&p->want);
+
+	if (p->all)
+		return error_set(err, ERR_NOT_FOUND, "the index holds no image");
+	return error_set(err, ERR_NOT_FOUND, "no variant for %s (available: %s)", want,
+			 p->available.len ? p->available.data : "none");
+}
+
+/* ---- layers ---- */
+static void *download_begin(void *arg)
+{
+	struct pull *p = arg;
+
+	return registry_conn_new(p->registry);
+}
+
+static void download_end(void *worker)
+{
+	registry_conn_free(worker);
+}
+
+static int download_layer(void *arg, void *worker, size_t i, struct error **err)
+{
+	struct pull *p = arg;
+
+	return fetch_blob_once(&p->op, worker, &p->layers[i], "layer", err);
+}
+
+static int pull_run(struct pull *p, int downloads, struct error **err)
+{
+	CLEANUP_DOC struct oci_doc doc = {0};
+	struct op_jobs jobs = {
+		.threads = downloads,
+		.run = download_layer,
+		.worker_begin = download_begin,
+		.worker_end = download_end,
+		.arg = p,
+	};
+	size_t i;
+	int rc;
+
+	if (fetch_root(p, &doc, err) < 0)
+		return -1;
+	rc = doc.kind == OCI_DOC_INDEX ? choose(p, &doc, 1, err) : consider(p, &p->root, &doc, err);
+	if (rc < 0)
+		return -1;
+	if (p->n_manifests == 0)
+		return nothing_fits(p, err);
+	for (i = 0; i < p->n_layers; i++) {
+		struct op_item item = op_item_of(&p->op, "download", "layer", p->layers[i].digest,
+						 p->layers[i].size);
+		op_item_at(&item, 0);
+	}
+	jobs.n = p->n_layers;
+	if (op_parallel(&p->op, &jobs, err) < 0)
+		return -1;
+	for (i = 0; i < p->n_manifests; i++)
+		if (rootfs_prepare(&p->op, &p->manifests[i], err) < 0)
+			return -1;
+	return 0;
+}
+
+int oci_pull(struct oci_store *s, const char *reference, const struct oci_pull_opts *o,
+	     const struct oci_progress *progress, struct json_object **image, struct error **err)
+{
+	struct pull p = {.all = o->all_platforms};
+	CLEANUP_FREE char *name = NULL;
+	struct error *why = NULL;
+	int rc = -1;
+
+	oci_platform_host(&p.want);
+	if (o->platform && oci_platform_parse(o->platform, &p.want, err) < 0)
+		return -1;
+	if (oci_ref_parse(reference, s->default_domain, &p.ref, err) < 0)
+		return -1;
+	name = oci_ref_string(&p.ref);
+	op_begin(&p.op, s, progress);
+	p.registry = registry_new(&p.op, &p.ref, o->scheme, &why);
+	if (p.registry) {
+		p.conn = registry_conn_new(p.registry);
+		rc = pull_run(&p, o->max_downloads > 0 ? o->max_downloads : DEFAULT_DOWNLOADS,
+			      &why);
+	}
+	if (rc == 0)
+		rc = store_name_set(s, name, &p.root, &why);
+	if (rc == 0)
+		rc = image_object(s, name, &p.root, image, &why);
+	/* What came is kept for the next try, but not on a full disk. */
+	if (rc < 0 && error_is_full(why)) {
+		CLEANUP_JSON struct json_object *created = json_object_get(p.op.created);
+
+		op_end(&p.op);
+		store_collect(s, NULL, created, NULL, NULL);
+	} else {
+		op_end(&p.op);
+	}
+	pull_free(&p);
+	if (rc < 0) {
+		error_move(err, why);
+		return error_wrap(err, "pull %s", reference);
+	}
+	return 0;
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* registry.h - a client of the distribution spec 1.1: one repository, several connections. */
+#ifndef OCI_REGISTRY_H
+#define OCI_REGISTRY_H
+
+#include "oci/store.h"
+
+/* ---- auth.c ---- */
+struct auth_challenge {
+	char *realm, *service, *scope; /* service and scope may be NULL */
+};
+/* auth_challenge_parse: the Bearer challenge in a WWW-Authenticate value, which may hold several, quoted or
+ * not, in any case. 0, or -1 when it has none with a realm. */
+int auth_challenge_parse(const char *header, struct auth_challenge *out);
+void auth_challenge_free(struct auth_challenge *c);
+
+/* registry_scheme: "http" or "https" for a domain, given "auto", "http" or "https"; NULL for other words. auto is
+ * http for localhost, loopback and private addresses. */
+const char *registry_scheme(const char *domain, const char *scheme);
+bool registry_is_loopback(const char *domain);
+
+/* ---- registry.c ---- */
+struct registry;      /* shared by threads */
+struct registry_conn; /* one thread's */
+
+struct registry *registry_new(struct oci_op *op, const struct oci_ref *ref, const char *scheme,
+			      struct error **err);
+void registry_free(struct registry *r);
+static inline void registry_freep(struct registry **r)
+{
+	registry_free(*r);
+}
+struct registry_conn *registry_conn_new(struct registry *r);
+void registry_conn_free(struct registry_conn *c);
+static inline void registry_conn_freep(struct registry_conn **c)
+{
+	registry_conn_free(*c);
+}
+
+/* registry_manifest: by tag or digest; at most 4 MiB. *type (Content-Type without parameters, or NULL) is the
+ * caller's. Its digest is not looked at here. */
+int registry_manifest(struct registry_conn *c, const char *reference, struct buf *body, char **type,
+		      struct error **err);
+/* registry_blob: streams a blob into w, going on where a broken transfer ended. item: progress, may be NULL.
+ * The caller commits w. */
+int registry_blob(struct registry_conn *c, const char *digest, struct blob_writer *w,
+		  struct op_item *item, struct error **err);
+
+#endif

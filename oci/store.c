@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * store.c - opening a store, and the names in it.
+ *
+ * images.json is the truth about names; content/index.json repeats it in the form of an OCI image
+ * layout so that other tools can read the store, and is brought back in step whenever the store is
+ * opened. Whatever is being written lives below content/ingest until it is whole, and one rename makes it
+ * visible; what a crash leaves there is swept when the store is opened, which only one process can do
+ * at a time (flock on content/lock).
+ */
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <time.h>
+
+#include "core/log.h"
+#include "core/path.h"
+#include "core/state.h"
+#include "oci/store.h"
+
+#define LOCK_TRIES 40 /* times 50 ms: a predecessor may still be ending */
+
+static int open_dir(int at, const char *name, int *fd, struct error **err)
+{
+	if (path_mkdirs_at(at, name, 0700, err) < 0)
+		return -1;
+	*fd = path_open_beneath(at, name, O_RDONLY | O_DIRECTORY, 0, err);
+	return *fd < 0 ? -1 : 0;
+}
+
+static int take_lock(struct oci_store *s, struct error **err)
+{
+	struct timespec pause = {.tv_nsec = 50000000};
+	int i;
+
+	s->lock_file = path_open_beneath(s->content, "lock", O_RDWR | O_CREAT, 0600, err);
+	if (s->lock_file < 0)
+		return -1;
+	for (i = 0; i < LOCK_TRIES; i++) {
+		if (flock(s->lock_file, LOCK_EX | LOCK_NB) == 0)
+			return 0;
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return error_sys(err, errno, "lock");
+		nanosleep(&pause, NULL);
+	}
+	return error_set(err, ERR_INVALID_STATE, "another process uses this image store");
+}
+
+/* Removes what below dirfd starts with prefix ("" for all). */
+static void sweep(int dirfd, const char *prefix)
+{
+	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *e;
+
+	if (!d) {
+		base_close_fd(&fd);
+		return;
+	}
+	while ((e = readdir(d))) {
+		CLEANUP_ERROR struct error *why = NULL;
+
+		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") ||
+		    !str_prefix(e->d_name, prefix))
+			continue;
+		if (path_remove_tree(dirfd, e->d_name, &why) < 0)
+			log_err(why, "sweep image store");
+	}
+	closedir(d);
+}
+
+/* The names again, as the index of an image layout. Call with s->lock held. */
+static int write_index(struct oci_store *s, struct error **err)
+{
+	CLEANUP_JSON struct json_object *index = json_object_new_object();
+	struct json_object *arr = json_object_new_array();
+	struct json_object_iterator it = json_object_iter_begin(s->names);
+	struct json_object_iterator end = json_object_iter_end(s->names);
+
+	json_set_int(index, "schemaVersion", 2);
+	json_set_str(index, "mediaType", MEDIA_OCI_INDEX);
+	for (; !json_object_iter_equal(&it, &end); json_object_iter_next(&it)) {
+		struct json_object *from = json_object_iter_peek_value(&it);
+		struct json_object *d = json_object_new_object(), *a = json_object_new_object();
+
+		json_set_str(d, "mediaType", json_str(from, "mediaType", ""));
+		json_set_str(d, "digest", json_str(from, "digest", ""));
+		json_set_int(d, "size", json_int(from, "size", 0));
+		json_set_str(a, ANNOTATION_REF_NAME, json_object_iter_peek_name(&it));
+		json_set(d, "annotations", a);
+		json_object_array_add(arr, d);
+	}
+	json_set(index, "manifests", arr);
+	return state_write(s->content, "index.json", index, err);
+}
+
+/* A name that does not parse as one, or leads to something that is no descriptor, is a damaged file. */
+static int check_names(struct oci_store *s, struct error **err)
+{
+	struct json_object_iterator it = json_object_iter_begin(s->names);
+	struct json_object_iterator end = json_object_iter_end(s->names);
+
+	for (; !json_object_iter_equal(&it, &end); json_object_iter_next(&it)) {
+		struct oci_desc d;
+
+		if (oci_desc_parse(json_object_iter_peek_value(&it), &d, err) < 0) {
+			oci_desc_free(&d);
+			return error_wrap(err, "images.json: %s", json_object_iter_peek_name(&it));
+		}
+		oci_desc_free(&d);
+	}
+	return 0;
+}
+
+static int read_names(struct oci_store *s, struct error **err)
+{
+	CLEANUP_ERROR struct error *why = NULL;
+
+	s->names = state_read(s->root, "images.json", &why);
+	if (!s->names && why->code == ERR_NOT_FOUND)
+		s->names = json_object_new_object();
+	if (!s->names)
+		return error_move(err, STEAL(why));
+	if (!json_object_is_type(s->names, json_type_object))
+		return error_set(err, ERR_INTERNAL, "images.json is not an object");
+	return check_names(s, err);
+}
+
+static int write_layout(struct oci_store *s, struct error **err)
+{
+	static const char text[] = "{\"imageLayoutVersion\":\"1.0.0\"}";
+
+	if (faccessat(s->content, "oci-layout", F_OK, 0) == 0)
+		return 0;
+	return state_write_text(s->content, "oci-layout", text, sizeof(text) - 1, 0600, err);
+}
+
+static int store_open(struct oci_store *s, const char *app_root, struct error **err)
+{
+	if (path_mkdirs(app_root, 0700, err) < 0)
+		return -1;
+	s->root = path_open_dir(app_root, err);
+	if (s->root < 0 || open_dir(s->root, "content", &s->content, err) < 0 ||
+	    open_dir(s->root, "content/blobs/sha256", &s->blobs, err) < 0 ||
+	    open_dir(s->root, "content/ingest", &s->ingest, err) < 0 ||
+	    open_dir(s->root, "layers", &s->layers, err) < 0 ||
+	    open_dir(s->root, "rootfs", &s->rootfs, err) < 0)
+		return -1;
+	if (take_lock(s, err) < 0)
+		return -1;
+	sweep(s->ingest, "");
+	sweep(s->root, ".images.json.");
+	sweep(s->content, ".index.json.");
+	if (read_names(s, err) < 0 || write_layout(s, err) < 0)
+		return -1;
+	return write_index(s, err);
+}
+
+struct oci_store *oci_store_open(const char *app_root, const char *default_domain,
+				 struct error **err)
+{
+	struct oci_store *s = xcalloc(1, sizeof(*s));
+
+	s->default_domain =
+		xstrdup(default_domain && *default_domain ? default_domain : "docker.io");
+	s->root = s->content = s->blobs = s->ingest = s->layers = s->rootfs = s->lock_file = -1;
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_cond_init(&s->changed, NULL);
+	s->pins = json_object_new_object();
+	s->locked = json_object_new_object();
+	if (store_open(s, app_root, err) == 0)
+		return s;
+	oci_store_free(s);
+	error_wrap(err, "image store %s", app_root);
+	return NULL;
+}
+
+void oci_store_free(struct oci_store *s)
+{
+	int *fds[] = {&s->root,   &s->content, &s->blobs,    &s->ingest,
+		      &s->layers, &s->rootfs,  &s->lock_file};
+	size_t i;
+
+	if (!s)
+		return;
+	for (i = 0; i < ARRAY_SIZE(fds); i++)
+		base_close_fd(fds[i]);
+	json_object_put(s->names);
+	json_object_put(s->pins);
+	json_object_put(s->locked);
+	pthread_mutex_destroy(&s->lock);
+	pthread_cond_destroy(&s->changed);
+	free(s->default_domain);
+	free(s);
+}
+
+int store_names_write(struct oci_store *s, struct json_object *names, struct error **err)
+{
+	if (state_write(s->root, "images.json", names, err) < 0)
+		return -1;
+	if (names != s->names) {
+		json_object_put(s->names);
+		s->names = json_object_get(names);
+	}
+	return write_index(s, err);
+}
+
+int store_name_set(struct oci_store *s, const char *ref, const struct oci_desc *d,
+		   struct error **err)
+{
+	struct json_object *names = NULL;
+	int rc;
+
+	pthread_mutex_lock(&s->lock);
+	if (json_object_deep_copy(s->names, &names, NULL) < 0)
+		abort(); /* out of memory */
+	json_set(names, ref, oci_desc_to_json(d));
+	rc = store_names_write(s, names, err);
+	json_object_put(names);
+	pthread_mutex_unlock(&s->lock);
+	return rc < 0 ? error_wrap(err, "name %s", ref) : 0;
+}
+
+int store_name_get(struct oci_store *s, const char *ref, char **canonical, struct oci_desc *out,
+		   struct error **err)
+{
+	CLEANUP_FREE char *name = NULL;
+	struct json_object *found;
+	struct oci_ref r;
+	int rc = -1;
+
+	if (oci_ref_parse(ref, s->default_domain, &r, err) < 0)
+		return -1;
+	name = oci_ref_string(&r);
+	oci_ref_free(&r);
+	pthread_mutex_lock(&s->lock);
+	found = json_obj(s->names, name);
+	if (found)
+		rc = oci_desc_parse(found, out, err);
+	else
+		error_set(err, ERR_NOT_FOUND, "image not found: %s", ref);
+	pthread_mutex_unlock(&s->lock);
+	if (rc == 0 && canonical)
+		*canonical = STEAL(name);
+	return rc;
+}

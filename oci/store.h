@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * store.h - the store from the inside: keys, operations, blobs, names.
+ *
+ * DOC: Keys
+ * Everything the store can drop has a key, which is its path kind and its digest's hex: "blobs/<hex>",
+ * "layers/<diffid hex>", "rootfs/<manifest hex>".
+ *
+ * DOC: Operations and collection
+ * A pull, a load and an unpack run as an operation (struct oci_op). It pins a key before it looks whether
+ * the thing is there; the collector takes the same lock, and neither removes what is pinned nor what a
+ * name leads to. So nothing an operation has seen goes away before the operation ends, and no collection
+ * waits for a download. Two operations that need the same missing thing take its key lock: the second
+ * finds what the first has made.
+ */
+#ifndef OCI_STORE_H
+#define OCI_STORE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "oci/manifest.h"
+
+#define KEY_MAX 96
+
+struct oci_store {
+	char *default_domain;
+	int root, content, blobs, ingest, layers, rootfs; /* directories */
+	int lock_file;                                    /* holds the flock */
+	pthread_mutex_t lock;                             /* guards what follows */
+	pthread_cond_t changed;                           /* a key lock was given back */
+	struct json_object *names;  /* reference → descriptor, as in images.json */
+	struct json_object *pins;   /* key → number of operations */
+	struct json_object *locked; /* key → true */
+};
+
+void key_make(char out[KEY_MAX], const char *kind, const char *hex);
+#define KEY_BLOB   "blobs"
+#define KEY_LAYER  "layers"
+#define KEY_ROOTFS "rootfs"
+
+/* ---- operations (op.c) ---- */
+struct oci_op {
+	struct oci_store *s;
+	const struct oci_progress *p; /* NULL: silent */
+	struct json_object *pins;     /* keys this operation pinned; under s->lock */
+	struct json_object *created;  /* keys it brought in; under s->lock */
+	char session[64]; /* directory below ingest whose blobs count as present (load) */
+	int session_fd;   /* -1: none */
+	atomic_bool stop; /* one of its threads failed: the others give up */
+};
+void op_begin(struct oci_op *op, struct oci_store *s, const struct oci_progress *p);
+/* op_session: gives op a directory of its own for blobs that are not to be seen yet. */
+int op_session(struct oci_op *op, struct error **err);
+void op_end(struct oci_op *op); /* unpins, removes the session */
+void op_pin(struct oci_op *op, const char *kind, const char *hex);
+void op_created(struct oci_op *op, const char *kind, const char *hex);
+/* op_check: -1 and a cancelled error when the caller or another thread of the operation gave up. */
+int op_check(struct oci_op *op, struct error **err);
+/* op_lock_key / op_unlock_key: one holder at a time, across operations. op_lock_key fails when cancelled. */
+int op_lock_key(struct oci_op *op, const char *kind, const char *hex, struct error **err);
+void op_unlock_key(struct oci_op *op, const char *kind, const char *hex);
+
+/* Progress of one thing; events at most every 100 ms, the first and the last always. */
+struct op_item {
+	struct oci_op *op;
+	const char *phase;
+	char name[48];
+	uint64_t total, last_us;
+};
+/* op_item_of: names it "<what> <12 digits of the digest>". */
+struct op_item op_item_of(struct oci_op *op, const char *phase, const char *what,
+			  const char *digest, uint64_t total);
+void op_item_at(struct op_item *i, uint64_t done);
+void op_message(struct oci_op *op, const char *phase, const char *fmt, ...) PRINTF(3, 4);
+
+/* op_parallel: calls fn(arg, i, err) for i in 0..n-1 on up to `threads` threads; the first error wins, the rest
+ * see op->stop. worker_begin/worker_end (may be NULL) bracket each thread with a context for fn. */
+struct op_jobs {
+	size_t n;
+	int threads;
+	int (*run)(void *arg, void *worker, size_t i, struct error **err);
+	void *(*worker_begin)(void *arg);
+	void (*worker_end)(void *worker);
+	void *arg;
+};
+int op_parallel(struct oci_op *op, const struct op_jobs *jobs, struct error **err);
+
+/* ---- blobs (blob.c) ---- */
+/* A blob on its way in: hashed while it is written, at a temporary name until it is whole. */
+struct blob_writer {
+	struct oci_op *op;
+	int fd;
+	char tmp[64];
+	struct digest *hash;
+	uint64_t size, expect; /* written so far; what it must be in the end, or UINT64_MAX */
+	char want[OCI_DIGEST_LEN + 1]; /* what the digest must be, or "" */
+};
+/* blob_writer_open: want may be NULL and expect UINT64_MAX when not known yet. */
+int blob_writer_open(struct blob_writer *w, struct oci_op *op, const char *want, uint64_t expect,
+		     struct error **err);
+int blob_writer_add(struct blob_writer *w, const void *p, size_t n, struct error **err);
+int blob_writer_restart(struct blob_writer *w, struct error **err);
+/* blob_writer_commit: verifies, syncs and moves it into the operation's session or the store. */
+int blob_writer_commit(struct blob_writer *w, char digest[OCI_DIGEST_LEN + 1], struct error **err);
+void blob_writer_close(struct blob_writer *w); /* drops what was not committed; idempotent */
+#define CLEANUP_BLOB_WRITER CLEANUP(blob_writer_close)
+
+int blob_put(struct oci_op *op, const void *p, size_t n, char digest[OCI_DIGEST_LEN + 1],
+	     struct error **err);
+bool blob_exists(struct oci_store *s, int session_fd, const char *digest, uint64_t *size);
+int blob_open(struct oci_store *s, int session_fd, const char *digest, struct error **err);
+/* blob_read: a small blob whose digest is verified again; notFound when absent. */
+int blob_read(struct oci_store *s, int session_fd, const char *digest, size_t max, struct buf *out,
+	      struct error **err);
+int blob_read_doc(struct oci_store *s, int session_fd, const struct oci_desc *d,
+		  struct oci_doc *out, struct error **err);
+int blob_read_config(struct oci_store *s, int session_fd, const struct oci_desc *d,
+		     struct oci_config *out, struct error **err);
+/* blob_publish: moves a session's blob into the store, unless it is there. */
+int blob_publish(struct oci_op *op, const char *digest, struct error **err);
+
+/* ---- names (store.c) ---- */
+/* store_name_set: points a canonical reference at d; on disk when it returns. */
+int store_name_set(struct oci_store *s, const char *ref, const struct oci_desc *d,
+		   struct error **err);
+/* store_name_get: 0, or notFound. *canonical (may be NULL) and out are the caller's. */
+int store_name_get(struct oci_store *s, const char *ref, char **canonical, struct oci_desc *out,
+		   struct error **err);
+/* store_names_write: replaces all names by `names` (borrowed). Call with s->lock held. */
+int store_names_write(struct oci_store *s, struct json_object *names, struct error **err);
+
+/* ---- variants: the images of an index that are here (inspect.c) ---- */
+struct variant {
+	struct oci_desc desc; /* the manifest's, with platform */
+	struct oci_doc doc;
+	struct oci_config config;
+};
+struct variants {
+	struct variant *v;
+	size_t n;
+};
+/* variants_load: every image manifest below root whose blobs are here. Missing manifests are skipped, damaged
+ * ones are errors. */
+int variants_load(struct oci_store *s, int session_fd, const struct oci_desc *root,
+		  struct variants *out, struct error **err);
+void variants_free(struct variants *v);
+#define CLEANUP_VARIANTS CLEANUP(variants_free)
+/* variants_pick: the one for a platform, or notFound naming those there are. */
+const struct variant *variants_pick(const struct variants *v, const struct oci_platform *want,
+				    struct error **err);
+/* image_object: the object of `image inspect` (one element). */
+int image_object(struct oci_store *s, const char *name, const struct oci_desc *root,
+		 struct json_object **out, struct error **err);
+
+/* ---- gc.c ---- */
+/* store_collect: removes what neither names, pins nor busy (array of manifest digests, may be NULL) lead to; with
+ * `only` (object whose members are keys) nothing else is looked at. Adds bytes freed to *reclaimed. */
+int store_collect(struct oci_store *s, struct json_object *busy, struct json_object *only,
+		  uint64_t *reclaimed, struct error **err);
+
+/* ---- rootfs.c ---- */
+/* rootfs_prepare: unpacks what is missing of a manifest's layers and merges them. */
+int rootfs_prepare(struct oci_op *op, const struct oci_desc *manifest, struct error **err);
+
+bool error_is_full(const struct error *e); /* ENOSPC or EDQUOT anywhere in the chain */
+
+#endif
