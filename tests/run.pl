@@ -1,7 +1,8 @@
 #!/usr/bin/perl
 # SPDX-License-Identifier: Apache-2.0
-# run.pl [--build DIR] [--timeout S] [--jobs N] unit|e2e|FILE…: runs tests under prove's own harness and sums them up. The last line
-# counts single assertions: "N passed, N failed, N skipped"; the exit status says whether all is well.
+# run.pl [--build DIR] [--timeout S] [--jobs N] [--lab] unit|e2e|FILE…: runs tests under prove's own harness and sums them up. The last
+# line counts single assertions: "N passed, N failed, N skipped"; the exit status says whether all is well.
+# --lab runs each end-to-end script in a lab of its own (tests/lab/run.sh), on the kvm engine.
 use strict;
 use warnings;
 use File::Basename qw(basename dirname);
@@ -9,8 +10,9 @@ use Cwd qw(abs_path);
 use Getopt::Long;
 use TAP::Harness;
 
-my ($build, $timeout, $jobs, $verbose) = ('build', 0, 1, $ENV{TEST_VERBOSE} // 0);
-GetOptions('build=s' => \$build, 'timeout=i' => \$timeout, 'jobs=i' => \$jobs, 'verbose' => \$verbose) or exit 64;
+my ($build, $timeout, $jobs, $lab, $verbose) = ('build', 0, 1, 0, $ENV{TEST_VERBOSE} // 0);
+GetOptions('build=s' => \$build, 'timeout=i' => \$timeout, 'jobs=i' => \$jobs, 'lab' => \$lab, 'verbose' => \$verbose)
+	or exit 64;
 chdir dirname(abs_path($0)) . '/..' or die;
 
 my @files;
@@ -39,8 +41,9 @@ my $harness = TAP::Harness->new({
 	failures  => 1,
 	exec      => sub {
 		my (undef, $file) = @_;
-		my $limit = $timeout || ($file =~ /\.t$/ ? ($ENV{LAB} ? 900 : 400) : 180);
+		my $limit = $timeout || ($lab ? 900 : $file =~ /\.t$/ ? 400 : 180);
 		my @cmd = ('timeout', '-k', '10', $limit);
+		push @cmd, 'tests/lab/run.sh', '--timeout', $limit - 20, '--' if $lab;
 		return [@cmd, $file =~ /\.t$/ ? 'bash' : (), $file];
 	},
 });
