@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * disks.c - the container's root: a read-only image below, a writable layer above, an overlay of both.
+ *
+ * Without an upper disk the writable layer is memory. A read-only root still has a writable layer while it is
+ * being prepared (mount points, /etc/hosts); crootfs_pivot() closes it before the process runs.
+ *
+ * devtmpfs makes a disk's node when its driver binds, which is done when its module is loaded. For a driver
+ * that is slower than that, a uevent socket is opened before the first look, so that none is missed.
+ */
+#include <linux/netlink.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "vmm/guest/guest.h"
+
+#define DEVICE_WAIT_MS 10000
+
+static bool overlay_up, upper_up, lower_up;
+
+static int wait_device(const char *dev, struct error **err)
+{
+	struct sockaddr_nl sa = {.nl_family = AF_NETLINK, .nl_groups = 1};
+	uint64_t deadline = time_mono_us() + DEVICE_WAIT_MS * 1000ull, now;
+	CLEANUP_CLOSE int fd = -1;
+	char event[2048];
+
+	if (!access(dev, F_OK))
+		return 0;
+	fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_KOBJECT_UEVENT);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&sa, sizeof(sa)))
+		return error_sys(err, errno, "uevent socket");
+	while (access(dev, F_OK)) {
+		struct pollfd p = {.fd = fd, .events = POLLIN};
+
+		now = time_mono_us();
+		if (now >= deadline || poll(&p, 1, (int)((deadline - now) / 1000) + 1) == 0)
+			return error_set(err, ERR_NOT_FOUND, "disk %s did not appear", dev);
+		if (recv(fd, event, sizeof(event), MSG_DONTWAIT) < 0 && errno != EAGAIN &&
+		    errno != ENOBUFS && errno != EINTR)
+			return error_sys(err, errno, "uevent socket");
+	}
+	return 0;
+}
+
+static int mount_disk(const char *dev, const char *type, const char *target, unsigned long flags,
+		      struct error **err)
+{
+	if (wait_device(dev, err))
+		return -1;
+	if (mount(dev, target, type, flags, NULL))
+		return error_sys(err, errno, "mount %s (%s)", dev, type);
+	return 0;
+}
+
+static int mount_upper(struct json_object *root, struct error **err)
+{
+	const char *upper = json_str(root, "upper", "");
+
+	if (*upper) {
+		if (mount_disk(upper, json_str(root, "upperType", "ext4"), GUEST_UPPER, MS_NOATIME,
+			       err))
+			return -1;
+	} else if (mount("tmpfs", GUEST_UPPER, "tmpfs", MS_NOATIME, "mode=0755")) {
+		return error_sys(err, errno, "mount a writable layer in memory");
+	}
+	upper_up = true;
+	if ((mkdir(GUEST_UPPER "/upper", 0755) && errno != EEXIST) ||
+	    (mkdir(GUEST_UPPER "/work", 0755) && errno != EEXIST))
+		return error_sys(err, errno, "prepare the writable layer");
+	return 0;
+}
+
+int disks_mount(struct json_object *root, struct error **err)
+{
+	const char *lower;
+
+	if (!root)
+		return error_set(err, ERR_INVALID_ARGUMENT, "boot.json names no root");
+	if (json_need_str(root, "lower", &lower, err))
+		return -1;
+	if (mount_disk(lower, json_str(root, "lowerType", "erofs"), GUEST_LOWER, MS_RDONLY, err))
+		return -1;
+	lower_up = true;
+	if (mount_upper(root, err))
+		return -1;
+	if (mount("overlay", GUEST_ROOT, "overlay", 0,
+		  "lowerdir=" GUEST_LOWER ",upperdir=" GUEST_UPPER "/upper,workdir=" GUEST_UPPER
+		  "/work"))
+		return error_sys(err, errno, "mount the overlay");
+	overlay_up = true;
+	return 0;
+}
+
+/*
+ * The last reference to a container's mounts is dropped by a kernel worker, some time after its last process
+ * is gone; so the disk's file system is first made read-only, which leaves it clean whatever holds it.
+ */
+void disks_unmount(void)
+{
+	if (overlay_up)
+		umount2(GUEST_ROOT, MNT_DETACH);
+	if (upper_up) {
+		sync();
+		if (mount(NULL, GUEST_UPPER, NULL, MS_REMOUNT | MS_RDONLY, NULL))
+			guest_log("close the writable layer: %s", strerror(errno));
+		umount2(GUEST_UPPER, MNT_DETACH);
+	}
+	if (lower_up)
+		umount2(GUEST_LOWER, MNT_DETACH);
+	overlay_up = upper_up = lower_up = false;
+}

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * guest.h - what the files of the guest's init share.
+ *
+ * DOC: Theory of operation
+ * One thread, one epoll loop. The agent (PID 1 of the microVM) prepares disks, network and cgroups; each
+ * process of the container starts as a child that finishes its own set-up (spawn.c), talks to the agent
+ * over a socketpair meanwhile, and execs. The agent lives in the initramfs' mount namespace and
+ * never resolves a path inside the container's root but through openat2.
+ *
+ * Nothing here waits for the container: what it could delay (pipes, ptys, its exit) is an event.
+ */
+#ifndef VMM_GUEST_GUEST_H
+#define VMM_GUEST_GUEST_H
+
+#include <sys/epoll.h>
+#include <sys/types.h>
+
+#include "core/json.h"
+#include "core/path.h"
+#include "core/str.h"
+#include "vmm/agent.h"
+
+#define GUEST_ROOT       "/root" /* where the container's root is put together */
+#define GUEST_LOWER      "/lower"
+#define GUEST_UPPER      "/upper"
+#define GUEST_CGROUP     "/sys/fs/cgroup/container"
+#define GUEST_MAX_MOUNTS 256
+#define GUEST_MAX_PROCS  512
+
+/* ---- log.c: the kernel's log, which is the console until there is a host to tell ---- */
+void guest_log(const char *fmt, ...) PRINTF(1, 2);
+void guest_log_err(const struct error *e, const char *what);
+extern bool guest_debug;
+
+/* ---- ev.c ---- */
+struct ev {
+	int fd; /* borrowed */
+	void (*fn)(struct ev *ev, uint32_t events);
+	uint32_t events; /* as registered */
+	bool added;
+};
+
+int ev_init(struct error **err);
+int ev_add(struct ev *ev, int fd, uint32_t events, void (*fn)(struct ev *, uint32_t),
+	   struct error **err);
+void ev_mod(struct ev *ev, uint32_t events);
+/* ev_del: no callback comes after this, not even from the turn being handled; the owner may be freed. */
+void ev_del(struct ev *ev);
+/* ev_turn: waits until something happens or the monotonic deadline (µs; 0: none) and runs callbacks. */
+void ev_turn(uint64_t deadline_us);
+
+/* ---- dial.c ---- */
+/* guest_dial: starts connecting to a port of the host. Non-blocking: EPOLLOUT says when it is decided,
+ * SO_ERROR how. */
+int guest_dial(uint32_t port, struct error **err);
+
+/* ---- wire.c: rpc.h framing, without descriptors ---- */
+struct wire {
+	struct ev ev;
+	int fd;
+	bool connected, greeted, closed;
+	struct buf in, out;
+	/* A call of the host: answered by wire_reply() or wire_reply_error() with its id, at once or later. */
+	void (*on_call)(struct wire *w, int64_t id, const char *method, struct json_object *params);
+	void (*on_close)(struct wire *w);
+};
+
+int wire_open(struct wire *w, int fd, struct error **err); /* owns fd; sends the hello */
+void wire_notify(struct wire *w, const char *event,
+		 struct json_object *params);                            /* consumes params */
+void wire_reply(struct wire *w, int64_t id, struct json_object *result); /* consumes; NULL is {} */
+void wire_reply_error(struct wire *w, int64_t id, const struct error *e);
+void wire_shutdown(struct wire *w); /* no more from us; what is queued still goes */
+void wire_close(struct wire *w);
+
+/* ---- boot.c ---- */
+int boot_early_mounts(struct error **err);
+int boot_modules(struct error **err);
+struct json_object *boot_descriptor(struct error **err);
+/* boot_switch_root: leaves the initramfs for a small tmpfs, so that containers can pivot away from it. */
+int boot_switch_root(struct error **err);
+
+/* ---- disks.c: lower, upper and overlay in the agent's namespace ---- */
+int disks_mount(struct json_object *root, struct error **err);
+void disks_unmount(void);
+
+/* ---- etc.c: files the container finds in /etc; before anything is mounted over them ---- */
+int etc_write(int rootfd, struct json_object *boot, struct error **err);
+
+/* ---- netcfg.c ---- */
+int netcfg_apply(struct json_object *networks, struct error **err);
+
+/* ---- cgroup.c ---- */
+int cgroup_setup(struct json_object *resources, struct error **err);
+int cgroup_fd(void);             /* the container's group, for CLONE_INTO_CGROUP */
+uint64_t cgroup_oom_kills(void); /* so far, in the container */
+void cgroup_kill(void);
+struct json_object *stats_collect(void);
+
+/* ---- mnt.c: mounts by descriptor (fsopen, open_tree, move_mount) ---- */
+struct mnt_opts {
+	uint64_t attrs; /* MOUNT_ATTR_* */
+	bool bind, rbind;
+	struct strv data; /* "key" or "key=value" for the file system */
+};
+void mnt_opts_parse(struct json_object *options, struct mnt_opts *o);
+void mnt_opts_free(struct mnt_opts *o);
+/* mnt_fs: a detached mount of a new file system; the caller owns the descriptor. */
+int mnt_fs(const char *type, const char *source, const struct mnt_opts *o, struct error **err);
+/* mnt_attach: puts a detached mount on target, resolved in-root; missing directories are made. */
+int mnt_attach(int mfd, int rootfd, const char *target, bool file, struct error **err);
+/* mnt_bind: clones what src (in-root) shows, a detached mount. */
+int mnt_clone(int fd, bool recursive, struct error **err);
+int mnt_set_attrs(int mfd, uint64_t set, bool recursive, struct error **err);
+/* mnt_target: opens target in-root (O_PATH), creating it and its parents, never through a link out. */
+int mnt_target(int rootfd, const char *target, bool file, struct error **err);
+
+/* ---- crootfs.c: the container's mounts, run by the container's first process ---- */
+int crootfs_setup(int rootfd, struct json_object *boot, struct error **err);
+int crootfs_bind_console(int rootfd, int slave_fd, struct error **err);
+int crootfs_sysctls(struct json_object *boot, struct error **err);
+/* crootfs_restrict: masked and read-only paths. */
+int crootfs_restrict(int rootfd, struct json_object *boot, struct error **err);
+int crootfs_pivot(int rootfd, bool readonly, struct error **err);
+
+/* ---- user.c: names from the container's /etc, which the caller has made its root ---- */
+struct user {
+	uint32_t uid, gid;
+	uint32_t *groups;
+	size_t ngroups;
+	char *home; /* never NULL */
+};
+int user_resolve(struct json_object *process, struct user *u, struct error **err);
+
+/* ---- cred.c ---- */
+struct cred {
+	uint64_t caps;
+	bool no_new_privs;
+	struct {
+		int resource;
+		uint64_t soft, hard;
+	} limits[16];
+	size_t nlimits;
+	int oom_score_adj;
+};
+int cred_parse(struct json_object *process, struct cred *c, struct error **err);
+/* cred_oom_score: while the agent's own /proc is in sight. */
+void cred_oom_score(const struct cred *c);
+int cred_limits(const struct cred *c, struct error **err);
+/* cred_become: bounding set, groups, ids, capabilities, no_new_privs, in that order. */
+int cred_become(const struct cred *c, const struct user *u, struct error **err);
+
+/* ---- pump.c: bytes from one descriptor to another ---- */
+struct pump {
+	struct ev src_ev, dst_ev;
+	int src, dst; /* owned; -1 once done */
+	char *buf;
+	size_t start, end;
+	bool src_eof, done;
+	bool to_tty;   /* end of input is typed, not closed */
+	bool dst_sock; /* end is told by shutdown(), the socket stays until close */
+	char last;     /* last byte read */
+	void (*on_done)(struct pump *p);
+	void *arg;
+};
+/* pump_start: owns src and dst, both non-blocking from now on. on_done is called once, never from here. */
+int pump_start(struct pump *p, int src, int dst, struct error **err);
+/* pump_finish: takes what src has now and no more. */
+void pump_finish(struct pump *p);
+void pump_close(struct pump *p); /* drops everything; no on_done */
+
+/* ---- spawn.c ---- */
+enum { STDIN, STDOUT, STDERR };
+
+/* A parsed process object; strings borrow from json. */
+struct spec {
+	struct json_object *json;
+	const char *id, *cwd;
+	struct json_object *args, *env;
+	bool tty;
+	uint16_t rows, cols;
+	uint32_t port[3];
+	struct cred cred;
+};
+int spec_parse(struct json_object *process, struct spec *s,
+	       struct error **err); /* keeps a reference */
+void spec_free(struct spec *s);
+
+/* What the child says over its socketpair: one datagram each; then end of file when exec succeeded. */
+enum child_msg { CHILD_PTY = 1, CHILD_FAILED = 2 };
+
+struct child {
+	pid_t pid;
+	int pidfd;    /* init only, else -1 */
+	int sock;     /* owned by the caller */
+	int stdio[3]; /* our ends of the pipes, -1 where there is none */
+};
+/* spawn_init: the container's first process, in namespaces of its own. boot may hold "init": true. */
+int spawn_init(const struct spec *s, struct json_object *boot, struct child *c, struct error **err);
+/* spawn_exec: one more, in the namespaces of init_pidfd. */
+int spawn_exec(const struct spec *s, int init_pidfd, struct child *c, struct error **err);
+void spawn_go(int sock); /* streams are connected: exec */
+
+/* What a child gets: exists on its side of the fork only. */
+struct child_side {
+	const struct spec *spec;
+	int sock;
+	int stdio[3]; /* pipe ends or /dev/null; with tty -1 until the slave is there */
+};
+NORETURN void child_init_main(struct child_side *c, struct json_object *boot);
+NORETURN void child_exec_main(struct child_side *c, int init_pidfd);
+
+/* ---- tail.c: the last steps in the child, up to execve; returns only on failure ---- */
+int tail_exec(const struct spec *s, const int stdio[3], struct error **err);
+/* tail_pty: a pty in the devpts of the container whose root is rootfd. */
+int tail_pty(const struct spec *s, int rootfd, int *master, int *slave, struct error **err);
+
+/* ---- reaper.c: the small init of "init": true ---- */
+NORETURN void reaper_main(pid_t child);
+
+/* ---- proc.c ---- */
+int proc_start(struct json_object *process, struct json_object *boot, int64_t call_id,
+	       struct error **err);
+int proc_signal(const char *id, int signo, struct error **err);
+int proc_resize(const char *id, unsigned rows, unsigned cols, struct error **err);
+/* proc_predial: starts connecting a process's streams early; used by the proc_start() that follows. */
+void proc_predial(struct json_object *process);
+void proc_reap(void);         /* after SIGCHLD */
+void proc_kill_all(void);     /* SIGKILL to the container's init */
+uint64_t proc_deadline(void); /* µs, 0: none; proc_tick() wants to be called then */
+void proc_tick(void);
+bool proc_over(void); /* the init process has ended or never started, and all is told */
+
+/* ---- agent.c ---- */
+extern struct wire agent_wire;
+int agent_open(struct error **err);
+void agent_ready(uint64_t began_us);
+extern bool agent_stopping; /* the host asked for the end, or is gone */
+
+#endif
