@@ -378,6 +378,7 @@ static int transport_error(struct hop *hop, CURLcode rc, const struct http_origi
 				 to->port);
 	case CURLE_OPERATION_TIMEDOUT:
 		return error_set(err, ERR_TIMEOUT, "%s does not answer in time", to->host);
+	case CURLE_SSL_CONNECT_ERROR:
 	case CURLE_PEER_FAILED_VERIFICATION:
 	case CURLE_SSL_CACERT_BADFILE:
 		hop->res->transient = false;

@@ -151,12 +151,13 @@ void op_item_at(struct op_item *i, uint64_t done)
 	CLEANUP_JSON struct json_object *ev = NULL;
 	uint64_t now;
 
-	if (!p || !p->fn)
+	if (!p || !p->fn || i->ended)
 		return;
 	now = time_mono_us();
 	if (i->last_us && (done < i->total || !i->total) && now - i->last_us < PROGRESS_US)
 		return;
 	i->last_us = now;
+	i->ended = i->total && done >= i->total;
 	ev = json_object_new_object();
 	json_set_str(ev, "item", i->name);
 	json_set_str(ev, "phase", i->phase);

@@ -236,6 +236,13 @@ static bool try_again(const struct http_result *res, int rc)
 	       (res->status >= 500 && res->status != 501 && res->status != 505);
 }
 
+static void note_retry(const struct error *why)
+{
+	CLEANUP_FREE char *text = error_text(why);
+
+	log_warn("trying again: %s", text);
+}
+
 /* One request until it is answered for good. On success res has status 200 or 206. */
 static int fetch(struct registry_conn *c, struct http_request *q, struct http_result *res,
 		 struct error **err)
@@ -270,7 +277,7 @@ static int fetch(struct registry_conn *c, struct http_request *q, struct http_re
 			status_error(c, res->status, &why);
 		if (!try_again(res, rc) || attempt >= RETRIES)
 			return error_move(err, why);
-		log_err(why, "trying again");
+		note_retry(why);
 		error_free(why);
 		if (pause_before_retry(c, attempt++, res->retry_after, err) < 0)
 			return -1;
@@ -294,7 +301,7 @@ int registry_manifest(struct registry_conn *c, const char *reference, struct buf
 	if (rc == 0)
 		*type = STEAL(res.content_type);
 	http_result_free(&res);
-	return rc < 0 ? error_wrap(err, "manifest %.19s", reference) : 0;
+	return rc;
 }
 
 int registry_blob(struct registry_conn *c, const char *digest, struct blob_writer *w,

@@ -67,6 +67,7 @@ struct op_item {
 	const char *phase;
 	char name[48];
 	uint64_t total, last_us;
+	bool ended; /* its last event is out */
 };
 /* op_item_of: names it "<what> <12 digits of the digest>". */
 struct op_item op_item_of(struct oci_op *op, const char *phase, const char *what,
