@@ -77,7 +77,7 @@ static void conn_close(struct rpc_conn *c)
 static void call_reply(struct call *k, struct json_object *result, struct rpc_fds *fds,
 		       const struct error *e)
 {
-	if (!k->abandoned)
+	if (!k->abandoned && k->on_reply)
 		k->on_reply(k->arg, result, fds, e);
 	free(k);
 }
@@ -367,7 +367,8 @@ static void failed_call_tell(void *arg)
 {
 	struct failed_call *f = arg;
 
-	f->on_reply(f->arg, NULL, NULL, f->e);
+	if (f->on_reply)
+		f->on_reply(f->arg, NULL, NULL, f->e);
 	error_free(f->e);
 	free(f);
 }

@@ -105,7 +105,8 @@ typedef void (*rpc_reply_fn)(void *arg, struct json_object *result, struct rpc_f
 typedef void (*rpc_progress_fn)(void *arg, struct json_object *ev);
 
 /* rpc_call_async: params is consumed (NULL means {}); fds are duplicated into the message. on_reply
- * is called exactly once, never before this returns. on_progress may be NULL. */
+ * is called exactly once, never before this returns. Both callbacks may be
+ * NULL. */
 void rpc_call_async(struct rpc_conn *c, const char *method, struct json_object *params,
 		    const int *fds, size_t nfds, rpc_reply_fn on_reply, rpc_progress_fn on_progress,
 		    void *arg);
