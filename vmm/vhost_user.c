@@ -47,7 +47,6 @@ enum {
 #define VU_P_MQ         (1ull << 0)
 #define VU_P_REPLY_ACK  (1ull << 3)
 #define VU_P_CONFIG     (1ull << 9)
-#define VU_PROTOCOL     (VU_P_MQ | VU_P_REPLY_ACK | VU_P_CONFIG)
 #define VU_NO_FD        0x100u
 #define VU_MAX_FDS      8
 #define VU_CONFIG_MAX   256u
@@ -328,14 +327,23 @@ static int set_features(struct vhost_user *vu, struct error **err)
 	return 0;
 }
 
+/* QEMU keeps the configuration of network cards itself and warns when it is offered; entropy has none. */
+static uint64_t protocol_offered(const struct vhost_user *vu)
+{
+	uint32_t id = vu->dev->id;
+
+	return VU_P_MQ | VU_P_REPLY_ACK |
+	       (id == VIRTIO_ID_NET || id == VIRTIO_ID_RNG ? 0 : VU_P_CONFIG);
+}
+
 static int get_protocol_features(struct vhost_user *vu, struct error **err)
 {
-	return reply_u64(vu, VU_PROTOCOL, err);
+	return reply_u64(vu, protocol_offered(vu), err);
 }
 
 static int set_protocol_features(struct vhost_user *vu, struct error **err)
 {
-	if (vu->in.u64 & ~VU_PROTOCOL)
+	if (vu->in.u64 & ~protocol_offered(vu))
 		return bad(err, "protocol features that were not offered");
 	vu->protocol = vu->in.u64;
 	return 0;

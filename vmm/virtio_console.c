@@ -17,7 +17,7 @@ struct console {
 	struct virtio_dev dev;
 	void (*fn)(void *arg, const void *p, size_t len);
 	void *arg;
-	bool *gone; /* set while fn runs: told by free */
+	bool calling, dead; /* fn runs; freed meanwhile */
 	struct virtq_chain chain;
 	uint8_t bytes[PIECE];
 };
@@ -47,19 +47,20 @@ static ssize_t take(struct console *con)
 static void console_kick(struct virtio_dev *dev, unsigned q)
 {
 	struct console *con = container_of(dev, struct console, dev);
-	bool gone = false;
 	unsigned budget = QUEUE_SIZE;
 	ssize_t n;
 
 	if (q != TX)
 		return;
 	while ((n = take(con)) >= 0) {
-		con->gone = &gone;
+		con->calling = true;
 		if (n > 0 && con->fn)
 			con->fn(con->arg, con->bytes, (size_t)n);
-		if (gone)
+		con->calling = false;
+		if (con->dead) {
+			free(con);
 			return;
-		con->gone = NULL;
+		}
 		if (!--budget) {
 			virtio_wake(dev);
 			return;
@@ -71,10 +72,10 @@ static void console_free(struct virtio_dev *dev)
 {
 	struct console *con = container_of(dev, struct console, dev);
 
-	if (con->gone)
-		*con->gone = true;
 	virtio_dev_fini(dev);
-	free(con);
+	con->dead = true;
+	if (!con->calling)
+		free(con);
 }
 
 static const struct virtio_dev_ops console_ops = {

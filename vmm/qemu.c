@@ -1,0 +1,598 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * qemu.c - the engine that uses QEMU's TCG as a CPU only.
+ *
+ * QEMU runs a microvm machine on our memfd and knows none of our files: kernel, initramfs and memory are inherited descriptors
+ * (named /proc/self/fd/N), each device is a vhost-user connection to this process (vhost_user.c), the serial port and
+ * QMP are inherited sockets. It is confined by its own seccomp filter, dies with us (PR_SET_PDEATHSIG), and is ended by
+ * SIGKILL alone.
+ *
+ * Pausing is SIGSTOP: QMP's `stop` would also stop the vhost-user rings, which to a device looks like the guest having
+ * reset it.
+ *
+ * How it ended is told by QMP's SHUTDOWN event; without one, QEMU crashed and its last words are the detail.
+ */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <linux/memfd.h>
+
+#include "core/json.h"
+#include "core/log.h"
+#include "core/path.h"
+#include "core/proc.h"
+#include "core/rpc.h"
+#include "vmm/engine.h"
+#include "vmm/vhost_user.h"
+
+#define CHILD_FD0 3 /* proc_spawn() puts the first inherited descriptor here */
+#define MAX_FDS   (VM_MAX_DEVS + 8)
+#define WORDS_MAX 2048 /* of QEMU's stderr kept for the error's detail */
+#define QMP_MAX   (64u << 10)
+
+/* A network card's connection: QEMU insists on a socket with a path for that. */
+struct door {
+	struct qemu *q;
+	unsigned dev;
+	char name[24]; /* in run_dir */
+	int fd;        /* listening; -1 once QEMU has come */
+	struct loop_source *src;
+};
+
+struct qemu {
+	struct vm *vm;
+	struct strv argv;
+	char *path;
+	/* Descriptors for the child; owned until it is started. */
+	int child_fds[MAX_FDS];
+	size_t nchild_fds;
+	int child_stderr;
+	/* Our ends. */
+	int console_fd, qmp_fd, stderr_fd;
+	struct loop_source *console_src, *qmp_src, *stderr_src, *child_src;
+	struct vhost_user *vu[VM_MAX_DEVS];
+	struct door door[VM_MAX_DEVS];
+	int run_dirfd, run_dir_num; /* ours, the child's; -1: no network card */
+	struct buf qmp_in, words;
+	pid_t pid;
+	bool running, killed, shutdown_seen;
+	enum vm_stop reason;
+};
+
+/* ---- what the child inherits ---- */
+
+/* Takes fd over; returns its number in the child. */
+static int give_fd(struct qemu *q, int fd)
+{
+	q->child_fds[q->nchild_fds] = fd;
+	return CHILD_FD0 + (int)q->nchild_fds++;
+}
+
+static int give_dup(struct qemu *q, int fd, int *num, struct error **err)
+{
+	int d = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	if (d < 0)
+		return error_sys(err, errno, "qemu: duplicate descriptor");
+	*num = give_fd(q, d);
+	return 0;
+}
+
+/* A socketpair: the child's end is given, ours is returned. */
+static int give_socket(struct qemu *q, int *num, struct error **err)
+{
+	int sv[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
+		return error_sys(err, errno, "qemu: socketpair");
+	(void)fd_set_nonblock(sv[0], true);
+	*num = give_fd(q, sv[1]);
+	return sv[0];
+}
+
+/* All initramfs pieces in one memfd. */
+static int give_initrd(struct qemu *q, const struct vm_config *cfg, int *num, struct error **err)
+{
+	CLEANUP_CLOSE int fd = (int)syscall(SYS_memfd_create, "initramfs", MFD_CLOEXEC);
+	size_t i;
+
+	if (fd < 0)
+		return error_sys(err, errno, "qemu: memfd for the initramfs");
+	for (i = 0; i < cfg->ninitrd; i++)
+		if (fd_write_full(fd, cfg->initrd[i].iov_base, cfg->initrd[i].iov_len, err) < 0)
+			return error_wrap(err, "qemu: initramfs");
+	*num = give_fd(q, steal_fd(&fd));
+	return 0;
+}
+
+/* ---- the command line ---- */
+
+static const char *const fixed_args[] = {
+	"-nodefaults", "-no-user-config",
+	"-nographic",  "-display",
+	"none",        "-no-reboot",
+	"-accel",      "tcg,thread=multi",
+	"-cpu",        "max",
+	"-global",     "virtio-mmio.force-legacy=false",
+	"-sandbox",    "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+};
+
+static void args_machine(struct qemu *q, const struct vm_config *cfg, int mem)
+{
+	unsigned long long bytes = cfg->mem_bytes;
+	size_t i;
+
+	strv_add(&q->argv, q->path);
+	strv_add(&q->argv, "-M");
+	strv_add(&q->argv, "microvm,acpi=on,pit=on,pic=on,rtc=on,isa-serial=on,auto-kernel-"
+			   "cmdline=off,memory-backend=ram");
+	for (i = 0; i < ARRAY_SIZE(fixed_args); i++)
+		strv_add(&q->argv, fixed_args[i]);
+	strv_add(&q->argv, "-smp");
+	strv_addf(&q->argv, "%u", cfg->vcpus);
+	strv_add(&q->argv, "-m");
+	strv_addf(&q->argv, "%lluk", bytes >> 10);
+	strv_add(&q->argv, "-object");
+	strv_addf(&q->argv,
+		  "memory-backend-file,id=ram,mem-path=/proc/self/fd/"
+		  "%d,size=%llu,share=on,reserve=off",
+		  mem, bytes);
+}
+
+static void args_boot(struct qemu *q, const struct vm_config *cfg, int kernel, int initrd)
+{
+	strv_add(&q->argv, "-kernel");
+	strv_addf(&q->argv, "/proc/self/fd/%d", kernel);
+	if (initrd >= 0) {
+		strv_add(&q->argv, "-initrd");
+		strv_addf(&q->argv, "/proc/self/fd/%d", initrd);
+	}
+	strv_add(&q->argv, "-append");
+	/* reboot=t: the restart that follows a panic is a triple fault, which -no-reboot turns into the end. */
+	strv_addf(&q->argv, "console=ttyS0 reboot=t panic=-1%s%s",
+		  cfg->cmdline && *cfg->cmdline ? " " : "", cfg->cmdline ? cfg->cmdline : "");
+}
+
+static int args_chardevs(struct qemu *q, struct error **err)
+{
+	int num = 0;
+
+	q->qmp_fd = give_socket(q, &num, err);
+	if (q->qmp_fd < 0)
+		return -1;
+	strv_add(&q->argv, "-chardev");
+	strv_addf(&q->argv, "socket,id=qmp,fd=%d", num);
+	strv_add(&q->argv, "-mon");
+	strv_add(&q->argv, "chardev=qmp,mode=control");
+	q->console_fd = give_socket(q, &num, err);
+	if (q->console_fd < 0)
+		return -1;
+	strv_add(&q->argv, "-chardev");
+	strv_addf(&q->argv, "socket,id=con,fd=%d", num);
+	strv_add(&q->argv, "-serial");
+	strv_add(&q->argv, "chardev:con");
+	return 0;
+}
+
+/* The n-th NIC's MAC and MTU: QEMU keeps the network card's configuration space itself. */
+static const struct vm_nic *nic_of(const struct vm *vm, const struct vm_config *cfg, unsigned dev)
+{
+	size_t n = 0;
+	unsigned i;
+
+	for (i = 0; i < dev; i++)
+		n += vm->devs[i]->id == VIRTIO_ID_NET;
+	return n < cfg->nnics ? &cfg->nics[n] : NULL;
+}
+
+static void args_nic(struct qemu *q, const struct vm_nic *n, unsigned i)
+{
+	strv_add(&q->argv, "-netdev");
+	strv_addf(&q->argv, "vhost-user,id=n%u,chardev=c%u", i, i);
+	strv_add(&q->argv, "-device");
+	strv_addf(&q->argv,
+		  "virtio-net-device,netdev=n%u,bus=virtio-mmio-bus.%u,mac=%02x:%02x:%02x:%02x:%"
+		  "02x:%02x,host_mtu=%u,"
+		  "ctrl_vq=off,ctrl_rx=off,ctrl_vlan=off,ctrl_rx_extra=off,ctrl_mac_addr=off,ctrl_"
+		  "guest_offloads=off,"
+		  "guest_announce=off,mq=off,status=off",
+		  i, i, n->mac[0], n->mac[1], n->mac[2], n->mac[3], n->mac[4], n->mac[5], n->mtu);
+}
+
+static void door_close(struct door *d)
+{
+	if (d->fd < 0)
+		return;
+	loop_source_free(STEAL(d->src));
+	(void)unlinkat(d->q->run_dirfd, d->name, 0);
+	base_close_fd(&d->fd);
+	d->fd = -1;
+}
+
+static void on_door(void *arg, int fd, uint32_t events)
+{
+	CLEANUP_CLOSE int c = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+	CLEANUP_ERROR struct error *e = NULL;
+	struct door *d = arg;
+	struct ucred who;
+	socklen_t len = sizeof(who);
+
+	if (c < 0)
+		return;
+	if (getsockopt(c, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0 || who.pid != d->q->pid) {
+		log_warn("qemu: process %d at the door of our qemu", (int)who.pid);
+		return;
+	}
+	d->q->vu[d->dev] = vhost_user_new(d->q->vm->loop, steal_fd(&c), d->q->vm->devs[d->dev],
+					  &d->q->vm->mem, &e);
+	if (!d->q->vu[d->dev])
+		log_err(e, "qemu: network card");
+	door_close(d);
+}
+
+/* A listening socket in run_dir, which the child reaches through an inherited descriptor: no path is too long. */
+static int door_open(struct qemu *q, const struct vm_config *cfg, unsigned i, struct error **err)
+{
+	struct door *d = &q->door[i];
+	int num = 0;
+
+	if (q->run_dirfd < 0) {
+		q->run_dirfd = cfg->run_dir ? path_open_dir(cfg->run_dir, err)
+					    : error_set(err, ERR_INVALID_ARGUMENT,
+							"qemu: no run directory");
+		if (q->run_dirfd < 0 || give_dup(q, q->run_dirfd, &q->run_dir_num, err) < 0)
+			return -1;
+	}
+	num = q->run_dir_num;
+	d->q = q;
+	d->dev = i;
+	snprintf(d->name, sizeof(d->name), "nic%u.sock", i);
+	d->fd = rpc_socket_listen(q->run_dirfd, d->name, err);
+	if (d->fd < 0)
+		return -1;
+	d->src = loop_add_fd(q->vm->loop, d->fd, EPOLLIN, on_door, d, err);
+	if (!d->src)
+		return -1;
+	strv_add(&q->argv, "-chardev");
+	strv_addf(&q->argv, "socket,id=c%u,path=/proc/self/fd/%d/%s", i, num, d->name);
+	return 0;
+}
+
+static int args_connection(struct qemu *q, unsigned i, struct error **err)
+{
+	int num = 0, fd = give_socket(q, &num, err);
+
+	if (fd < 0)
+		return -1;
+	q->vu[i] = vhost_user_new(q->vm->loop, fd, q->vm->devs[i], &q->vm->mem, err);
+	strv_add(&q->argv, "-chardev");
+	strv_addf(&q->argv, "socket,id=c%u,fd=%d", i, num);
+	return q->vu[i] ? 0 : -1;
+}
+
+static int args_device(struct qemu *q, const struct vm_config *cfg, unsigned i, struct error **err)
+{
+	struct vm *vm = q->vm;
+	struct virtio_dev *dev = vm->devs[i];
+
+	if ((dev->id == VIRTIO_ID_NET ? door_open(q, cfg, i, err) : args_connection(q, i, err)) < 0)
+		return -1;
+	switch (dev->id) {
+	case VIRTIO_ID_BLOCK:
+		strv_add(&q->argv, "-device");
+		strv_addf(&q->argv,
+			  "vhost-user-blk,chardev=c%u,bus=virtio-mmio-bus.%u,num-queues=1,queue-"
+			  "size=%u",
+			  i, i, dev->vq[0].max_size);
+		return 0;
+	case VIRTIO_ID_NET:
+		args_nic(q, nic_of(vm, cfg, i), i);
+		return 0;
+	case VIRTIO_ID_VSOCK:
+		strv_add(&q->argv, "-device");
+		strv_addf(&q->argv, "vhost-user-vsock-device,chardev=c%u,bus=virtio-mmio-bus.%u", i,
+			  i);
+		return 0;
+	case VIRTIO_ID_RNG:
+		strv_add(&q->argv, "-device");
+		strv_addf(&q->argv, "vhost-user-rng,chardev=c%u,bus=virtio-mmio-bus.%u", i, i);
+		return 0;
+	default:
+		return error_set(err, ERR_UNSUPPORTED,
+				 "qemu engine: a virtio-%s device is not supported",
+				 dev->ops->name);
+	}
+}
+
+/* ---- news from the child ---- */
+
+static void on_console(void *arg, int fd, uint32_t events)
+{
+	struct qemu *q = arg;
+	char piece[4096];
+	ssize_t n = RETRY_EINTR(read(fd, piece, sizeof(piece)));
+
+	if (n > 0) {
+		vm_first_run(q->vm);
+		vm_report_console(q->vm, piece, (size_t)n);
+	} else if (n == 0 || errno != EAGAIN) {
+		loop_source_free(STEAL(q->console_src));
+	}
+}
+
+static void on_stderr(void *arg, int fd, uint32_t events)
+{
+	struct qemu *q = arg;
+	char piece[1024];
+	ssize_t n = RETRY_EINTR(read(fd, piece, sizeof(piece)));
+
+	if (n > 0) {
+		buf_append(&q->words, piece, (size_t)n);
+		if (q->words.len > WORDS_MAX)
+			buf_consume(&q->words, q->words.len - WORDS_MAX);
+		log_info("qemu: %.*s", (int)(piece[n - 1] == '\n' ? n - 1 : n), piece);
+	} else if (n == 0 || errno != EAGAIN) {
+		loop_source_free(STEAL(q->stderr_src));
+	}
+}
+
+static void qmp_event(struct qemu *q, struct json_object *o)
+{
+	const char *event = json_str(o, "event", NULL);
+	struct json_object *data = json_obj(o, "data");
+	const char *reason = data ? json_str(data, "reason", "") : "";
+
+	if (str_eq(event, "GUEST_PANICKED")) {
+		q->shutdown_seen = true;
+		q->reason = VM_STOP_PANIC;
+	} else if (str_eq(event, "SHUTDOWN") && !q->shutdown_seen) {
+		q->shutdown_seen = true;
+		q->reason = str_eq(reason, "guest-reset")   ? VM_STOP_RESET
+			    : str_eq(reason, "guest-panic") ? VM_STOP_PANIC
+							    : VM_STOP_POWEROFF;
+	}
+}
+
+static void qmp_line(struct qemu *q, const char *line, size_t len)
+{
+	static const char hello[] = "{\"execute\":\"qmp_capabilities\"}\n";
+	CLEANUP_JSON struct json_object *o = json_parse(line, len, NULL);
+
+	if (!o)
+		return;
+	/* Events come only after the capabilities negotiation. */
+	if (json_obj(o, "QMP") && write(q->qmp_fd, hello, sizeof(hello) - 1) < 0)
+		log_warn("qemu: QMP: %s", strerror(errno));
+	qmp_event(q, o);
+}
+
+static void on_qmp(void *arg, int fd, uint32_t events)
+{
+	struct qemu *q = arg;
+	char piece[4096], *nl;
+	ssize_t n = RETRY_EINTR(read(fd, piece, sizeof(piece)));
+
+	if (n < 0 && errno == EAGAIN)
+		return;
+	if (n <= 0 || q->qmp_in.len + (size_t)n > QMP_MAX) {
+		loop_source_free(STEAL(q->qmp_src));
+		return;
+	}
+	buf_append(&q->qmp_in, piece, (size_t)n);
+	while ((nl = memchr(q->qmp_in.data, '\n', q->qmp_in.len))) {
+		size_t len = (size_t)(nl - q->qmp_in.data);
+
+		qmp_line(q, q->qmp_in.data, len);
+		buf_consume(&q->qmp_in, len + 1);
+	}
+}
+
+/* Reads what the child left behind. */
+static void read_rest(struct qemu *q)
+{
+	unsigned i;
+
+	for (i = 0; i < 256 && q->qmp_src; i++)
+		on_qmp(q, q->qmp_fd, EPOLLIN);
+	for (i = 0; i < 1024 && q->console_src; i++)
+		on_console(q, q->console_fd, EPOLLIN);
+	for (i = 0; i < 64 && q->stderr_src; i++)
+		on_stderr(q, q->stderr_fd, EPOLLIN);
+}
+
+static char *crash_detail(const struct qemu *q, int status)
+{
+	const char *words = q->words.data ? q->words.data : "";
+	size_t len = q->words.len;
+
+	while (len && words[len - 1] == '\n')
+		len--;
+	if (status >= 0 && WIFSIGNALED(status))
+		return xasprintf("qemu ended by signal %d%s%.*s", WTERMSIG(status), len ? ": " : "",
+				 (int)len, words);
+	return xasprintf("qemu ended with status %d%s%.*s", status < 0 ? -1 : WEXITSTATUS(status),
+			 len ? ": " : "", (int)len, words);
+}
+
+static void on_child(void *arg, pid_t pid, int status)
+{
+	CLEANUP_FREE char *detail = NULL;
+	struct qemu *q = arg;
+
+	q->running = false;
+	q->child_src = NULL;
+	read_rest(q);
+	if (q->killed) {
+		vm_report_stop(q->vm, VM_STOP_KILLED, NULL);
+	} else if (q->shutdown_seen && status == 0) {
+		vm_report_stop(q->vm, q->reason, NULL);
+	} else {
+		detail = crash_detail(q, status);
+		vm_report_stop(q->vm, VM_STOP_CRASH, detail);
+	}
+}
+
+/* ---- the engine ---- */
+
+static int find_program(struct qemu *q, const struct vm_config *cfg, struct error **err)
+{
+	q->path = cfg->qemu_path ? xstrdup(cfg->qemu_path) : proc_find("qemu-system-x86_64");
+	if (!q->path)
+		return error_set(err, ERR_NOT_FOUND,
+				 "qemu-system-x86_64 is not installed (Debian: qemu-system-x86)");
+	return 0;
+}
+
+static int qemu_create(struct vm *vm, const struct vm_config *cfg, struct error **err)
+{
+	struct qemu *q = xcalloc(1, sizeof(*q));
+	int mem = -1, kernel = -1, initrd = -1;
+	unsigned i;
+
+	vm->priv = q;
+	q->vm = vm;
+	q->console_fd = q->qmp_fd = q->stderr_fd = q->child_stderr = q->run_dirfd = -1;
+	for (i = 0; i < VM_MAX_DEVS; i++)
+		q->door[i].fd = -1;
+	if (find_program(q, cfg, err) < 0 || give_dup(q, vm->mem.fd, &mem, err) < 0 ||
+	    give_dup(q, cfg->kernel_fd, &kernel, err) < 0)
+		return -1;
+	if (cfg->ninitrd && give_initrd(q, cfg, &initrd, err) < 0)
+		return -1;
+	args_machine(q, cfg, mem);
+	args_boot(q, cfg, kernel, initrd);
+	if (args_chardevs(q, err) < 0)
+		return -1;
+	for (i = 0; i < vm->ndevs; i++)
+		if (args_device(q, cfg, i, err) < 0)
+			return -1;
+	return 0;
+}
+
+static int watch(struct qemu *q, struct error **err)
+{
+	struct loop *l = q->vm->loop;
+	int p[2];
+
+	if (pipe2(p, O_CLOEXEC) < 0)
+		return error_sys(err, errno, "qemu: pipe");
+	q->stderr_fd = p[0];
+	q->child_stderr = p[1];
+	(void)fd_set_nonblock(q->stderr_fd, true);
+	q->stderr_src = loop_add_fd(l, q->stderr_fd, EPOLLIN, on_stderr, q, err);
+	if (!q->stderr_src)
+		return -1;
+	q->console_src = loop_add_fd(l, q->console_fd, EPOLLIN, on_console, q, err);
+	if (!q->console_src)
+		return -1;
+	q->qmp_src = loop_add_fd(l, q->qmp_fd, EPOLLIN, on_qmp, q, err);
+	return q->qmp_src ? 0 : -1;
+}
+
+static void close_child_fds(struct qemu *q)
+{
+	while (q->nchild_fds)
+		base_close_fd(&q->child_fds[--q->nchild_fds]);
+	base_close_fd(&q->child_stderr);
+	q->child_stderr = -1;
+}
+
+static int qemu_start(struct vm *vm, struct error **err)
+{
+	struct qemu *q = vm->priv;
+	struct proc_spec spec = {
+		.path = q->path,
+		.argv = q->argv.v,
+		.stdio = {-1, -1, -1},
+		.fds = q->child_fds,
+		.nfds = q->nchild_fds,
+		.new_session = true, /* a terminal's Ctrl-C is for the container, not for its CPU */
+		.death_signal = SIGKILL,
+	};
+
+	if (watch(q, err) < 0)
+		return -1;
+	spec.stdio[1] = spec.stdio[2] = q->child_stderr;
+	if (proc_spawn(&spec, &q->pid, err) < 0)
+		return error_wrap(err, "start qemu");
+	q->running = true;
+	close_child_fds(q);
+	q->child_src = loop_add_child(vm->loop, q->pid, on_child, q, err);
+	return q->child_src ? 0 : -1;
+}
+
+static void qemu_kill(struct vm *vm)
+{
+	struct qemu *q = vm->priv;
+
+	if (!q->running)
+		return;
+	q->killed = true;
+	kill(q->pid, SIGKILL);
+}
+
+static int qemu_signal(struct vm *vm, int signo, struct error **err)
+{
+	struct qemu *q = vm->priv;
+
+	if (!q->running)
+		return error_set(err, ERR_INVALID_STATE, "the machine does not run");
+	if (kill(q->pid, signo) < 0)
+		return error_sys(err, errno, "signal qemu");
+	return 0;
+}
+
+static int qemu_pause(struct vm *vm, struct error **err)
+{
+	return qemu_signal(vm, SIGSTOP, err);
+}
+
+static int qemu_resume(struct vm *vm, struct error **err)
+{
+	return qemu_signal(vm, SIGCONT, err);
+}
+
+static void qemu_destroy(struct vm *vm)
+{
+	struct qemu *q = vm->priv;
+	unsigned i;
+
+	if (!q)
+		return;
+	loop_source_free(q->child_src);
+	if (q->running) {
+		kill(q->pid, SIGKILL);
+		(void)RETRY_EINTR(waitpid(q->pid, NULL, 0));
+	}
+	for (i = 0; i < VM_MAX_DEVS; i++) {
+		vhost_user_free(q->vu[i]);
+		door_close(&q->door[i]);
+	}
+	base_close_fd(&q->run_dirfd);
+	loop_source_free(q->console_src);
+	loop_source_free(q->qmp_src);
+	loop_source_free(q->stderr_src);
+	base_close_fd(&q->console_fd);
+	base_close_fd(&q->qmp_fd);
+	base_close_fd(&q->stderr_fd);
+	close_child_fds(q);
+	strv_free(&q->argv);
+	buf_free(&q->qmp_in);
+	buf_free(&q->words);
+	free(q->path);
+	free(q);
+	vm->priv = NULL;
+}
+
+const struct vm_ops vm_qemu_ops = {
+	.name = "qemu",
+	.create = qemu_create,
+	.start = qemu_start,
+	.kill = qemu_kill,
+	.pause = qemu_pause,
+	.resume = qemu_resume,
+	.destroy = qemu_destroy,
+};
