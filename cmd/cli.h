@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cli.h - what the command groups share: the running command's context, calls to the apiserver, errors.
+ *
+ * A command's run function returns the exit status, or -1 with *err set: then `Error: <code>: "<message>"`
+ * goes to stderr and the status is 1. Commands that go on after a failure (stop a b c) print it at once with
+ * cli_report() and end with cli_status().
+ */
+#ifndef CMD_CLI_H
+#define CMD_CLI_H
+
+#include "cmd/format.h"
+#include "cmd/opt.h"
+#include "core/roots.h"
+#include "core/rpc.h"
+
+#define CLI_EXIT_USAGE  64
+#define CLI_CONNECT_MS  10000
+#define CLI_SERVER_NAME "container-apiserver"
+
+struct cli {
+	const struct opt_cmd *cmd;
+	char path[64]; /* "container image pull" */
+	bool debug;
+	uint64_t t0; /* time_mono_us() at the start of main */
+	bool failed; /* something was reported */
+	struct roots roots;
+	bool have_roots;
+	struct rpc_conn *conn; /* blocking; NULL until the first call */
+};
+
+/* The command groups. */
+extern const struct opt_cmd cmd_run, cmd_create, cmd_start; /* cli_run.c */
+extern const struct opt_cmd cmd_exec;                       /* cli_exec.c */
+extern const struct opt_cmd cmd_list, cmd_inspect, cmd_logs, cmd_stop, cmd_kill,
+	cmd_delete;                                                   /* cli_container.c */
+extern const struct opt_cmd cmd_image, cmd_pull, cmd_images, cmd_rmi; /* cli_image.c */
+extern const struct opt_cmd cmd_system;                               /* cli_system.c */
+extern const struct opt_cmd cmd_system_start, cmd_system_stop;        /* cli_start.c */
+extern const struct opt_cmd cmd_system_logs;                          /* cli_logs.c */
+extern const struct opt_cmd cmd_root;                                 /* cli.c */
+
+/* Options of a process that several commands share (cli_run.c). */
+extern const struct opt opt_process[];
+
+/* cli_roots: the roots from the environment, read once. */
+int cli_roots(struct cli *c, struct error **err);
+
+/* cli_connect: opens c->conn. When nothing listens the error (invalidState) names `container system start`. */
+int cli_connect(struct cli *c, struct error **err);
+/* cli_socket: a connected socket for a connection on a loop; owned by the caller. */
+int cli_socket(struct cli *c, struct error **err);
+
+/* cli_call: a blocking call over c->conn, connecting first. params is consumed; *result (may be NULL) is the
+ * caller's. */
+int cli_call(struct cli *c, const char *method, struct json_object *params,
+	     struct json_object **result, struct error **err);
+
+/* cli_call_each: `method` for each of n params at the same time ({"id": ids[i], …extra members}); afterwards prints
+ * ids[i] for each that succeeded and reports the others. */
+int cli_call_each(struct cli *c, const char *method, const char *const *ids, size_t n,
+		  struct json_object *extra, struct error **err);
+
+/* cli_usage: prints a usage error of the running command; returns CLI_EXIT_USAGE. */
+int cli_usage(struct cli *c, const char *fmt, ...) PRINTF(2, 3);
+/* cli_report: prints *e as an error, frees it, sets c->failed. */
+void cli_report(struct cli *c, struct error **e);
+/* cli_status: 0, or 1 after a report. */
+int cli_status(const struct cli *c);
+/* cli_error_text: `notFound: "no such container: x" (cause: "…")`; the caller owns it. */
+char *cli_error_text(const struct error *e);
+/* cli_note: a line to stderr, made printable. */
+void cli_note(const char *fmt, ...) PRINTF(1, 2);
+/* cli_out: a line to stdout, made printable: ids, names, references. */
+void cli_out(const char *line);
+/* cli_flush: flushes stdout; the exit status for its state: `status`, 141 after a broken pipe, 1 otherwise. */
+int cli_flush(int status);
+
+/* cli_ids: the positionals, or with --all what `list` gives; each once. Neither or both is an error
+ * (invalidArgument). state: NULL or the only state that --all takes. */
+int cli_ids(struct cli *c, const struct opt_args *a, const char *what, const char *state,
+	    struct strv *ids, struct error **err);
+
+/* cli_generate: the hidden `--generate man|bash|zsh|fish DIR`. */
+int cli_generate(const char *what, const char *dir, struct error **err);
+
+#endif

@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cli_config.c - puts a container's configuration together.
+ *
+ * Command line = entrypoint (flag, else image) + arguments (given, else the image's CMD, which a given
+ * entrypoint drops). Environment: image, env files, -e; later wins by key.
+ */
+#include <arpa/inet.h>
+#include <stdlib.h>
+#include "cmd/cli_config.h"
+
+extern char **environ;
+
+static void add_all(struct json_object *to, struct json_object *from)
+{
+	for (size_t i = 0; from && i < json_object_array_length(from); i++)
+		json_object_array_add(to, json_object_get(json_object_array_get_idx(from, i)));
+}
+
+static struct json_object *list_array(const struct opt_args *a, const char *key)
+{
+	size_t n;
+	CLEANUP_FREE const char **v = opt_list(a, key, &n);
+	struct json_object *arr = json_object_new_array();
+
+	for (size_t i = 0; i < n; i++)
+		json_add_str(arr, v[i]);
+	return arr;
+}
+
+/* ---- platform ---- */
+
+static const char *arch_name(const char *arch)
+{
+	if (!strcmp(arch, "x86_64") || !strcmp(arch, "x86-64"))
+		return "amd64";
+	return !strcmp(arch, "aarch64") ? "arm64" : arch;
+}
+
+static int platform_normal(const char *s, char **out, struct error **err)
+{
+	CLEANUP_FREE char *copy = xstrdup(s);
+	char *rest = copy, *os = strsep(&rest, "/"), *arch = strsep(&rest, "/");
+
+	if (!*os || !arch || !*arch || (rest && (!*rest || strchr(rest, '/'))))
+		return error_set(err, ERR_INVALID_ARGUMENT,
+				 "invalid platform '%s': <os>/<arch>[/<variant>] expected", s);
+	*out = xasprintf("%s/%s%s%s", os, arch_name(arch), rest ? "/" : "", rest ? rest : "");
+	return 0;
+}
+
+int platform_flags(const struct opt_args *a, const char *env, bool flags_first, char **out,
+		   bool *from_env, struct error **err)
+{
+	const char *os = opt_str(a, "os", NULL), *arch = opt_str(a, "arch", NULL);
+	CLEANUP_FREE char *pair = NULL;
+	bool parts = os || arch;
+
+	*out = NULL;
+	*from_env = false;
+	if (opt_has(a, "platform"))
+		return platform_normal(opt_str(a, "platform", ""), out, err);
+	if (env && *env && !(flags_first && parts)) {
+		*from_env = true;
+		if (platform_normal(env, out, err))
+			return error_wrap(err, "CONTAINER_DEFAULT_PLATFORM");
+		return 0;
+	}
+	if (!parts)
+		return 0;
+	pair = xasprintf("%s/%s", os ? os : "linux", arch ? arch : "amd64");
+	return platform_normal(pair, out, err);
+}
+
+/* ---- process ---- */
+
+static int command_line(const struct opt_args *a, struct json_object *config,
+			struct json_object *words, struct error **err)
+{
+	const char *entrypoint = opt_str(a, "entrypoint", NULL);
+	size_t first = 1;
+
+	if (entrypoint && *entrypoint)
+		json_add_str(words, entrypoint);
+	else if (!entrypoint)
+		add_all(words, json_arr(config, "Entrypoint"));
+	/* Without an entrypoint `--` cannot be meant as an executable. */
+	if (a->npos > 1 && !strcmp(a->pos[1], "--") && !json_object_array_length(words))
+		first = 2;
+	for (size_t i = first; i < a->npos; i++)
+		json_add_str(words, a->pos[i]);
+	if (a->npos <= first && !entrypoint)
+		add_all(words, json_arr(config, "Cmd"));
+	if (!json_object_array_length(words))
+		return error_set(err, ERR_INVALID_ARGUMENT,
+				 "command/entrypoint not specified for the container process");
+	return 0;
+}
+
+static int put_environment(const struct opt_args *a, struct json_object *base, const char *key,
+			   struct json_object *proc, struct error **err)
+{
+	size_t n;
+	CLEANUP_FREE const char **files = opt_list(a, "env-file", &n);
+	CLEANUP_FREE const char **flags = opt_list(a, "env", &n);
+	struct json_object *env;
+
+	if (env_merge(base, files, flags, environ, &env, err))
+		return -1;
+	json_set(proc, key, env);
+	return 0;
+}
+
+static int put_workdir(const char *dir, const char *key, struct json_object *proc,
+		       struct error **err)
+{
+	if (*dir != '/')
+		return error_set(err, ERR_INVALID_ARGUMENT,
+				 "working directory '%s' is not an absolute path", dir);
+	json_set_str(proc, key, dir);
+	return 0;
+}
+
+static struct json_object *init_process(const struct opt_args *a, struct json_object *config,
+					struct error **err)
+{
+	CLEANUP_JSON struct json_object *proc = json_object_new_object();
+	CLEANUP_JSON struct json_object *words = json_object_new_array();
+	struct json_object *args = json_object_new_array(), *groups = json_object_new_array();
+	struct json_object *user, *limits;
+	const char *image_dir = json_str(config, "WorkingDir", "/");
+	CLEANUP_FREE const char **ulimit = NULL;
+	size_t n;
+
+	json_set(proc, "arguments", args);
+	json_set(proc, "supplementalGroups", groups);
+	if (command_line(a, config, words, err))
+		return NULL;
+	json_set(proc, "executable", json_object_get(json_object_array_get_idx(words, 0)));
+	for (size_t i = 1; i < json_object_array_length(words); i++)
+		json_object_array_add(args, json_object_get(json_object_array_get_idx(words, i)));
+	if (put_environment(a, json_arr(config, "Env"), "environment", proc, err) ||
+	    put_workdir(opt_str(a, "workdir", *image_dir ? image_dir : "/"), "workingDirectory",
+			proc, err))
+		return NULL;
+	json_set_bool(proc, "terminal", opt_has(a, "tty"));
+	user = user_parse(opt_str(a, "user", NULL), opt_str(a, "uid", NULL),
+			  opt_str(a, "gid", NULL), json_str(config, "User", NULL), groups, err);
+	if (!user)
+		return NULL;
+	json_set(proc, "user", user);
+	ulimit = opt_list(a, "ulimit", &n);
+	if (ulimits_parse(ulimit, &limits, err))
+		return NULL;
+	json_set(proc, "rlimits", limits);
+	return STEAL(proc);
+}
+
+/* ---- the rest of the configuration ---- */
+
+static int put_resources(const struct opt_args *a, const struct config_defaults *d,
+			 struct json_object *out, struct error **err)
+{
+	struct json_object *r = json_object_new_object();
+	const char *text = opt_str(a, "cpus", NULL);
+	int64_t cpus = d->cpus, memory;
+
+	json_set(out, "resources", r);
+	if (text && (parse_i64(text, &cpus) || cpus < 1 || cpus > CPUS_MAX))
+		return error_set(err, ERR_INVALID_ARGUMENT, "invalid number of CPUs '%s'", text);
+	if (memory_parse(opt_str(a, "memory", d->memory), &memory, err))
+		return -1;
+	json_set_int(r, "cpus", cpus);
+	json_set_int(r, "memoryInBytes", memory);
+	json_set_int(r, "cpuOverhead", 0);
+	return 0;
+}
+
+static int put_labels(const struct opt_args *a, struct json_object *out, struct error **err)
+{
+	struct json_object *labels = json_object_new_object();
+	size_t n;
+	CLEANUP_FREE const char **v = opt_list(a, "label", &n);
+
+	json_set(out, "labels", labels);
+	for (size_t i = 0; i < n; i++) {
+		CLEANUP_FREE char *key = xstrndup(v[i], strcspn(v[i], "="));
+
+		if (!*key)
+			return error_set(err, ERR_INVALID_ARGUMENT, "invalid label '%s'", v[i]);
+		json_set_str(labels, key, v[i][strlen(key)] ? v[i] + strlen(key) + 1 : "");
+	}
+	return 0;
+}
+
+static int put_dns(const struct opt_args *a, const struct config_defaults *d,
+		   struct json_object *out, struct error **err)
+{
+	struct json_object *dns, *servers = list_array(a, "dns");
+	const char *domain = opt_str(a, "dns-domain", d->dns_domain);
+
+	if (opt_has(a, "no-dns")) {
+		json_object_put(servers);
+		json_set_bool(out, "noDNS", true);
+		return 0;
+	}
+	dns = json_object_new_object();
+	json_set(out, "dns", dns);
+	json_set(dns, "nameservers", servers);
+	json_set(dns, "searchDomains", list_array(a, "dns-search"));
+	json_set(dns, "options", list_array(a, "dns-option"));
+	if (domain && *domain)
+		json_set_str(dns, "domain", domain);
+	for (size_t i = 0; i < json_object_array_length(servers); i++) {
+		const char *s = json_object_get_string(json_object_array_get_idx(servers, i));
+		unsigned char raw[16];
+
+		if (inet_pton(AF_INET, s, raw) != 1 && inet_pton(AF_INET6, s, raw) != 1)
+			return error_set(err, ERR_INVALID_ARGUMENT,
+					 "invalid nameserver address '%s'", s);
+	}
+	return 0;
+}
+
+/* tmpfs mounts: "path[:option,option]". */
+static int put_mounts(const struct opt_args *a, struct json_object *out, struct error **err)
+{
+	struct json_object *mounts = json_object_new_array();
+	size_t n;
+	CLEANUP_FREE const char **v = opt_list(a, "tmpfs", &n);
+
+	json_set(out, "mounts", mounts);
+	for (size_t i = 0; i < n; i++) {
+		CLEANUP_FREE char *copy = xstrdup(v[i]);
+		char *rest = copy, *path = strsep(&rest, ":"), *word;
+		struct json_object *m = json_object_new_object(), *type = json_object_new_object();
+		struct json_object *options = json_object_new_array();
+
+		json_object_array_add(mounts, m);
+		json_set(type, "tmpfs", json_object_new_object());
+		json_set(m, "type", type);
+		json_set_str(m, "source", "tmpfs");
+		json_set_str(m, "destination", path);
+		json_set(m, "options", options);
+		if (*path != '/' || !path[1])
+			return error_set(err, ERR_INVALID_ARGUMENT,
+					 "invalid tmpfs '%s': an absolute path expected", v[i]);
+		while ((word = strsep(&rest, ",")))
+			if (*word)
+				json_add_str(options, word);
+	}
+	return 0;
+}
+
+static int put_isolation(const struct opt_args *a, struct json_object *out, struct error **err)
+{
+	size_t n;
+	CLEANUP_FREE const char **add = opt_list(a, "cap-add", &n);
+	CLEANUP_FREE const char **drop = opt_list(a, "cap-drop", &n);
+	struct json_object *caps;
+	uint64_t shm;
+
+	if (caps_parse(add, &caps, err))
+		return -1;
+	json_set(out, "capAdd", caps);
+	if (caps_parse(drop, &caps, err))
+		return -1;
+	json_set(out, "capDrop", caps);
+	json_set_bool(out, "readOnly", opt_has(a, "read-only"));
+	json_set_bool(out, "useInit", opt_has(a, "init"));
+	if (opt_has(a, "shm-size")) {
+		const char *text = opt_str(a, "shm-size", "");
+
+		if (parse_size(text, &shm, err) || shm > INT64_MAX)
+			return error_wrap(err, "invalid size of /dev/shm '%s'", text);
+		json_set_int(out, "shmSize", (int64_t)shm);
+	}
+	return 0;
+}
+
+static int put_kernel(const struct opt_args *a, struct json_object *out, struct error **err)
+{
+	const char *path = opt_str(a, "kernel", NULL);
+	CLEANUP_FREE char *full = NULL;
+
+	if (!path)
+		return 0;
+	full = realpath(path, NULL);
+	if (!full)
+		return error_sys(err, errno, "kernel %s", path);
+	json_set_str(out, "kernel", full);
+	return 0;
+}
+
+static void put_image(struct json_object *image, struct json_object *out)
+{
+	struct json_object *o = json_object_new_object(), *v;
+	static const char *const keys[] = {"reference", "descriptor", "manifest"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+		if ((v = json_get(image, keys[i])))
+			json_set(o, keys[i], json_object_get(v));
+	json_set(out, "image", o);
+	if ((v = json_obj(image, "platform")))
+		json_set(out, "platform", json_object_get(v));
+	json_set_str(out, "stopSignal", json_str(json_obj(image, "config"), "StopSignal", NULL));
+}
+
+/* Members that say what is not used. */
+static void put_constants(struct json_object *out)
+{
+	static const char *const arrays[] = {"publishedPorts", "publishedSockets"};
+	static const char *const flags[] = {"rosetta", "virtualization", "ssh"};
+	CLEANUP_FREE char *now = time_iso8601(time_now());
+
+	for (size_t i = 0; i < ARRAY_SIZE(arrays); i++)
+		json_set(out, arrays[i], json_object_new_array());
+	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
+		json_set_bool(out, flags[i], false);
+	json_set(out, "sysctls", json_object_new_object());
+	json_set_str(out, "runtimeHandler", "container-runtime-linux");
+	json_set_str(out, "creationDate", now);
+}
+
+int config_build(const struct opt_args *a, struct json_object *image,
+		 const struct config_defaults *d, const char *id, struct json_object **out,
+		 struct error **err)
+{
+	CLEANUP_JSON struct json_object *o = json_object_new_object();
+	struct json_object *proc, *networks;
+	CLEANUP_FREE const char **nets = NULL;
+	size_t n;
+
+	if (container_id_check(id, err))
+		return -1;
+	json_set_str(o, "id", id);
+	put_constants(o);
+	put_image(image, o);
+	proc = init_process(a, json_obj(image, "config"), err);
+	if (!proc)
+		return -1;
+	json_set(o, "initProcess", proc);
+	nets = opt_list(a, "network", &n);
+	if (networks_parse(nets, id, d->dns_domain, &networks, err))
+		return -1;
+	json_set(o, "networks", networks);
+	if (put_resources(a, d, o, err) || put_labels(a, o, err) || put_dns(a, d, o, err) ||
+	    put_mounts(a, o, err) || put_isolation(a, o, err) || put_kernel(a, o, err))
+		return -1;
+	*out = STEAL(o);
+	return 0;
+}
+
+/* ---- exec ---- */
+
+/* {"id": {uid, gid}} or {"raw": {userString}} as the guest's agent has it. */
+static struct json_object *agent_user(struct json_object *user)
+{
+	struct json_object *o, *id = json_obj(user, "id");
+	const char *name = json_str(json_obj(user, "raw"), "userString", "");
+
+	if (id)
+		return json_object_get(id);
+	o = json_object_new_object();
+	if (*name) {
+		json_set_str(o, "name", name);
+	} else {
+		json_set_int(o, "uid", 0);
+		json_set_int(o, "gid", 0);
+	}
+	return o;
+}
+
+/* Limits are those of the init process. */
+static struct json_object *agent_rlimits(struct json_object *init)
+{
+	struct json_object *in = json_arr(init, "rlimits"), *out = json_object_new_array();
+
+	for (size_t i = 0; in && i < json_object_array_length(in); i++) {
+		struct json_object *from = json_object_array_get_idx(in, i),
+				   *o = json_object_new_object();
+
+		json_set_str(o, "type", json_str(from, "limit", ""));
+		json_set(o, "soft", json_object_get(json_get(from, "soft")));
+		json_set(o, "hard", json_object_get(json_get(from, "hard")));
+		json_object_array_add(out, o);
+	}
+	return out;
+}
+
+int process_build(const struct opt_args *a, struct json_object *init, const char *const *argv,
+		  struct json_object **out, struct error **err)
+{
+	CLEANUP_JSON struct json_object *o = json_object_new_object();
+	struct json_object *args = json_object_new_array(), *groups = json_object_new_array(),
+			   *user;
+	const char *name = opt_str(a, "user", NULL), *uid = opt_str(a, "uid", NULL),
+		   *gid = opt_str(a, "gid", NULL);
+
+	json_set(o, "args", args);
+	json_set(o, "additionalGids", groups);
+	for (; *argv; argv++)
+		json_add_str(args, *argv);
+	if (put_environment(a, json_arr(init, "environment"), "env", o, err) ||
+	    put_workdir(opt_str(a, "workdir", json_str(init, "workingDirectory", "/")), "cwd", o,
+			err))
+		return -1;
+	json_set_bool(o, "tty", opt_has(a, "tty"));
+	user = user_parse(name, uid, gid, NULL, groups, err);
+	if (!user)
+		return -1;
+	if (!name && !uid) {
+		add_all(groups, json_arr(init, "supplementalGroups"));
+		json_object_put(user);
+		user = json_object_get(json_obj(init, "user"));
+	}
+	json_set(o, "user", agent_user(user));
+	json_object_put(user);
+	json_set(o, "rlimits", agent_rlimits(init));
+	*out = STEAL(o);
+	return 0;
+}
