@@ -178,12 +178,12 @@ static int node_cmp(const void *a, const void *b)
 
 static void sort_children(struct tree_node *dir)
 {
-	CLEANUP_FREE struct tree_node **v = xreallocarray(NULL, dir->nchildren + 1, sizeof(*v));
+	CLEANUP_FREE struct tree_node **v = xreallocarray(NULL, dir->nchildren + 1, sizeof(void *));
 	size_t n = 0;
 
 	for (struct tree_node *c = dir->child; c; c = c->next)
 		v[n++] = c;
-	qsort(v, n, sizeof(*v), node_cmp);
+	qsort(v, n, sizeof(void *), node_cmp);
 	v[n] = NULL;
 	dir->child = v[0];
 	for (size_t i = 0; i < n; i++) {

@@ -368,7 +368,7 @@ static int layer_content(struct tar_reader *t, const struct tar_entry *e, struct
 static int layer_member(struct tar_reader *t, const struct tar_entry *e, struct layer_data *d,
 			struct tree_writer *w, struct buf *xattrs, struct error **err)
 {
-	struct layer_path path, link;
+	struct layer_path path = {.len = 0}, link;
 	struct tree_entry r = {0};
 	enum marker m;
 

@@ -105,7 +105,7 @@ static void tree_grow(struct tree *t)
 	size_t n = t->nhash;
 
 	t->nhash = n ? n * 2 : 1024;
-	t->hash = xcalloc(t->nhash, sizeof(*t->hash));
+	t->hash = xcalloc(t->nhash, sizeof(void *));
 	for (size_t i = 0; i < n; i++) {
 		for (struct tree_node *nd = old[i], *next; nd; nd = next) {
 			size_t s = tree_slot(t, nd->parent, nd->name, nd->name_len);

@@ -55,7 +55,7 @@ struct tar_reader *tar_open(const struct oci_reader *r, struct error **err)
 	struct tar_reader *t = xcalloc(1, sizeof(*t));
 
 	t->src = *r;
-	t->buf = xmalloc(TAR_BUFFER);
+	t->buf = xcalloc(1, TAR_BUFFER);
 	return t;
 }
 
@@ -217,7 +217,7 @@ static int tar_field(const uint8_t *h, size_t off, size_t n, const char *what, i
 
 static int tar_check_sum(const uint8_t *h, struct error **err)
 {
-	int64_t want, u = 0, s = 0;
+	int64_t want = 0, u = 0, s = 0;
 
 	for (size_t i = 0; i < TAR_BLOCK_SIZE; i++) {
 		bool in = i >= H_CHKSUM && i < H_CHKSUM + 8;
@@ -299,7 +299,7 @@ static int tar_owner_times(struct tar_reader *t, const uint8_t *h, struct tar_en
 			   struct error **err)
 {
 	const struct tar_pax *p[] = {&t->global, &t->pax};
-	int64_t mode, uid = 0, gid = 0, mtime = 0;
+	int64_t mode = 0, uid = 0, gid = 0, mtime = 0;
 
 	if (tar_field(h, H_MODE, 8, "mode", 0, INT64_MAX, &mode, err) < 0 ||
 	    tar_field(h, H_UID, 8, "uid", 0, INT64_MAX, &uid, err) < 0 ||
@@ -329,7 +329,7 @@ static int tar_owner_times(struct tar_reader *t, const uint8_t *h, struct tar_en
 
 static int tar_device(const uint8_t *h, struct tar_entry *e, struct error **err)
 {
-	int64_t maj, min;
+	int64_t maj = 0, min = 0;
 
 	/* The kernel's dev_t: 12 bits of major, 20 of minor. */
 	if (tar_field(h, H_DEVMAJOR, 8, "device major", 0, 0xfff, &maj, err) < 0 ||
@@ -349,14 +349,14 @@ static int tar_sparse_old(struct tar_reader *t, const uint8_t *h, struct error *
 	const uint8_t *pair = h + H_GNU_SPARSE;
 	bool more = h[H_GNU_EXTENDED];
 	size_t n = 4;
-	int64_t real;
+	int64_t real = 0;
 
 	if (tar_field(h, H_GNU_REALSIZE, 12, "sparse size", 0, INT64_MAX, &real, err) < 0)
 		return -1;
 	t->pax.sparse_size = (uint64_t)real;
 	for (;;) {
 		for (size_t i = 0; i < n && pair[24 * i]; i++) {
-			int64_t off, len;
+			int64_t off = 0, len = 0;
 
 			if (tar_field(pair, 24 * i, 12, "sparse offset", 0, INT64_MAX, &off, err) <
 				    0 ||
@@ -402,7 +402,7 @@ static int tar_sparse_line(struct tar_reader *t, uint64_t *used, uint64_t *out, 
 
 static int tar_sparse_10(struct tar_reader *t, struct error **err)
 {
-	uint64_t used = 0, n, off, len;
+	uint64_t used = 0, n = 0, off = 0, len = 0;
 
 	t->pax.nsparse = 0;
 	if (tar_sparse_line(t, &used, &n, err) < 0)
@@ -575,7 +575,7 @@ static int tar_member(struct tar_reader *t, const uint8_t *h, uint64_t size, str
 
 int tar_next(struct tar_reader *t, struct tar_entry *e, struct error **err)
 {
-	uint8_t h[TAR_BLOCK_SIZE];
+	uint8_t h[TAR_BLOCK_SIZE] = {0};
 	bool meta = false;
 
 	if (t->done)
@@ -586,7 +586,7 @@ int tar_next(struct tar_reader *t, struct tar_entry *e, struct error **err)
 	free(STEAL(t->longname));
 	free(STEAL(t->longlink));
 	for (;;) {
-		int64_t size;
+		int64_t size = 0;
 		int r = tar_block(t, h, err);
 
 		if (r < 0)

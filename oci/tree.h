@@ -17,7 +17,8 @@
 #define TREE_MAX_ENTRIES (4u << 20) /* records of a layer, and nodes of a merged tree */
 #define TREE_MAX_LINKS   40         /* symlinks followed on the way to one path, as Linux */
 #define TREE_MAX_DEPTH   4096       /* directories above a node */
-#define TREE_ALIGN       4096u /* each file's content starts at a multiple of this in the layer's data \
+#define TREE_ALIGN \
+	4096u /* each file's content starts at a multiple of this in the layer's data \
 				*/
 
 enum tree_type {

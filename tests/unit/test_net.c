@@ -30,10 +30,8 @@ static struct in_addr ip(const char *s)
 
 static void ok(int r, struct error *e)
 {
-	CLEANUP_FREE char *text = e ? error_text(e) : NULL;
-
 	if (r < 0)
-		fail_msg("%s", text);
+		fail_msg("%s", error_text(e));
 }
 
 /* nft_list: what Debian's own nft says of a table; "" when it is not there. */
