@@ -5,6 +5,7 @@
  *
  * Nothing is set up before it is needed: `container list` reads no configuration and opens one socket.
  */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -206,6 +207,14 @@ static int dispatch(struct cli *c, int argc, char **argv)
 	}
 }
 
+/* A closed standard descriptor would be taken by the next thing that is opened. */
+static void open_standard_fds(void)
+{
+	for (int fd = 0; fd <= 2; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0)
+			_exit(1);
+}
+
 int cli_main(int argc, char **argv)
 {
 	struct cli c = {.cmd = &cmd_root,
@@ -214,6 +223,7 @@ int cli_main(int argc, char **argv)
 	int status;
 
 	c.t0 = time_mono_us();
+	open_standard_fds();
 	signal(SIGPIPE, SIG_IGN);
 	if (argc == 4 && !strcmp(argv[1], "--generate")) {
 		struct error *e = NULL;

@@ -30,7 +30,7 @@ struct session {
 	char *process; /* exec's id */
 	bool waiting, exited, stopped;
 	int exit_code, end_signals, pending_signal, tries;
-	bool broken;
+	int broken; /* errno of a standard stream that cannot be written */
 	struct error *e;
 	struct loop_source *drain, *retry, *kill_timer, *sig[10];
 	size_t nsig;
@@ -166,8 +166,8 @@ static void on_output_done(void *arg, struct pump *p)
 	struct session *s = arg;
 
 	s->open_outputs--;
-	if (p->out_broken && !s->broken && !s->exited) {
-		s->broken = true;
+	if (p->out_errno && !s->broken && !s->exited) {
+		s->broken = p->out_errno;
 		session_signal(s, SIGPIPE);
 		s->kill_timer = loop_add_timer(s->loop, BROKEN_GRACE_MS, session_kill, s);
 	}
@@ -439,6 +439,8 @@ int attach_run(struct cli *c, struct attach *a, struct error **err)
 	term_restore();
 	if (!e)
 		e = STEAL(s->e);
+	if (!e && s->broken && s->broken != EPIPE)
+		error_sys(&e, s->broken, "write the output of %s", a->id);
 	if (e)
 		error_move(err, e);
 	else if (s->exited)

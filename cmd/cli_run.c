@@ -12,7 +12,7 @@
 #include "cmd/progress.h"
 #include "core/path.h"
 
-#define RUN_STEPS 6
+#define RUN_STEPS 1
 
 /* ---- option tables ---- */
 

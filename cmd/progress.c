@@ -57,7 +57,7 @@ static void item_line(const struct progress *p, const struct progress_item *it, 
 			buf_puts(b, i < full ? "=" : i == full ? ">" : " ");
 		buf_puts(b, p->mode == PROGRESS_COLOR ? "]\033[0m " : "] ");
 	}
-	if (it->done > 0)
+	if (it->done > 0 || known)
 		size_put(b, it->done);
 	if (known) {
 		buf_puts(b, " of ");

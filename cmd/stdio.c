@@ -113,7 +113,7 @@ static void pump_step(struct pump *p)
 		int rc = reading ? pump_read(p) : pump_write(p);
 
 		if (rc < 0) {
-			p->out_broken = !reading;
+			p->out_errno = reading ? 0 : errno;
 			pump_end(p);
 			return;
 		}
