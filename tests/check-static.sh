@@ -9,6 +9,10 @@ flags=(-std=gnu17 -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Ibuild/third_party/i
 # One batch of clang-tidy: called back by xargs below.
 if [ "${1:-}" = --tidy ]; then
 	shift
+	case " $* " in
+	*" core/error.c "*) ;;
+	*) flags+=(-include tests/analyzer.h) ;;
+	esac
 	timeout 600 clang-tidy --quiet --warnings-as-errors='*' "$@" -- "${flags[@]}" 2>&1 |
 		grep -v -e 'warnings\? generated' -e 'warnings\? treated as error' -e '^Suppressed' -e '^Use -header'
 	exit "${PIPESTATUS[0]}"
@@ -20,7 +24,8 @@ else
 	mapfile -t files < <(find main.c cmd core vmm oci net -name '*.c' | LC_ALL=C sort)
 fi
 bad=0
-printf '%s\0' "${files[@]}" | xargs -0 -P "$(nproc)" -n 4 bash "$0" --tidy || bad=1
+printf '%s\0' "${files[@]}" | grep -zv '^core/error.c$' | xargs -0 -r -P "$(nproc)" -n 4 bash "$0" --tidy || bad=1
+bash "$0" --tidy core/error.c || bad=1
 [ $bad = 0 ] && echo "clang-tidy: ${#files[@]} files, clean"
 cache=build/cppcheck
 mkdir -p "$cache"
