@@ -345,13 +345,13 @@ void opt_complete_zsh(const struct opt_cmd *root, struct buf *out)
 {
 	buf_puts(out, "#compdef container\n"
 		      "# zsh completion for container, made by: container --generate zsh DIR\n"
-		      "local path='' try word w\nlocal -a words_\n"
+		      "local at='' try word w\nlocal -a words_\n"
 		      "for w in ${words[2,$((CURRENT - 1))]}; do\n"
 		      "\t[[ $w == -* ]] && continue\n"
-		      "\ttry=\"${path:+$path }$w\"\n"
+		      "\ttry=\"${at:+$at }$w\"\n"
 		      "\tcase $try in\n\t(''");
 	each_command(root, "", bash_paths, out);
-	buf_puts(out, ") path=$try ;;\n\tesac\ndone\nlocal words=''\ncase $path in\n");
+	buf_puts(out, ") at=$try ;;\n\tesac\ndone\nlocal words=''\ncase $at in\n");
 	each_command(root, "", bash_case, out);
 	buf_puts(out, "esac\nwords_=(${=words})\ncompadd -- $words_\n_files\n");
 }
