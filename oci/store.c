@@ -175,16 +175,21 @@ struct oci_store *oci_store_open(const char *app_root, const char *default_domai
 	return NULL;
 }
 
-void oci_store_free(struct oci_store *s)
+static void close_dirs(struct oci_store *s)
 {
 	int *fds[] = {&s->root,   &s->content, &s->blobs,    &s->ingest,
 		      &s->layers, &s->rootfs,  &s->lock_file};
 	size_t i;
 
-	if (!s)
-		return;
 	for (i = 0; i < ARRAY_SIZE(fds); i++)
 		base_close_fd(fds[i]);
+}
+
+void oci_store_free(struct oci_store *s)
+{
+	if (!s)
+		return;
+	close_dirs(s);
 	json_object_put(s->names);
 	json_object_put(s->pins);
 	json_object_put(s->locked);

@@ -42,15 +42,19 @@ UNUSED static int fx_setup(void **state)
 	return 0;
 }
 
+UNUSED static void fx_forget(struct fx *f)
+{
+	while (f->n)
+		buf_free(&f->blobs[--f->n].data);
+}
+
 UNUSED static int fx_teardown(void **state)
 {
 	struct fx *f = *state;
-	size_t i;
 
 	oci_store_free(f->store);
 	path_remove_tree(AT_FDCWD, f->dir, NULL);
-	for (i = 0; i < f->n; i++)
-		buf_free(&f->blobs[i].data);
+	fx_forget(f);
 	free(f);
 	return 0;
 }

@@ -121,7 +121,7 @@ static void test_index(void **state)
 	const char *index;
 
 	fx_make(f, &arm);
-	f->n = 0; /* arm's blobs are not in the archive */
+	fx_forget(f); /* arm's blobs are not in the archive */
 	fx_make(f, &amd);
 	fx_entry(&inner, MEDIA_OCI_MANIFEST, arm.manifest, arm.manifest_size, "arm64", NULL);
 	fx_entry(&inner, MEDIA_OCI_MANIFEST, amd.manifest, amd.manifest_size, "amd64", NULL);
