@@ -34,8 +34,8 @@ struct boot_params_in {
 	uint64_t rsdp_gpa;
 };
 
-/* boot_load_elf: copies the kernel's segments to their physical addresses, all of them above 1 MiB and inside the
- * first region. The file is hostile: every header field is checked before use. invalidArgument when it is not an
+/* boot_load_elf: puts the kernel's segments at their physical addresses, all of them above 1 MiB and inside the
+ * first region; whole pages are mapped from the file (copy-on-write) and not copied. The file is hostile: every header field is checked before use. invalidArgument when it is not an
  * x86-64 ELF kernel, or too big for the memory. */
 int boot_load_elf(int fd, const struct gmem *m, struct boot_kernel *k, struct error **err);
 

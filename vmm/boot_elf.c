@@ -3,14 +3,17 @@
  * boot_elf.c - the loader of an ELF64 vmlinux.
  *
  * Only program headers count. The kernel file may come from anywhere, so each header is copied once and every sum is
- * checked; what passes lies inside the first region of guest memory and inside the file.
+ * checked; what passes lies inside the first region of guest memory and inside the file. The file must not shrink while
+ * the VM runs (an imported kernel is never written to again).
  */
 #include <elf.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "core/path.h"
 #include "vmm/boot.h"
 
+#define PAGE              4096ull
 #define PHDRS_MAX         64
 #define NOTES_MAX         65536u
 #define NOTE_PHYS32_ENTRY 18 /* XEN_ELFNOTE_PHYS32_ENTRY */
@@ -51,11 +54,31 @@ static int file_range(const Elf64_Phdr *ph, uint64_t size, struct error **err)
 	return 0;
 }
 
+/* The segment's bytes into guest memory: whole pages by a private mapping of the file over that memory, so that all VMs of
+ * a kernel share the pages none of them writes to, and starting one copies nothing; the rest by reading. */
+static int place(int fd, const Elf64_Phdr *ph, const struct gmem *m, struct error **err)
+{
+	uint8_t *dst = gmem_ptr(m, ph->p_paddr, ph->p_memsz);
+	uint64_t mapped = 0;
+
+	if (!dst)
+		return not_kernel(err, "a segment outside memory");
+	if (ph->p_paddr % PAGE == 0 && ph->p_offset % PAGE == 0)
+		mapped = ALIGN_DOWN(ph->p_filesz, PAGE);
+	if (mapped &&
+	    mmap(dst, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd,
+		 (off_t)ph->p_offset) == MAP_FAILED)
+		return error_sys(err, errno, "map the kernel");
+	if (mapped == ph->p_filesz)
+		return 0;
+	return fd_pread_full(fd, dst + mapped, ph->p_filesz - mapped,
+			     (off_t)(ph->p_offset + mapped), err);
+}
+
 static int load_segment(int fd, uint64_t size, const Elf64_Phdr *ph, const struct gmem *m,
 			struct boot_kernel *k, struct error **err)
 {
 	uint64_t ram_end = m->regions[0].gpa + m->regions[0].size, end;
-	void *dst;
 
 	if (!ph->p_memsz)
 		return 0;
@@ -70,13 +93,8 @@ static int load_segment(int fd, uint64_t size, const Elf64_Phdr *ph, const struc
 				 "the kernel needs memory up to %llu MiB, the guest has %llu MiB",
 				 (unsigned long long)(end >> 20),
 				 (unsigned long long)(ram_end >> 20));
-	if (ph->p_filesz) {
-		dst = gmem_ptr(m, ph->p_paddr, ph->p_memsz);
-		if (!dst)
-			return not_kernel(err, "a segment outside memory");
-		if (fd_pread_full(fd, dst, ph->p_filesz, (off_t)ph->p_offset, err))
-			return -1;
-	}
+	if (ph->p_filesz && place(fd, ph, m, err))
+		return -1;
 	k->end = MAX(k->end, end);
 	return 0;
 }
