@@ -267,6 +267,32 @@ static const struct opt opt_property[] = {
 };
 static const struct opt *const property_opts[] = {opt_property, NULL};
 
+/* The keys as sections, "a.b" being b in a: what the configuration file looks like. */
+static struct json_object *property_sections(struct json_object *list)
+{
+	struct json_object *root = json_object_new_object();
+
+	for (size_t i = 0; i < json_object_array_length(list); i++) {
+		struct json_object *o = json_object_array_get_idx(list, i), *at = root;
+		struct json_object *value = json_get(o, "value");
+		CLEANUP_FREE char *copy = xstrdup(json_str(o, "key", ""));
+		char *rest = copy, *word = strsep(&rest, ".");
+
+		for (; value && rest; word = strsep(&rest, ".")) {
+			struct json_object *sub = json_obj(at, word);
+
+			if (!sub) {
+				sub = json_object_new_object();
+				json_set(at, word, sub);
+			}
+			at = sub;
+		}
+		if (value)
+			json_set(at, word, json_object_get(value));
+	}
+	return root;
+}
+
 static int run_property_list(struct cli *c, const struct opt_args *a, struct error **err)
 {
 	static const char *const titles[] = {"KEY", "VALUE", "SOURCE", NULL};
@@ -281,7 +307,9 @@ static int run_property_list(struct cli *c, const struct opt_args *a, struct err
 	list = config_list(cfg);
 	config_free(cfg);
 	if (f != FORMAT_TABLE) {
-		format_print(f, list);
+		CLEANUP_JSON struct json_object *sections = property_sections(list);
+
+		format_print(f, sections);
 		return 0;
 	}
 	table_init(&t, titles);
