@@ -20,7 +20,7 @@ struct pump {
 	bool user_in;           /* `in` is the user's: read only after poll, never closed */
 	bool user_out;          /* `out` is the user's */
 	bool in_file, out_file; /* cannot be watched by epoll: a regular file */
-	int out_errno;		/* why `out` was given up, 0 if it was not; EPIPE: its reader has gone */
+	int out_errno; /* why `out` was given up, 0 if it was not; EPIPE: its reader has gone */
 	bool done;
 	size_t chunk; /* largest single write */
 	struct loop_source *src_in, *src_out;
