@@ -2,10 +2,10 @@
 /* engine.c - which engine: the user's wish, what /dev/kvm can do (kvm_probe.c), and whether QEMU is installed. */
 #include <sys/stat.h>
 
+#include "core/proc.h"
 #include "vmm/engine.h"
 
 #define QEMU_PROGRAM "qemu-system-x86_64"
-#define DEFAULT_PATH "/usr/local/bin:/usr/bin:/bin:/usr/libexec"
 
 static const struct {
 	const char *name;
@@ -49,20 +49,9 @@ static bool executable(const char *path)
 /* The program's path, owned by the caller; NULL when it is not there. */
 static char *find_qemu(const char *wish)
 {
-	const char *p = getenv("PATH");
-
 	if (wish)
 		return executable(wish) ? xstrdup(wish) : NULL;
-	for (p = p && *p ? p : DEFAULT_PATH; *p;) {
-		size_t n = strcspn(p, ":");
-		char *path = xasprintf("%.*s/" QEMU_PROGRAM, (int)n, p);
-
-		if (*path == '/' && executable(path))
-			return path;
-		free(path);
-		p += n + (p[n] == ':');
-	}
-	return NULL;
+	return proc_find(QEMU_PROGRAM);
 }
 
 static int choose_kvm(enum vm_engine *out, char **why, struct error **err)

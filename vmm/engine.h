@@ -83,7 +83,8 @@ void vm_first_run(struct vm *vm);
 extern const struct vm_ops vm_kvm_ops, vm_qemu_ops;
 
 /*
- * kvm_probe: can /dev/kvm run a Linux guest? Runs a guest of a few instructions for at most 200 ms. 0, with *why a
+ * kvm_probe: can /dev/kvm run a Linux guest? Runs a guest of a few instructions for at most 200 ms (three times when it
+ * is only too slow). 0, with *why a
  * phrase about what was seen, or -1 with *why the reason in a phrase. *why is owned by the caller. Not bound to a
  * thread, but installs the handler of KVM_KICK_SIGNAL.
  */

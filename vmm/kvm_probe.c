@@ -31,6 +31,7 @@
 #define PROBE_MAX_RATIO  20
 #define PROBE_TIMEOUT_MS 200
 #define PROBE_RETRY_MS   10
+#define PROBE_TRIES      3
 
 enum probe_step { STEP_NONE, STEP_CMPXCHG16B, STEP_INT3, STEP_XSAVE, STEP_LOOP, STEP_COUNT };
 
@@ -88,6 +89,7 @@ struct probe {
 	struct kvm_run *run;
 	size_t run_size;
 	enum probe_step step;
+	bool slow;         /* the failure is one of time: a busy host may do better the next time */
 	uint64_t deadline; /* CLOCK_MONOTONIC microseconds */
 	uint64_t loop_started, loop_ticks;
 };
@@ -240,7 +242,8 @@ static int run_guest(struct probe *p, struct error **err)
 	for (;;) {
 		int rc;
 
-		if (time_mono_us() > p->deadline)
+		p->slow = time_mono_us() > p->deadline;
+		if (p->slow)
 			return error_set(err, ERR_UNSUPPORTED,
 					 "/dev/kvm is far slower than the machine (no answer from "
 					 "%s in %d ms)",
@@ -270,11 +273,12 @@ static uint64_t native_loop_ticks(void)
 	return MAX(__rdtsc() - t, 1);
 }
 
-static int compare_speed(const struct probe *p, char **why, struct error **err)
+static int compare_speed(struct probe *p, char **why, struct error **err)
 {
 	uint64_t native = native_loop_ticks();
 
-	if (p->loop_ticks / PROBE_MAX_RATIO > native)
+	p->slow = p->loop_ticks / PROBE_MAX_RATIO > native;
+	if (p->slow)
 		return error_set(err, ERR_UNSUPPORTED,
 				 "/dev/kvm is %llu times slower than the machine",
 				 (unsigned long long)(p->loop_ticks / native));
@@ -326,7 +330,8 @@ static int probe_all(struct probe *p, char **why, struct error **err)
 	return compare_speed(p, why, err);
 }
 
-int kvm_probe(char **why)
+/* 0, -1, or 1: too slow this time. */
+static int probe_once(char **why)
 {
 	CLEANUP(probe_release) struct probe p = {.sys_fd = -1, .vm_fd = -1, .vcpu_fd = -1};
 	CLEANUP_ERROR struct error *err = NULL;
@@ -334,5 +339,14 @@ int kvm_probe(char **why)
 	if (!probe_all(&p, why, &err))
 		return 0;
 	*why = error_text(err);
-	return -1;
+	return p.slow ? 1 : -1;
+}
+
+int kvm_probe(char **why)
+{
+	int tries = PROBE_TRIES, rc;
+
+	while ((rc = probe_once(why)) > 0 && --tries > 0)
+		free(*why);
+	return rc ? -1 : 0;
 }
