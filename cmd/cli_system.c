@@ -36,9 +36,9 @@ static const struct {
 	{"apiserver.commit", "apiServerCommit", false},
 	{"apiserver.build", "apiServerBuild", false},
 	{"apiserver.appName", "apiServerAppName", false},
-	{"engine", "engine", true},
+	{"engine", "engine", false},
 	{"engine.reason", "engineReason", true},
-	{"kernel", "kernel", true},
+	{"kernel", "kernel", false},
 };
 
 static void filter_services(struct json_object *status, const char *prefix)
