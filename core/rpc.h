@@ -75,6 +75,8 @@ int rpc_socket_listen(int dirfd, const char *name, struct error **err);
 struct rpc_server *rpc_server_new(struct loop *l, int listen_fd, const struct rpc_handler *h,
 				  void *ctx, struct error **err);
 void rpc_server_free(struct rpc_server *s); /* closes all its connections too */
+/* rpc_server_idle: nothing waits to be written on any of its connections. */
+bool rpc_server_idle(const struct rpc_server *s);
 
 const char *rpc_req_method(struct rpc_req *r);
 struct rpc_fds *rpc_req_fds(struct rpc_req *r);

@@ -120,6 +120,16 @@ struct rpc_server *rpc_server_new(struct loop *l, int listen_fd, const struct rp
 	return s;
 }
 
+bool rpc_server_idle(const struct rpc_server *s)
+{
+	struct rpc_conn *c;
+
+	for (c = s ? s->conns : NULL; c; c = c->next)
+		if (!rpc_conn_idle(c))
+			return false;
+	return true;
+}
+
 void rpc_server_free(struct rpc_server *s)
 {
 	if (!s)

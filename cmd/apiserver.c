@@ -1,0 +1,491 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* apiserver.c - the apiserver role: its start and end, its routes, and what concerns the system as a whole. */
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "cmd/apiserver.h"
+#include "cmd/roles.h"
+#include "core/path.h"
+#include "core/version.h"
+
+#define STOP_SECONDS  5
+#define TEARDOWN_MS   3000
+#define EXIT_CHECK_MS 5
+#define EXIT_TRIES    200
+
+struct error *error_dup(const struct error *e)
+{
+	CLEANUP_JSON struct json_object *o = rpc_error_to_json(e);
+
+	return rpc_error_from_json(o);
+}
+
+/* ---- waiters ---- */
+
+static void waiter_unlink(struct waiter *w)
+{
+	*w->pprev = w->next;
+	if (w->next)
+		w->next->pprev = w->pprev;
+}
+
+static void waiter_cancelled(void *arg)
+{
+	struct waiter *w = arg;
+
+	/* A container to be deleted is deleted, whoever watches. */
+	if (w->delete_after)
+		return;
+	waiter_unlink(w);
+	rpc_reply(w->req, NULL);
+	free(w);
+}
+
+void waiter_add(struct waiter **list, struct rpc_req *req, bool delete_after)
+{
+	struct waiter *w = xcalloc(1, sizeof(*w));
+
+	*w = (struct waiter){.req = req,
+			     .next = *list,
+			     .pprev = list,
+			     .delete_after = delete_after};
+	if (w->next)
+		w->next->pprev = &w->next;
+	*list = w;
+	rpc_req_on_cancel(req, waiter_cancelled, w);
+}
+
+struct rpc_req *waiter_take(struct waiter **list, bool *delete_after)
+{
+	struct waiter *w = *list;
+	struct rpc_req *req;
+
+	if (!w)
+		return NULL;
+	waiter_unlink(w);
+	req = w->req;
+	*delete_after = w->delete_after;
+	rpc_req_on_cancel(req, NULL, NULL);
+	free(w);
+	return req;
+}
+
+/* ---- ping, status ---- */
+
+static struct json_object *ping_json(struct apiserver *s)
+{
+	struct json_object *o = json_object_new_object();
+	CLEANUP_FREE char *kernel = kernel_name(s);
+
+	json_set_str(o, "appRoot", s->roots.app);
+	json_set_str(o, "installRoot", s->roots.install);
+	json_set_str(o, "logRoot", s->roots.log);
+	json_set_str(o, "runRoot", s->roots.run);
+	json_set_str(o, "apiServerVersion", version_release);
+	json_set_str(o, "apiServerCommit", version_commit);
+	json_set_str(o, "apiServerBuild", version_build);
+	json_set_str(o, "apiServerAppName", "container-apiserver");
+	json_set_str(o, "engine",
+		     s->engine_state == ENGINE_CHECKING ? "checking"
+		     : s->engine_state == ENGINE_NONE   ? "none"
+							: vm_engine_name(s->engine));
+	json_set_str(o, "engineReason", s->engine_why ? s->engine_why : "the self-test is running");
+	json_set_str(o, "kernel", kernel);
+	return o;
+}
+
+static void on_ping(void *ctx, struct rpc_req *req, struct json_object *params)
+{
+	rpc_reply(req, ping_json(ctx));
+}
+
+static void add_service(struct json_object *list, const char *label, pid_t pid, const char *state)
+{
+	struct json_object *o = json_object_new_object();
+
+	json_set_str(o, "label", label);
+	json_set_int(o, "pid", pid);
+	json_set_str(o, "state", state);
+	json_object_array_add(list, o);
+}
+
+static void on_status(void *ctx, struct rpc_req *req, struct json_object *params)
+{
+	struct apiserver *s = ctx;
+	struct json_object *o = ping_json(s), *list = json_object_new_array();
+	struct container *ct;
+	int i;
+
+	add_service(list, APISERVER_LABEL, getpid(), s->stopping ? "stopping" : "running");
+	for (i = 0; i < SVC_COUNT; i++)
+		add_service(list, s->svc[i].label, s->svc[i].pid,
+			    s->svc[i].pid ? "running" : "restarting");
+	for (ct = s->containers; ct; ct = ct->next) {
+		CLEANUP_FREE char *label = xasprintf("container.runtime.%s", ct->id);
+
+		if (ct->state != CT_STOPPED)
+			add_service(list, label, ct->pid,
+				    ct->state == CT_STARTING   ? "starting"
+				    : ct->state == CT_STOPPING ? "stopping"
+							       : "running");
+	}
+	json_set(o, "services", list);
+	rpc_reply(req, o);
+}
+
+/* ---- stopping ---- */
+
+/* Gives the last answers time to leave. */
+static void exit_check(void *arg)
+{
+	struct apiserver *s = arg;
+
+	if (s->exit_tries++ < EXIT_TRIES && !rpc_server_idle(s->server))
+		loop_set_timer(s->exit_timer, EXIT_CHECK_MS);
+	else
+		loop_stop(s->loop);
+}
+
+static void services_ended(struct apiserver *s)
+{
+	struct rpc_req *req;
+	bool unused;
+
+	while ((req = waiter_take(&s->stop_reqs, &unused)))
+		rpc_reply(req, NULL);
+	loop_source_free(s->exit_timer);
+	s->exit_timer = loop_add_timer(s->loop, 0, exit_check, s);
+}
+
+static void teardown_over(void *arg)
+{
+	struct apiserver *s = arg;
+
+	if (!s->exit_timer)
+		return;
+	loop_source_free(STEAL(s->exit_timer));
+	services_stop(s, services_ended);
+}
+
+static void torn_down(void *arg, struct json_object *result, struct rpc_fds *fds,
+		      const struct error *e)
+{
+	if (e)
+		log_err(e, "network.teardown");
+	teardown_over(arg);
+}
+
+void apiserver_idle_check(struct apiserver *s)
+{
+	struct container *ct;
+
+	if (!s->stopping || s->exit_timer)
+		return;
+	for (ct = s->containers; ct; ct = ct->next)
+		if (ct->state != CT_STOPPED)
+			return;
+	s->exit_timer = loop_add_timer(s->loop, TEARDOWN_MS, teardown_over, s);
+	if (service_call(s, SVC_NETWORK, "network.teardown", NULL, torn_down, s, NULL))
+		teardown_over(s);
+}
+
+void apiserver_stop(struct apiserver *s)
+{
+	struct container *ct, *next;
+
+	if (s->stopping)
+		return;
+	log_info("stopping");
+	s->stopping = true;
+	for (ct = s->containers; ct; ct = next) {
+		next = ct->next;
+		if (ct->state != CT_STOPPED)
+			container_stop(ct, SIGTERM, STOP_SECONDS);
+	}
+	apiserver_idle_check(s);
+}
+
+static void on_stop(void *ctx, struct rpc_req *req, struct json_object *params)
+{
+	struct apiserver *s = ctx;
+
+	waiter_add(&s->stop_reqs, req, false);
+	apiserver_stop(s);
+}
+
+static void on_signal(void *arg, int signo)
+{
+	log_info("signal %d", signo);
+	apiserver_stop(arg);
+}
+
+/* ---- routes ---- */
+
+static void on_image(void *ctx, struct rpc_req *req, struct json_object *params)
+{
+	struct apiserver *s = ctx;
+	const char *method = rpc_req_method(req);
+	struct json_object *p;
+	struct error *e = NULL;
+
+	if (!str_prefix(method, "image.")) {
+		error_set(&e, ERR_UNSUPPORTED, "no such method \"%.100s\"", method);
+		rpc_reply_error(req, e);
+		return;
+	}
+	if (strcmp(method, "image.delete")) {
+		service_proxy(s, SVC_IMAGES, req, json_object_get(params));
+		return;
+	}
+	p = json_sorted(params);
+	json_set(p, "busy", containers_busy(s));
+	service_proxy(s, SVC_IMAGES, req, p);
+}
+
+static const struct rpc_route routes[] = {
+	{"ping", on_ping},
+	{"system.status", on_status},
+	{"system.stop", on_stop},
+	{"kernel.set", on_kernel_set},
+	{"container.create", on_container_create},
+	{"container.start", on_container_start},
+	{"container.wait", on_container_wait},
+	{"container.exec", on_container_exec},
+	{"container.kill", on_container_kill},
+	{"container.resize", on_container_resize},
+	{"container.stop", on_container_stop},
+	{"container.delete", on_container_delete},
+	{"container.list", on_container_list},
+	{"container.get", on_container_get},
+	{"container.logs", on_container_logs},
+	{"*", on_image},
+	{NULL, NULL},
+};
+
+static const struct rpc_handler handler = {.service = APISERVER_LABEL, .routes = routes};
+
+/* ---- start ---- */
+
+void apiserver_ready(struct apiserver *s)
+{
+	CLEANUP_ERROR struct error *e = NULL;
+	struct json_object *p;
+	int fd;
+
+	if (s->server || s->stopping)
+		return;
+	fd = rpc_socket_listen(s->run_dir, "apiserver.sock", &e);
+	if (fd >= 0)
+		s->server = rpc_server_new(s->loop, fd, &handler, s, &e);
+	if (!s->server) {
+		log_err(e, "apiserver");
+		loop_stop(s->loop);
+		return;
+	}
+	p = json_object_new_object();
+	json_set(p, "ids", containers_active(s));
+	service_call(s, SVC_NETWORK, "network.reconcile", p, NULL, NULL, NULL);
+	log_info("release %s (%s, %s) serves %s/apiserver.sock", version_release, version_commit,
+		 version_build, s->roots.run);
+	if (s->ready_fd >= 0) {
+		if (write(s->ready_fd, "1", 1) < 0)
+			log_warn("readiness: %s", strerror(errno));
+		close(steal_fd(&s->ready_fd));
+	}
+}
+
+static int take_lock(struct apiserver *s, struct error **err)
+{
+	CLEANUP_BUF struct buf who = {0};
+
+	s->lock_fd = path_open_beneath(s->run_dir, "apiserver.lock", O_RDWR | O_CREAT | O_NOFOLLOW,
+				       0600, err);
+	if (s->lock_fd < 0)
+		return -1;
+	if (flock(s->lock_fd, LOCK_EX | LOCK_NB)) {
+		if (errno != EWOULDBLOCK)
+			return error_sys(err, errno, "lock %s/apiserver.lock", s->roots.run);
+		fd_read_all(s->lock_fd, 64, &who, NULL);
+		return error_set(err, ERR_EXISTS, "another apiserver (pid %s) runs with %s",
+				 who.data && *who.data ? who.data : "unknown", s->roots.run);
+	}
+	if (ftruncate(s->lock_fd, 0) || dprintf(s->lock_fd, "%d", (int)getpid()) < 0)
+		return error_sys(err, errno, "write %s/apiserver.lock", s->roots.run);
+	return 0;
+}
+
+static int open_below(const char *root, const char *name, struct error **err)
+{
+	CLEANUP_FREE char *path = name ? xasprintf("%s/%s", root, name) : xstrdup(root);
+
+	if (path_mkdirs(path, 0700, err))
+		return -1;
+	return path_open_dir(path, err);
+}
+
+/* Many containers need many descriptors. */
+static void raise_limits(void)
+{
+	struct rlimit r;
+
+	if (!getrlimit(RLIMIT_NOFILE, &r) && r.rlim_cur < r.rlim_max) {
+		r.rlim_cur = r.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &r);
+	}
+}
+
+static enum log_level level_parse(const char *s)
+{
+	return str_eq(s, "debug")     ? LOG_LVL_DEBUG
+	       : str_eq(s, "warning") ? LOG_LVL_WARN
+	       : str_eq(s, "error")   ? LOG_LVL_ERROR
+				      : LOG_LVL_INFO;
+}
+
+/* What an import left behind that a crash cut short. */
+static void clean_kernels(struct apiserver *s)
+{
+	int fd = openat(s->kernels_dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *de;
+
+	while (d && (de = readdir(d))) {
+		CLEANUP_ERROR struct error *e = NULL;
+
+		if ((str_prefix(de->d_name, ".tmp-") || str_prefix(de->d_name, ".link-")) &&
+		    path_remove_tree(s->kernels_dir, de->d_name, &e))
+			log_err(e, "kernels");
+	}
+	if (d)
+		closedir(d);
+}
+
+static int apiserver_open(struct apiserver *s, struct error **err)
+{
+	enum log_level level;
+
+	s->config = config_load(err);
+	if (!s->config)
+		return -1;
+	s->run_dir = open_below(s->roots.run, NULL, err);
+	if (s->run_dir < 0 || take_lock(s, err))
+		return -1;
+	level = s->debug ? LOG_LVL_DEBUG : level_parse(config_str(s->config, "log.level"));
+	if (log_init_service(s->roots.log, APISERVER_LABEL, level, err))
+		return -1;
+	s->c_dir = open_below(s->roots.run, "c", err);
+	s->containers_dir = s->c_dir < 0 ? -1 : open_below(s->roots.app, "containers", err);
+	s->kernels_dir = s->containers_dir < 0 ? -1 : open_below(s->roots.app, "kernels", err);
+	if (s->kernels_dir < 0)
+		return -1;
+	clean_kernels(s);
+	roots_setenv(&s->roots);
+	s->loop = loop_new(err);
+	if (!s->loop || !loop_add_signal(s->loop, SIGTERM, on_signal, s, err) ||
+	    !loop_add_signal(s->loop, SIGINT, on_signal, s, err))
+		return -1;
+	engine_check(s);
+	if (services_start(s, err))
+		return -1;
+	return containers_load(s, err);
+}
+
+static void apiserver_close(struct apiserver *s)
+{
+	if (s->server)
+		unlinkat(s->run_dir, "apiserver.sock", 0);
+	rpc_server_free(s->server);
+	containers_free(s);
+	services_free(s);
+	loop_free(s->loop);
+	config_free(s->config);
+	roots_free(&s->roots);
+	error_free(s->engine_err);
+	free(s->engine_why);
+}
+
+struct options {
+	const char *app, *run, *log, *install;
+	bool debug;
+	int ready_fd;
+};
+
+static int usage(void)
+{
+	fprintf(stderr, "usage: container-apiserver start [--app-root DIR] [--run-root DIR] "
+			"[--log-root DIR]\n"
+			"                                 [--install-root DIR] [--debug]\n");
+	return 64;
+}
+
+static int parse_args(int argc, char **argv, struct options *o)
+{
+	struct {
+		const char *name, **to;
+	} values[] = {
+		{"--app-root", &o->app},
+		{"--run-root", &o->run},
+		{"--log-root", &o->log},
+		{"--install-root", &o->install},
+	};
+	uint64_t fd;
+	size_t k;
+	int i;
+
+	if (argc < 2 || strcmp(argv[1], "start"))
+		return -1;
+	for (i = 2; i < argc; i++) {
+		for (k = 0; k < ARRAY_SIZE(values) && strcmp(argv[i], values[k].name); k++)
+			;
+		if (k < ARRAY_SIZE(values) && i + 1 < argc) {
+			*values[k].to = argv[++i];
+		} else if (!strcmp(argv[i], "--debug")) {
+			o->debug = true;
+		} else if (!strcmp(argv[i], "--daemon-ready-fd") && i + 1 < argc) {
+			if (parse_u64(argv[++i], &fd) || fd > INT32_MAX ||
+			    fcntl((int)fd, F_GETFD) < 0)
+				return -1;
+			o->ready_fd = (int)fd;
+		} else {
+			return -1;
+		}
+	}
+	return 0;
+}
+
+int apiserver_main(int argc, char **argv)
+{
+	struct options o = {.ready_fd = -1};
+	struct apiserver s = {
+		.lock_fd = -1, .run_dir = -1, .c_dir = -1, .containers_dir = -1, .kernels_dir = -1};
+	CLEANUP_ERROR struct error *e = NULL;
+
+	if (parse_args(argc, argv, &o))
+		return usage();
+	umask(077);
+	signal(SIGPIPE, SIG_IGN);
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	raise_limits();
+	s.debug = o.debug;
+	s.ready_fd = o.ready_fd;
+	if (s.ready_fd >= 0)
+		fd_set_cloexec(s.ready_fd, true);
+	if (s.debug)
+		log_init_stderr("container-apiserver", LOG_LVL_DEBUG);
+	if (roots_init(&s.roots, o.app, o.run, o.log, o.install, &e) || apiserver_open(&s, &e) ||
+	    loop_run(s.loop, &e)) {
+		CLEANUP_FREE char *text = error_text(e);
+
+		log_err(e, "apiserver");
+		fprintf(stderr, "container-apiserver: %s\n", text);
+		return 1;
+	}
+	apiserver_close(&s);
+	return s.stopping ? 0 : 1;
+}

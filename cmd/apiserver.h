@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * apiserver.h - inside the apiserver role: state, helpers, and the calls of clients.
+ *
+ * DOC: Theory of operation
+ * One loop thread does everything; nothing on it waits for a helper. Slow work that is ours (choosing an engine,
+ * importing a kernel, deleting trees) runs on worker threads.
+ *
+ * Helpers: the listening socket of a helper is made here and stays open here, so a connection made while the helper
+ * restarts waits in the backlog and is served by its successor. The image and network helpers are our children and
+ * end with us; a runtime helper lives on, and a new apiserver takes it over by its socket.
+ *
+ * Containers: containers/<id>/{config.json, options.json, exit.json, stdio.log, boot.log} below the app root. The
+ * directory appears by rename when it is complete and disappears by rename when it is deleted, so a crash leaves only
+ * names that begin with a dot, which the next start removes. What belongs to a running one is in the run root:
+ * c/<id>.sock, c/<id>.json {pid, startTime}, c/<id>.d/.
+ *
+ * A container's state changes at three places: start (apiserver_start.c), the helper's answer, the helper's end
+ * (container_ended). The end of the helper process is the end of the container: only then are waiters answered.
+ */
+#ifndef CMD_APISERVER_H
+#define CMD_APISERVER_H
+
+#include "core/log.h"
+#include "core/roots.h"
+#include "core/rpc.h"
+#include "core/str.h"
+#include "vmm/vm.h"
+
+#define APISERVER_LABEL     "container.apiserver"
+#define APISERVER_MIN_MEM   (200ll << 20)
+#define APISERVER_EXITS     256 /* ends of containers that are gone, kept for late waiters */
+#define APISERVER_MAX_CALLS 256 /* calls to one runtime helper that wait for an answer */
+
+struct apiserver;
+struct container;
+
+/* ---- helpers that live as long as we do (apiserver_services.c) ---- */
+enum service_index { SVC_IMAGES, SVC_NETWORK, SVC_COUNT };
+
+struct proxy;
+struct service {
+	struct apiserver *s;
+	const char *label, *role, *sock;
+	const char *args[8]; /* after "start"; NULL-terminated */
+	int listen_fd;
+	pid_t pid; /* 0: not running */
+	uint64_t started_us;
+	int64_t backoff_ms;
+	struct loop_source *child, *timer;
+	struct rpc_conn *conn;
+	struct proxy *proxies;
+	bool ending;
+};
+
+/* services_start: makes the sockets and starts the helpers. */
+int services_start(struct apiserver *s, struct error **err);
+/* services_stop: SIGTERM, after a while SIGKILL; done(arg) when all have ended. */
+void services_stop(struct apiserver *s, void (*done)(struct apiserver *s));
+void services_free(struct apiserver *s);
+/* service_call: as rpc_call_async over the standing connection; -1 when there can be none. params is consumed. */
+int service_call(struct apiserver *s, enum service_index i, const char *method,
+		 struct json_object *params, rpc_reply_fn fn, void *arg, struct error **err);
+/* service_proxy: passes req on as it is, over a connection of its own, so that a client that leaves cancels its call.
+ * params is consumed. */
+void service_proxy(struct apiserver *s, enum service_index i, struct rpc_req *req,
+		   struct json_object *params);
+
+/* ---- containers ---- */
+enum ct_state { CT_STOPPED, CT_STARTING, CT_RUNNING, CT_STOPPING };
+
+/* A request that waits for something to end. Those whose client left take themselves out. */
+struct waiter {
+	struct waiter *next, **pprev;
+	struct rpc_req *req;
+	bool delete_after; /* of a container: container.delete with force */
+};
+
+/* Everyone who waits for one exec process; one call to the helper serves them all. */
+struct exec_wait {
+	struct exec_wait *next, **pprev;
+	struct container *ct;
+	char *process;
+	struct waiter *waiters;
+};
+
+struct start_op;
+struct container {
+	struct container *next, **pprev;
+	struct apiserver *s;
+	char *id;
+	struct json_object *config;
+	bool auto_remove;
+	enum ct_state state;
+	char *started_at; /* NULL when not running */
+	struct json_object *networks;
+	bool has_exit;
+	int exit_code;
+	char *exited_at;
+
+	pid_t pid; /* of the helper; 0: none, or one whose pid is not known */
+	int pidfd;
+	bool forced; /* killed from outside */
+	struct loop_source *child, *grace, *adopt_timer;
+	struct rpc_conn *conn;
+	unsigned calls; /* under way on conn */
+	bool leased;    /* a network lease may exist */
+	struct start_op *start;
+	struct waiter *waiters;  /* container.wait: answered with the exit code */
+	struct waiter *stoppers; /* container.stop and delete: answered with {} */
+	struct exec_wait *execs;
+};
+
+struct exit_record {
+	char *id, *at;
+	int code;
+};
+
+enum engine_state { ENGINE_CHECKING, ENGINE_READY, ENGINE_NONE };
+
+struct apiserver {
+	struct loop *loop;
+	struct roots roots;
+	struct config *config;
+	bool debug;
+	int ready_fd, lock_fd;
+	int run_dir, c_dir, containers_dir, kernels_dir;
+	struct rpc_server *server;
+	struct service svc[SVC_COUNT];
+	struct container *containers; /* oldest first */
+	struct exit_record exits[APISERVER_EXITS];
+	size_t next_exit;
+	unsigned adopting;
+
+	enum engine_state engine_state;
+	enum vm_engine engine;
+	char *engine_why;
+	struct error *engine_err;
+	bool kernel_busy;
+
+	bool stopping;
+	struct waiter *stop_reqs;
+	struct loop_source *exit_timer;
+	int exit_tries;
+};
+
+/* apiserver.c */
+struct error *error_dup(const struct error *e);
+void waiter_add(struct waiter **list, struct rpc_req *req, bool delete_after);
+/* waiter_take: removes the first waiter and gives its request, NULL when there is none. */
+struct rpc_req *waiter_take(struct waiter **list, bool *delete_after);
+/* apiserver_idle_check: while stopping: goes on when no container is left running. */
+void apiserver_idle_check(struct apiserver *s);
+/* apiserver_ready: containers were adopted: begin to serve. */
+void apiserver_ready(struct apiserver *s);
+void apiserver_stop(struct apiserver *s);
+
+/* apiserver_containers.c: what exists */
+int containers_load(struct apiserver *s, struct error **err);
+void containers_free(struct apiserver *s);
+struct container *container_find(struct apiserver *s, const char *id);
+/* container_need: the container params name, or NULL with an error naming it. */
+struct container *container_need(struct apiserver *s, struct json_object *params,
+				 struct error **err);
+/* container_remove: takes it out of memory and off the disk. It must be stopped. */
+int container_remove(struct container *ct, struct error **err);
+bool container_id_valid(const char *id);
+void container_set_exit(struct container *ct, int code, const char *at);
+/* container_read_exit: exit.json into ct; false when there is none. */
+bool container_read_exit(struct container *ct);
+struct json_object *containers_busy(struct apiserver *s);   /* manifests in use */
+struct json_object *containers_active(struct apiserver *s); /* ids that are not stopped */
+void on_container_create(void *ctx, struct rpc_req *req, struct json_object *params);
+void on_container_list(void *ctx, struct rpc_req *req, struct json_object *params);
+void on_container_get(void *ctx, struct rpc_req *req, struct json_object *params);
+void on_container_logs(void *ctx, struct rpc_req *req, struct json_object *params);
+
+/* apiserver_run.c: what runs */
+/* container_attach: a connection to the helper's socket. */
+int container_attach(struct container *ct, struct error **err);
+/* container_watch: watches the helper process; with check, only when its start time is start_time. */
+int container_watch(struct container *ct, pid_t pid, struct error **err);
+void container_kill_helper(struct container *ct);
+void container_grace(struct container *ct,
+		     int64_t ms); /* SIGKILL for the helper when it is still there then */
+void container_ended(struct container *ct);
+void container_stop(struct container *ct, int64_t signo, int64_t timeout);
+void container_adopt(struct container *ct);
+void on_container_wait(void *ctx, struct rpc_req *req, struct json_object *params);
+void on_container_exec(void *ctx, struct rpc_req *req, struct json_object *params);
+void on_container_kill(void *ctx, struct rpc_req *req, struct json_object *params);
+void on_container_resize(void *ctx, struct rpc_req *req, struct json_object *params);
+void on_container_stop(void *ctx, struct rpc_req *req, struct json_object *params);
+void on_container_delete(void *ctx, struct rpc_req *req, struct json_object *params);
+/* proc_start_time: field 22 of /proc/<pid>/stat, 0 when there is no such process. */
+uint64_t proc_start_time(pid_t pid);
+
+/* apiserver_start.c */
+void on_container_start(void *ctx, struct rpc_req *req, struct json_object *params);
+/* start_ended: the helper has ended while the start was under way; answers the client. */
+void start_ended(struct container *ct);
+/* start_abort: gives the start up (takes e); the container ends. */
+void start_abort(struct container *ct, struct error *e);
+/* start_engine_known: the engine was chosen: starts that waited for it go on. */
+void start_engine_known(struct apiserver *s);
+
+/* apiserver_kernel.c */
+void engine_check(struct apiserver *s);
+/* kernel_default: directory of the default kernel; the caller owns it. NULL and an error that says what to do. */
+char *kernel_default(struct apiserver *s, struct error **err);
+/* kernel_cached: the directory an ad-hoc kernel is imported to, keyed by what the file is now; *ready says whether it is
+ * there already. */
+char *kernel_cached(struct apiserver *s, const char *path, bool *ready, struct error **err);
+/* kernel_import_as: blocking, for a worker: imports into kernels/<name>, replacing what was there. */
+int kernel_import_as(struct apiserver *s, const char *binary, const char *modules, const char *name,
+		     struct json_object **info, struct error **err);
+char *kernel_name(struct apiserver *s); /* of the default; NULL when there is none */
+void on_kernel_set(void *ctx, struct rpc_req *req, struct json_object *params);
+
+#endif

@@ -1,0 +1,626 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* apiserver_run.c - running containers: their helper, its end, and the calls that need one. */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+
+#include "cmd/apiserver.h"
+#include "core/path.h"
+#include "core/state.h"
+
+#define ADOPT_MS         5000
+#define LINGER_MS        10000 /* for a helper whose connection is gone */
+#define STOP_MARGIN_MS   15000 /* what a helper may take beyond the timeout it was given */
+#define STOP_MAX_SECONDS (24 * 3600)
+
+/* ---- the helper ---- */
+
+uint64_t proc_start_time(pid_t pid)
+{
+	CLEANUP_FREE char *path = xasprintf("/proc/%d/stat", (int)pid);
+	CLEANUP_BUF struct buf b = {0};
+	char *p, *save = NULL;
+	uint64_t v = 0;
+	int i;
+
+	if (path_read_all(AT_FDCWD, path, 4096, &b, NULL))
+		return 0;
+	p = strrchr(b.data, ')'); /* the name before it may hold anything */
+	p = p ? strtok_r(p + 1, " ", &save) : NULL;
+	for (i = 3; p && i < 22; i++)
+		p = strtok_r(NULL, " ", &save);
+	return p && !parse_u64(p, &v) ? v : 0;
+}
+
+static void helper_died(void *arg, pid_t pid, int status)
+{
+	struct container *ct = arg;
+
+	log_info("container %s: helper %d ended", ct->id, (int)pid);
+	container_ended(ct);
+}
+
+int container_watch(struct container *ct, pid_t pid, struct error **err)
+{
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+
+	if (fd < 0)
+		return error_sys(err, errno, "watch process %d", (int)pid);
+	fd_set_cloexec(fd, true);
+	ct->child = loop_add_child(ct->s->loop, pid, helper_died, ct, err);
+	if (!ct->child) {
+		close(fd);
+		return -1;
+	}
+	ct->pidfd = fd;
+	ct->pid = pid;
+	return 0;
+}
+
+void container_kill_helper(struct container *ct)
+{
+	ct->forced = true;
+	if (ct->pidfd >= 0)
+		syscall(SYS_pidfd_send_signal, ct->pidfd, SIGKILL, NULL, 0);
+}
+
+static void grace_over(void *arg)
+{
+	struct container *ct = arg;
+
+	log_warn("container %s: helper does not end: killed", ct->id);
+	container_kill_helper(ct);
+	if (ct->pidfd < 0)
+		container_ended(ct); /* nobody we could wait for */
+}
+
+void container_grace(struct container *ct, int64_t ms)
+{
+	if (ct->grace)
+		loop_set_timer(ct->grace, ms);
+	else
+		ct->grace = loop_add_timer(ct->s->loop, ms, grace_over, ct);
+}
+
+static void helper_closed(void *ctx, struct rpc_conn *c, const struct error *e)
+{
+	struct container *ct = ctx;
+
+	ct->conn = NULL;
+	if (e)
+		log_err(e, "container %s", ct->id);
+	if (ct->state == CT_STOPPED)
+		return;
+	if (ct->pidfd < 0) {
+		container_ended(ct);
+		return;
+	}
+	if (ct->state == CT_RUNNING)
+		ct->state = CT_STOPPING;
+	container_grace(ct, LINGER_MS);
+}
+
+static const struct rpc_handler helper_handler = {.service = APISERVER_LABEL,
+						  .on_close = helper_closed};
+
+int container_attach(struct container *ct, struct error **err)
+{
+	CLEANUP_FREE char *sock = xasprintf("%s.sock", ct->id);
+	int fd = rpc_socket_connect(ct->s->c_dir, sock, err);
+
+	if (fd < 0)
+		return error_wrap(err, "container %s", ct->id);
+	ct->conn = rpc_conn_new(ct->s->loop, fd, &helper_handler, ct);
+	return 0;
+}
+
+/* ---- the end ---- */
+
+static void released(void *arg, struct json_object *result, struct rpc_fds *fds,
+		     const struct error *e)
+{
+	if (e)
+		log_err(e, "network.release");
+}
+
+static void clean_run_dir(struct container *ct)
+{
+	CLEANUP_FREE char *sock = xasprintf("%s.sock", ct->id);
+	CLEANUP_FREE char *json = xasprintf("%s.json", ct->id);
+	CLEANUP_FREE char *dir = xasprintf("%s.d", ct->id);
+	CLEANUP_ERROR struct error *e = NULL;
+
+	unlinkat(ct->s->c_dir, sock, 0);
+	unlinkat(ct->s->c_dir, json, 0);
+	if (path_remove_tree(ct->s->c_dir, dir, &e))
+		log_err(e, "container %s", ct->id);
+	if (ct->leased) {
+		struct json_object *p = json_object_new_object();
+
+		ct->leased = false;
+		json_set_str(p, "id", ct->id);
+		service_call(ct->s, SVC_NETWORK, "network.release", p, released, NULL, NULL);
+	}
+}
+
+/* The helper writes how the container ended; one that was killed could not. */
+static void find_exit(struct container *ct, bool ran)
+{
+	CLEANUP_CLOSE int dir = -1;
+	CLEANUP_JSON struct json_object *o = NULL;
+	CLEANUP_FREE char *now = NULL;
+
+	if (container_read_exit(ct) || !ran)
+		return;
+	now = time_iso8601(time_now());
+	container_set_exit(ct, ct->forced ? 128 + SIGKILL : 255, now);
+	dir = path_open_beneath(ct->s->containers_dir, ct->id, O_RDONLY | O_DIRECTORY, 0, NULL);
+	o = json_object_new_object();
+	json_set_int(o, "exitCode", ct->exit_code);
+	json_set_str(o, "exitedAt", now);
+	if (dir >= 0)
+		state_write(dir, "exit.json", o, NULL);
+}
+
+static struct json_object *exit_json(int code, const char *at)
+{
+	struct json_object *o = json_object_new_object();
+
+	json_set_int(o, "exitCode", code);
+	json_set_str(o, "exitedAt", at);
+	return o;
+}
+
+static void exec_free(struct exec_wait *w)
+{
+	*w->pprev = w->next;
+	if (w->next)
+		w->next->pprev = w->pprev;
+	free(w->process);
+	free(w);
+}
+
+/* An earlier apiserver's container has been looked at. */
+static void adopted(struct container *ct)
+{
+	loop_source_free(STEAL(ct->adopt_timer));
+	if (!--ct->s->adopting)
+		apiserver_ready(ct->s);
+}
+
+void container_ended(struct container *ct)
+{
+	struct apiserver *s = ct->s;
+	bool ran = ct->state != CT_STARTING, remove = ct->auto_remove, delete_after;
+	struct rpc_req *req;
+
+	if (ct->state == CT_STOPPED)
+		return;
+	ct->state = CT_STOPPED;
+	if (ct->adopt_timer)
+		adopted(ct);
+	loop_source_free(STEAL(ct->child));
+	loop_source_free(STEAL(ct->grace));
+	if (ct->pidfd >= 0)
+		close(steal_fd(&ct->pidfd));
+	ct->pid = 0;
+	if (ct->conn)
+		rpc_conn_free(
+			STEAL(ct->conn)); /* fails the calls under way, exec waits among them */
+	find_exit(ct, ran);
+	clean_run_dir(ct);
+	free(STEAL(ct->started_at));
+	json_object_put(STEAL(ct->networks));
+	ct->forced = false;
+	log_info("container %s stopped, exit code %d", ct->id, ct->has_exit ? ct->exit_code : -1);
+	if (ct->start)
+		start_ended(ct);
+	while ((req = waiter_take(&ct->waiters, &delete_after)))
+		rpc_reply(req, exit_json(ct->has_exit ? ct->exit_code : 255,
+					 ct->exited_at ? ct->exited_at : ""));
+	while ((req = waiter_take(&ct->stoppers, &delete_after))) {
+		remove |= delete_after;
+		rpc_reply(req, NULL);
+	}
+	if (remove) {
+		CLEANUP_ERROR struct error *e = NULL;
+
+		if (container_remove(ct, &e))
+			log_err(e, "container");
+	}
+	apiserver_idle_check(s);
+}
+
+/* ---- calls passed on to the helper ---- */
+
+struct forward {
+	struct container *ct;
+	struct rpc_req *req;
+};
+
+static void forward_reply(void *arg, struct json_object *result, struct rpc_fds *fds,
+			  const struct error *e)
+{
+	struct forward *f = arg;
+
+	f->ct->calls--;
+	if (e)
+		rpc_reply_error(f->req, error_dup(e));
+	else
+		rpc_reply_fds(f->req, json_object_get(result), fds->fd, fds->n);
+	free(f);
+}
+
+static struct container *need_running(struct apiserver *s, struct json_object *params,
+				      struct error **err)
+{
+	struct container *ct = container_need(s, params, err);
+
+	if (!ct)
+		return NULL;
+	if (ct->state != CT_RUNNING || !ct->conn) {
+		error_set(err, ERR_INVALID_STATE, "container %s is not running", ct->id);
+		return NULL;
+	}
+	if (ct->calls >= APISERVER_MAX_CALLS) {
+		error_set(err, ERR_INVALID_STATE, "container %s does not answer", ct->id);
+		return NULL;
+	}
+	return ct;
+}
+
+static void forward(struct apiserver *s, struct rpc_req *req, struct json_object *params,
+		    const char *method)
+{
+	struct rpc_fds *fds = rpc_req_fds(req);
+	struct error *e = NULL;
+	struct container *ct = need_running(s, params, &e);
+	struct forward *f;
+
+	if (!ct) {
+		rpc_reply_error(req, e);
+		return;
+	}
+	f = xcalloc(1, sizeof(*f));
+	*f = (struct forward){.ct = ct, .req = req};
+	ct->calls++;
+	rpc_call_async(ct->conn, method, json_object_get(params), fds->fd, fds->n, forward_reply,
+		       NULL, f);
+}
+
+void on_container_exec(void *ctx, struct rpc_req *req, struct json_object *params)
+{
+	struct json_object *process, *streams = json_arr(params, "streams");
+	struct error *e = NULL;
+
+	if (json_need_obj(params, "process", &process, &e)) {
+		rpc_reply_error(req, e);
+		return;
+	}
+	if ((streams ? json_object_array_length(streams) : 0) != rpc_req_fds(req)->n) {
+		error_set(&e, ERR_INVALID_ARGUMENT, "streams and descriptors differ in number");
+		rpc_reply_error(req, e);
+		return;
+	}
+	forward(ctx, req, params, "runtime.exec");
+}
+
+void on_container_kill(void *ctx, struct rpc_req *req, struct json_object *params)
+{
+	struct error *e = NULL;
+	int64_t signo;
+
+	if (json_need_int(params, "signal", 1, 64, &signo, &e))
+		rpc_reply_error(req, e);
+	else
+		forward(ctx, req, params, "runtime.kill");
+}
+
+void on_container_resize(void *ctx, struct rpc_req *req, struct json_object *params)
+{
+	struct error *e = NULL;
+	int64_t rows, cols;
+
+	if (json_need_int(params, "rows", 0, 65535, &rows, &e) ||
+	    json_need_int(params, "cols", 0, 65535, &cols, &e))
+		rpc_reply_error(req, e);
+	else
+		forward(ctx, req, params, "runtime.resize");
+}
+
+/* ---- wait ---- */
+
+static void wait_late(struct apiserver *s, struct rpc_req *req, struct json_object *params,
+		      struct error *e)
+{
+	const char *id = json_str(params, "id", "");
+	size_t i;
+
+	/* One that removes itself may be gone before its client asks. */
+	for (i = 0; i < APISERVER_EXITS; i++) {
+		size_t at = (s->next_exit + APISERVER_EXITS - 1 - i) % APISERVER_EXITS;
+
+		if (!str_eq(s->exits[at].id, id))
+			continue;
+		error_free(e);
+		rpc_reply(req, exit_json(s->exits[at].code, s->exits[at].at));
+		return;
+	}
+	rpc_reply_error(req, e);
+}
+
+static void exec_waited(void *arg, struct json_object *result, struct rpc_fds *fds,
+			const struct error *e)
+{
+	struct exec_wait *w = arg;
+	CLEANUP_FREE char *now = time_iso8601(time_now());
+	struct rpc_req *req;
+	bool unused;
+
+	w->ct->calls--;
+	while ((req = waiter_take(&w->waiters, &unused))) {
+		if (!e)
+			rpc_reply(req, json_object_get(result));
+		else if (e->code == ERR_INTERRUPTED || e->code == ERR_CANCELLED)
+			rpc_reply(req,
+				  exit_json(128 + SIGKILL, now)); /* it went with the machine */
+		else
+			rpc_reply_error(req, error_dup(e));
+	}
+	exec_free(w);
+}
+
+static void exec_wait(struct apiserver *s, struct rpc_req *req, struct json_object *params,
+		      const char *process)
+{
+	struct error *e = NULL;
+	struct container *ct = need_running(s, params, &e);
+	struct exec_wait *w;
+	struct json_object *p;
+
+	if (!ct) {
+		rpc_reply_error(req, e);
+		return;
+	}
+	for (w = ct->execs; w && strcmp(w->process, process); w = w->next)
+		;
+	if (w) {
+		waiter_add(&w->waiters, req, false);
+		return;
+	}
+	w = xcalloc(1, sizeof(*w));
+	w->ct = ct;
+	w->process = xstrdup(process);
+	w->next = ct->execs;
+	w->pprev = &ct->execs;
+	if (w->next)
+		w->next->pprev = &w->next;
+	ct->execs = w;
+	waiter_add(&w->waiters, req, false);
+	p = json_object_new_object();
+	json_set_str(p, "process", process);
+	ct->calls++;
+	rpc_call_async(ct->conn, "runtime.wait", p, NULL, 0, exec_waited, NULL, w);
+}
+
+void on_container_wait(void *ctx, struct rpc_req *req, struct json_object *params)
+{
+	struct apiserver *s = ctx;
+	const char *process = json_str(params, "process", "init");
+	struct error *e = NULL;
+	struct container *ct = container_need(s, params, &e);
+
+	if (!ct) {
+		wait_late(s, req, params, e);
+		return;
+	}
+	if (strcmp(process, "init")) {
+		exec_wait(s, req, params, process);
+		return;
+	}
+	if (ct->state != CT_STOPPED) {
+		waiter_add(&ct->waiters, req, false);
+	} else if (ct->has_exit) {
+		rpc_reply(req, exit_json(ct->exit_code, ct->exited_at));
+	} else {
+		error_set(&e, ERR_INVALID_STATE, "container %s is not running", ct->id);
+		rpc_reply_error(req, e);
+	}
+}
+
+/* ---- stop and delete ---- */
+
+static void stop_answered(void *arg, struct json_object *result, struct rpc_fds *fds,
+			  const struct error *e)
+{
+	/* The end of the helper is what counts. */
+	if (e && e->code != ERR_INTERRUPTED && e->code != ERR_CANCELLED)
+		log_err(e, "runtime.stop");
+}
+
+void container_stop(struct container *ct, int64_t signo, int64_t timeout)
+{
+	struct json_object *p;
+	struct error *e = NULL;
+
+	if (ct->state == CT_STARTING) {
+		error_set(&e, ERR_CANCELLED, "container %s was stopped while it started", ct->id);
+		start_abort(ct, e);
+		return;
+	}
+	ct->state = CT_STOPPING;
+	container_grace(ct, timeout * 1000 + STOP_MARGIN_MS);
+	if (!ct->conn)
+		return;
+	p = json_object_new_object();
+	json_set_int(p, "signal", signo);
+	json_set_int(p, "timeout", timeout);
+	rpc_call_async(ct->conn, "runtime.stop", p, NULL, 0, stop_answered, NULL, NULL);
+}
+
+/* "SIGTERM", "TERM" or "15" as images write it; 0 when it is none of ours. */
+static int64_t signal_number(const char *name)
+{
+	static const struct {
+		const char *name;
+		int n;
+	} table[] = {
+		{"HUP", SIGHUP},   {"INT", SIGINT},   {"QUIT", SIGQUIT},   {"KILL", SIGKILL},
+		{"USR1", SIGUSR1}, {"USR2", SIGUSR2}, {"TERM", SIGTERM},   {"STOP", SIGSTOP},
+		{"ABRT", SIGABRT}, {"ALRM", SIGALRM}, {"WINCH", SIGWINCH}, {"PWR", SIGPWR},
+		{"CONT", SIGCONT}, {"IO", SIGIO},     {"POLL", SIGIO},
+	};
+	uint64_t n;
+	size_t i;
+
+	if (!name)
+		return 0;
+	if (!parse_u64(name, &n))
+		return n < 65 ? (int64_t)n : 0;
+	if (str_prefix(name, "SIG"))
+		name += 3;
+	for (i = 0; i < ARRAY_SIZE(table); i++)
+		if (!strcmp(name, table[i].name))
+			return table[i].n;
+	if (str_prefix(name, "RTMIN+") && !parse_u64(name + 6, &n) && n <= 30)
+		return 34 + (int64_t)n;
+	return str_eq(name, "RTMIN") ? 34 : 0;
+}
+
+void on_container_stop(void *ctx, struct rpc_req *req, struct json_object *params)
+{
+	struct error *e = NULL;
+	struct container *ct = container_need(ctx, params, &e);
+	int64_t timeout = 5, signo = 0;
+
+	if (!ct ||
+	    (json_get(params, "timeout") &&
+	     json_need_int(params, "timeout", 0, INT32_MAX, &timeout, &e)) ||
+	    (json_get(params, "signal") && json_need_int(params, "signal", 1, 64, &signo, &e))) {
+		rpc_reply_error(req, e);
+		return;
+	}
+	if (ct->state == CT_STOPPED) {
+		rpc_reply(req, NULL);
+		return;
+	}
+	if (!signo)
+		signo = signal_number(json_str(ct->config, "stopSignal", NULL));
+	waiter_add(&ct->stoppers, req, false);
+	if (ct->calls < APISERVER_MAX_CALLS)
+		container_stop(ct, signo ? signo : SIGTERM, MIN(timeout, STOP_MAX_SECONDS));
+}
+
+void on_container_delete(void *ctx, struct rpc_req *req, struct json_object *params)
+{
+	struct error *e = NULL;
+	struct container *ct = container_need(ctx, params, &e);
+	bool force = json_bool(params, "force", false);
+
+	if (!ct)
+		goto fail;
+	if (ct->state == CT_STOPPED) {
+		if (container_remove(ct, &e))
+			goto fail;
+		rpc_reply(req, NULL);
+		return;
+	}
+	if (!force) {
+		error_set(&e, ERR_INVALID_STATE, "container %s is running and can not be deleted",
+			  ct->id);
+		goto fail;
+	}
+	waiter_add(&ct->stoppers, req, true);
+	if (ct->state == CT_STARTING) {
+		container_stop(ct, SIGKILL, 0);
+		return;
+	}
+	ct->state = CT_STOPPING;
+	if (ct->pidfd >= 0)
+		container_kill_helper(ct);
+	else
+		container_stop(ct, SIGKILL, 0);
+	return;
+fail:
+	rpc_reply_error(req, e);
+}
+
+/* ---- taking over what an earlier apiserver started ---- */
+
+static void adopt_answered(void *arg, struct json_object *result, struct rpc_fds *fds,
+			   const struct error *e)
+{
+	struct container *ct = arg;
+	const char *state = json_str(result, "state", "");
+
+	if (!ct->adopt_timer)
+		return;
+	if (e) {
+		log_err(e, "container %s is not taken over", ct->id);
+		if (ct->conn)
+			container_grace(ct, 0);
+	} else if (str_eq(state, "created")) {
+		/* Its start was lost with the apiserver that made it. */
+		container_stop(ct, SIGKILL, 0);
+	} else {
+		if (str_eq(state, "stopping") || str_eq(state, "stopped")) {
+			ct->state = CT_STOPPING;
+			container_grace(ct, LINGER_MS);
+		}
+		ct->started_at = xstrdup(
+			json_str(result, "startedDate", json_str(ct->config, "creationDate", "")));
+		ct->networks = json_arr(result, "networks")
+				       ? json_object_get(json_arr(result, "networks"))
+				       : NULL;
+		log_info("container %s taken over (%s), pid %d", ct->id, state, (int)ct->pid);
+	}
+	adopted(ct);
+}
+
+static void adopt_late(void *arg)
+{
+	struct container *ct = arg;
+
+	log_warn("container %s: the helper does not answer", ct->id);
+	container_grace(ct, 0);
+	adopted(ct);
+}
+
+/* The helper's pid, if it still is that process. */
+static void adopt_process(struct container *ct)
+{
+	CLEANUP_FREE char *name = xasprintf("%s.json", ct->id);
+	CLEANUP_JSON struct json_object *o = state_read(ct->s->c_dir, name, NULL);
+	pid_t pid = (pid_t)json_int(o, "pid", 0);
+	uint64_t start = (uint64_t)json_int(o, "startTime", 0);
+
+	if (pid <= 0 || !start || container_watch(ct, pid, NULL))
+		return;
+	/* Checked after the pidfd was opened, which pins it. */
+	if (proc_start_time(pid) == start)
+		return;
+	loop_source_free(STEAL(ct->child));
+	close(steal_fd(&ct->pidfd));
+	ct->pid = 0;
+}
+
+void container_adopt(struct container *ct)
+{
+	CLEANUP_ERROR struct error *e = NULL;
+
+	ct->leased = json_arr(ct->config, "networks") &&
+		     json_object_array_length(json_arr(ct->config, "networks"));
+	adopt_process(ct);
+	if (container_attach(ct, &e)) {
+		/* Nobody listens: the helper is gone, or going. */
+		if (ct->pidfd >= 0)
+			container_grace(ct, 0);
+		else
+			container_ended(ct);
+		return;
+	}
+	ct->s->adopting++;
+	ct->adopt_timer = loop_add_timer(ct->s->loop, ADOPT_MS, adopt_late, ct);
+	rpc_call_async(ct->conn, "runtime.state", NULL, NULL, 0, adopt_answered, NULL, ct);
+}
