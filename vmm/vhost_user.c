@@ -213,7 +213,7 @@ static int ring_try_start(struct vhost_user *vu, unsigned q, struct error **err)
 	    to_gpa(vu, r->used, &used) < 0)
 		return bad(err, "ring outside the memory table");
 	if (virtio_queue_set(vu->dev, q, r->num, desc, avail, used) < 0)
-		return bad(err, "ring size");
+		return error_set(err, ERR_INVALID_ARGUMENT, "vhost-user: ring of %u entries", r->num);
 	/* Bad rings are the guest's doing: the device is out of service then, the connection goes on. */
 	if (!virtio_queue_start(vu->dev, q, r->base))
 		r->running = true;
@@ -531,11 +531,15 @@ struct vhost_user *vhost_user_new(struct loop *l, int fd, struct virtio_dev *dev
 				  const struct gmem *mem, struct error **err)
 {
 	struct vhost_user *vu = xcalloc(1, sizeof(*vu));
+	unsigned q;
 
 	vu->loop = l;
 	vu->fd = fd;
 	vu->dev = dev;
 	vu->mem = mem;
+	/* QEMU's virtio-mmio tells the driver 1024 entries whatever the device says. */
+	for (q = 0; q < dev->nqueues; q++)
+		dev->vq[q].max_size = VIRTQ_MAX_SIZE;
 	vu->src = loop_add_fd(l, fd, EPOLLIN, on_message, vu, err);
 	if (vu->src)
 		return vu;
