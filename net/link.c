@@ -83,10 +83,21 @@ static int bridge_create(struct nl *nl, const char *name, int mtu, struct error 
 	return talk(&b, nl, err, "create bridge", name);
 }
 
-/* link_set: brings a link up, into a bridge when master is not 0. The inet6 part is refused by
- * hosts without IPv6; the rest then goes alone. */
-static int link_set(struct nl *nl, const char *name, unsigned master, int mtu, bool v6,
-		    struct error **err)
+/* link_quiet: before it comes up, or the kernel has made an address already. A host without IPv6
+ * refuses this, and needs it not. */
+static void link_quiet(struct nl *nl, const char *name)
+{
+	struct ifinfomsg ifi = {.ifi_family = AF_UNSPEC, .ifi_index = (int)if_nametoindex(name)};
+	CLEANUP_BUF struct buf b = {0};
+	size_t msg = nl_begin(nl, &b, RTM_NEWLINK, NLM_F_ACK, &ifi, sizeof(ifi));
+
+	no_link_local(&b);
+	nl_end(&b, msg);
+	nl_talk(nl, &b, 1, NULL, NULL);
+}
+
+/* link_up: brings a link up, into a bridge when master is not 0. */
+static int link_up(struct nl *nl, const char *name, unsigned master, int mtu, struct error **err)
 {
 	struct ifinfomsg ifi = {
 		.ifi_family = AF_UNSPEC,
@@ -95,25 +106,16 @@ static int link_set(struct nl *nl, const char *name, unsigned master, int mtu, b
 		.ifi_change = IFF_UP,
 	};
 	CLEANUP_BUF struct buf b = {0};
-	size_t msg = nl_begin(nl, &b, RTM_NEWLINK, NLM_F_ACK, &ifi, sizeof(ifi));
+	size_t msg;
 
+	link_quiet(nl, name);
+	msg = nl_begin(nl, &b, RTM_NEWLINK, NLM_F_ACK, &ifi, sizeof(ifi));
 	if (master)
 		nl_put_u32(&b, IFLA_MASTER, master);
 	if (mtu)
 		nl_put_u32(&b, IFLA_MTU, (uint32_t)mtu);
-	if (v6)
-		no_link_local(&b);
 	nl_end(&b, msg);
 	return talk(&b, nl, err, "bring up", name);
-}
-
-static int link_up(struct nl *nl, const char *name, unsigned master, int mtu, struct error **err)
-{
-	CLEANUP_ERROR struct error *e = NULL;
-
-	if (link_set(nl, name, master, mtu, true, &e) == 0)
-		return 0;
-	return link_set(nl, name, master, mtu, false, err);
 }
 
 static int addr_add(struct nl *nl, const char *name, struct in_addr addr, int prefix,

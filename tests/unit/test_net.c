@@ -59,6 +59,16 @@ static void nft_list(const char *table, struct buf *out)
 	waitpid(pid, NULL, 0);
 }
 
+/* The host has given a link no IPv6 address, so it says nothing on it unasked. */
+static void no_ipv6(const char *name)
+{
+	CLEANUP_BUF struct buf b = {0};
+
+	if (path_read_all(AT_FDCWD, "/proc/self/net/if_inet6", 64 << 10, &b, NULL) == 0 && b.data &&
+	    strstr(b.data, name))
+		fail_msg("%s has an address: %s", name, b.data);
+}
+
 static void test_bridge_tap(void **state)
 {
 	struct error *e = NULL;
@@ -72,6 +82,8 @@ static void test_bridge_tap(void **state)
 	tap = net_tap_open("ctestt%d", "ctest-0", 1400, &e);
 	ok(tap, e);
 	assert_int_not_equal(if_nametoindex("ctestt0"), 0);
+	no_ipv6("ctestt0");
+	no_ipv6("ctest-0");
 	close(tap);
 	for (int i = 0; i < 100 && if_nametoindex("ctestt0"); i++)
 		usleep(10000);
