@@ -32,7 +32,7 @@ BUILDTYPE := debug
 else
 CFLAGS   += -O2 -fPIE
 CPPFLAGS += -D_FORTIFY_SOURCE=2
-LDFLAGS  += -static-pie
+LDFLAGS  += -static-pie -Wl,-z,pack-relative-relocs
 BUILDTYPE := release
 endif
 LIBS     := $(TP)/lib/libcurl.a -lnghttp2 -lssl -lcrypto -lcares -lz -lzstd -ljson-c -lcap -lseccomp -lext2fs -lcom_err -llz4 -llzma -ldl
