@@ -314,7 +314,7 @@ static int run_timed(struct probe *p, struct error **err)
 	sigaddset(&kick, KVM_KICK_SIGNAL);
 	pthread_sigmask(SIG_UNBLOCK, &kick, &before);
 	rc = run_guest(p, err);
-	/* Deleting the timer also takes back a signal that is pending from it, should the mask block it again. */
+	/* Before the mask comes back, so that a last signal finds the empty handler and is not left pending. */
 	timer_delete(timer);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return rc;
