@@ -477,10 +477,13 @@ static void on_child(void *arg, pid_t pid, int status)
 {
 	CLEANUP_FREE char *detail = NULL;
 	struct qemu *q = arg;
+	unsigned i;
 
 	q->running = false;
 	q->child_src = NULL;
 	read_rest(q);
+	for (i = 0; i < VM_MAX_DEVS; i++)
+		vhost_user_finish(q->vu[i]);
 	if (q->killed) {
 		vm_report_stop(q->vm, VM_STOP_KILLED, NULL);
 	} else if (q->shutdown_seen && status == 0) {

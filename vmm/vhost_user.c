@@ -213,7 +213,8 @@ static int ring_try_start(struct vhost_user *vu, unsigned q, struct error **err)
 	    to_gpa(vu, r->used, &used) < 0)
 		return bad(err, "ring outside the memory table");
 	if (virtio_queue_set(vu->dev, q, r->num, desc, avail, used) < 0)
-		return error_set(err, ERR_INVALID_ARGUMENT, "vhost-user: ring of %u entries", r->num);
+		return error_set(err, ERR_INVALID_ARGUMENT, "vhost-user: ring of %u entries",
+				 r->num);
 	/* Bad rings are the guest's doing: the device is out of service then, the connection goes on. */
 	if (!virtio_queue_start(vu->dev, q, r->base))
 		r->running = true;
@@ -224,8 +225,10 @@ static void ring_stop(struct vhost_user *vu, unsigned q)
 {
 	struct vu_ring *r = &vu->ring[q];
 
-	if (r->running)
+	if (r->running) {
+		virtio_drain(vu->dev);
 		r->base = virtio_queue_stop(vu->dev, q);
+	}
 	r->running = false;
 }
 
@@ -513,6 +516,14 @@ static void end(struct vhost_user *vu)
 	for (q = 0; q < vu->dev->nqueues; q++)
 		ring_stop(vu, q);
 	virtio_reset(vu->dev);
+}
+
+void vhost_user_finish(struct vhost_user *vu)
+{
+	if (!vu || vu->fd < 0)
+		return;
+	(void)run(vu, NULL);
+	end(vu);
 }
 
 static void on_message(void *arg, int fd, uint32_t events)

@@ -11,6 +11,9 @@ struct vhost_user;
  * front end shares: it must offer regions of mem->fd and of nothing else. Loop's thread. */
 struct vhost_user *vhost_user_new(struct loop *l, int fd, struct virtio_dev *dev,
 				  const struct gmem *mem, struct error **err);
+/* vhost_user_finish: the front end has ended: reads what it left, serves what the guest had queued, resets the
+ * device. NULL is fine. */
+void vhost_user_finish(struct vhost_user *vu);
 /* vhost_user_free: before the device is freed; the device is reset and sees mem again. NULL is fine. */
 void vhost_user_free(struct vhost_user *vu);
 

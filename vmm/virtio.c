@@ -295,6 +295,24 @@ int virtio_queue_start(struct virtio_dev *dev, unsigned q, uint16_t next_avail)
 	return rc;
 }
 
+void virtio_drain(struct virtio_dev *dev)
+{
+	unsigned q, n;
+
+	/* A worker's requests are waited for when the queue stops; nobody waits for the answers to others. */
+	if (dev->ops->worker)
+		return;
+	for (q = 0; q < dev->nqueues; q++) {
+		for (n = 0; n < VIRTQ_MAX_SIZE; n++) {
+			uint16_t before = dev->vq[q].last_avail;
+
+			dev_kick(dev, q);
+			if (!dev->vq[q].ready || dev->vq[q].last_avail == before)
+				break;
+		}
+	}
+}
+
 uint16_t virtio_queue_stop(struct virtio_dev *dev, unsigned q)
 {
 	uint16_t next = 0;
