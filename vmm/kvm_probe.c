@@ -112,9 +112,9 @@ static void put64(struct probe *p, uint32_t at, uint64_t v)
 
 static void fill_memory(struct probe *p)
 {
-	uint64_t handler = PROBE_CODE + (uint64_t)(probe_handler - probe_code);
+	uint64_t handler = PROBE_CODE + ((uintptr_t)probe_handler - (uintptr_t)probe_code);
 
-	memcpy(p->mem + PROBE_CODE, probe_code, (size_t)(probe_code_end - probe_code));
+	memcpy(p->mem + PROBE_CODE, probe_code, (uintptr_t)probe_code_end - (uintptr_t)probe_code);
 	put64(p, PROBE_PML4, PROBE_PDPT | 3);
 	put64(p, PROBE_PDPT, PROBE_PD | 3);
 	put64(p, PROBE_PD, 0x83); /* the first 2 MiB */

@@ -115,14 +115,17 @@ static int open_disk(const char *path, struct vm_disk *d, struct vm_segment *seg
 	return 0;
 }
 
-static int run(struct vm_config *cfg, bool with_pause, int64_t timeout_ms, struct error **err)
+static int run(const struct vm_config *given, bool with_pause, int64_t timeout_ms,
+	       struct error **err)
 {
 	struct boot b = {.loop = loop_new(err), .reason = 100};
 
+	struct vm_config cfg = *given;
+
 	if (!b.loop)
 		return 100;
-	cfg->arg = &b;
-	b.vm = vm_new(b.loop, cfg, err);
+	cfg.arg = &b;
+	b.vm = vm_new(b.loop, &cfg, err);
 	if (!b.vm || vm_start(b.vm, err)) {
 		vm_free(b.vm);
 		return 100;
