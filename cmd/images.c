@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/capability.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
@@ -377,6 +378,36 @@ static int serve(struct images *im, const struct roots *roots, struct error **er
 	return rc;
 }
 
+/* What an image says is read here by several parsers; as root they need no more of it than to write below an app root
+ * that belongs to another user. */
+static int drop_privileges(struct error **err)
+{
+	static const cap_value_t keep[] = {CAP_DAC_OVERRIDE};
+	cap_value_t c;
+	cap_t caps;
+	int rc;
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return error_sys(err, errno, "no_new_privs");
+	if (geteuid() != 0)
+		return 0;
+	for (c = 0; cap_get_bound(c) >= 0; c++)
+		if (c != CAP_DAC_OVERRIDE && cap_drop_bound(c) < 0 && errno != EPERM)
+			return error_sys(err, errno, "drop capability %d", c);
+	caps = cap_init();
+	if (!caps)
+		return error_sys(err, errno, "capabilities");
+	rc = cap_set_flag(caps, CAP_PERMITTED, ARRAY_SIZE(keep), keep, CAP_SET);
+	if (rc == 0)
+		rc = cap_set_flag(caps, CAP_EFFECTIVE, ARRAY_SIZE(keep), keep, CAP_SET);
+	if (rc == 0)
+		rc = cap_set_proc(caps);
+	if (rc < 0)
+		error_sys(err, errno, "capabilities");
+	cap_free(caps);
+	return rc;
+}
+
 static int start(struct error **err)
 {
 	struct images im = {0};
@@ -394,8 +425,8 @@ static int start(struct error **err)
 		return -1;
 	umask(077);
 	signal(SIGPIPE, SIG_IGN);
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-		return error_sys(err, errno, "no_new_privs");
+	if (drop_privileges(err) < 0)
+		return -1;
 	return serve(&im, &roots, err);
 }
 
