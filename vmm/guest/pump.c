@@ -7,7 +7,6 @@
  * reported whether asked for or not and would spin.
  */
 #include <fcntl.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <termios.h>
 
@@ -61,17 +60,21 @@ static void watch_src(struct pump *p, bool on)
 		p->src_eof = true;
 }
 
-/* A terminal has no end of file to pass on: its end-of-input character is typed, twice when a line is
- * unfinished, the first then only ending the line. In raw mode there is nothing sensible to type. */
-static void type_eof(struct pump *p, char last)
+/*
+ * A terminal has no end of file to pass on: its end-of-input character is typed, twice when a line is
+ * unfinished, the first then only ending the line. It is typed in raw mode too: line editors take it for the
+ * same thing.
+ */
+static void type_eof(struct pump *p)
 {
 	struct termios t;
+	char eof = 4;
 
-	if (tcgetattr(p->dst, &t) || !(t.c_lflag & ICANON) || !t.c_cc[VEOF])
-		return;
-	if (last && last != '\n')
-		p->buf[p->end++] = (char)t.c_cc[VEOF];
-	p->buf[p->end++] = (char)t.c_cc[VEOF];
+	if (!tcgetattr(p->dst, &t) && t.c_cc[VEOF])
+		eof = (char)t.c_cc[VEOF];
+	if (p->last && p->last != '\n' && p->last != '\r')
+		p->buf[p->end++] = eof;
+	p->buf[p->end++] = eof;
 }
 
 /* Returns whether anything was read or the source ended. */
@@ -95,7 +98,7 @@ static bool pump_fill(struct pump *p)
 	}
 	p->src_eof = true; /* end, hang-up of a pty (EIO) or a reset */
 	if (p->to_tty)
-		type_eof(p, p->last);
+		type_eof(p);
 	return true;
 }
 
