@@ -1,0 +1,732 @@
+// links: cmd vmm oci core
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The apiserver with helpers that misbehave on demand. It starts its helpers from its own executable, which is this
+ * program: by argv[0] it is the test, or a fake image, network or runtime helper. What a container's fake helper does
+ * is in the container's label "mode"; what the fakes were told goes to calls.log in the run root.
+ */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <cmocka.h>
+
+#include "cmd/roles.h"
+#include "core/path.h"
+#include "core/roots.h"
+#include "core/rpc.h"
+#include "core/state.h"
+
+#define DIGEST  "sha256:1111111111111111111111111111111111111111111111111111111111111111"
+#define MISSING "sha256:0000000000000000000000000000000000000000000000000000000000000000"
+
+/* ---- fakes ---- */
+
+static struct loop *fl;
+static struct roots froots;
+static const char *fake_id = "";
+
+static void note(const char *text)
+{
+	CLEANUP_FREE char *path = xasprintf("%s/calls.log", froots.run);
+	CLEANUP_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+
+	dprintf(fd, "%s\n", text);
+}
+
+static void note_id(const char *what, struct json_object *params)
+{
+	CLEANUP_FREE char *line = xasprintf("%s %s", what, json_str(params, "id", ""));
+
+	note(line);
+}
+
+static void i_rootfs(void *ctx, struct rpc_req *r, struct json_object *params)
+{
+	CLEANUP_CLOSE int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	struct error *e = NULL;
+
+	if (str_eq(json_str(params, "manifest", ""), MISSING)) {
+		error_set(&e, ERR_NOT_FOUND, "no such manifest");
+		rpc_reply_error(r, e);
+		return;
+	}
+	rpc_reply_fds(r, NULL, &fd, 1);
+}
+
+static void i_echo(void *ctx, struct rpc_req *r, struct json_object *params)
+{
+	struct json_object *ev = json_object_new_object();
+	struct rpc_fds *f = rpc_req_fds(r);
+
+	json_set_str(ev, "phase", "echo");
+	rpc_progress(r, ev);
+	rpc_reply_fds(r, json_object_get(params), f->fd, f->n);
+}
+
+static void i_cancelled(void *arg)
+{
+	note("cancelled");
+	rpc_reply(arg, NULL);
+}
+
+static void i_hang(void *ctx, struct rpc_req *r, struct json_object *params)
+{
+	note("hanging");
+	rpc_req_on_cancel(r, i_cancelled, r);
+}
+
+static void i_exit(void *ctx, struct rpc_req *r, struct json_object *params)
+{
+	_exit(1);
+}
+
+static void n_allocate(void *ctx, struct rpc_req *r, struct json_object *params)
+{
+	CLEANUP_CLOSE int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	struct json_object *o = json_object_new_object();
+
+	note_id("allocate", params);
+	json_set_str(o, "network", "default");
+	json_set_str(o, "hostname", json_str(params, "hostname", ""));
+	json_set_str(o, "ipv4Address", "192.168.64.9/24");
+	rpc_reply_fds(r, o, &fd, 1);
+}
+
+static void n_release(void *ctx, struct rpc_req *r, struct json_object *params)
+{
+	note_id("release", params);
+	rpc_reply(r, NULL);
+}
+
+static void n_other(void *ctx, struct rpc_req *r, struct json_object *params)
+{
+	note(rpc_req_method(r));
+	rpc_reply(r, NULL);
+}
+
+static NORETURN void r_exit(int code, bool record)
+{
+	CLEANUP_FREE char *dir = xasprintf("%s/containers/%s", froots.app, fake_id);
+	struct json_object *o = json_object_new_object();
+
+	json_set_int(o, "exitCode", code);
+	json_set_str(o, "exitedAt", "2026-01-02T03:04:05Z");
+	if (record)
+		state_write(path_open_dir(dir, NULL), "exit.json", o, NULL);
+	_exit(0);
+}
+
+static void r_start(void *ctx, struct rpc_req *r, struct json_object *params)
+{
+	const char *mode =
+		json_str(json_obj(json_obj(params, "configuration"), "labels"), "mode", "run");
+	struct json_object *o, *t, *streams = json_arr(params, "streams");
+	size_t nstreams = streams ? json_object_array_length(streams) : 0;
+	struct error *e = NULL;
+
+	if (str_eq(mode, "die"))
+		_exit(1);
+	if (str_eq(mode, "slow"))
+		return;
+	if (str_eq(mode, "fail")) {
+		error_set(&e, ERR_NOT_FOUND, "exec nothing: no such file");
+		rpc_reply_error(r, e);
+		loop_stop(fl);
+		return;
+	}
+	if (rpc_req_fds(r)->n !=
+	    (size_t)(json_int(params, "ntaps", 0) + json_int(params, "nrootfs", 0)) + nstreams)
+		_exit(1);
+	o = json_object_new_object();
+	t = json_object_new_object();
+	json_set_int(t, "kernel", 42);
+	json_set(o, "timings", t);
+	json_set_str(o, "startedDate", "2026-01-02T03:04:05Z");
+	json_set_str(o, "hostname", json_str(json_obj(params, "boot"), "hostname", ""));
+	note(json_str(json_obj(params, "boot"), "hostname", ""));
+	rpc_reply(r, o);
+	if (str_eq(mode, "quick")) {
+		loop_turn(fl, 50, NULL);
+		r_exit(5, true);
+	}
+}
+
+static void r_state(void *ctx, struct rpc_req *r, struct json_object *params)
+{
+	struct json_object *o = json_object_new_object(), *n = json_object_new_array();
+
+	json_set_str(o, "state", "running");
+	json_set_str(o, "startedDate", "2026-01-02T03:04:05Z");
+	json_set(o, "networks", n);
+	rpc_reply(r, o);
+}
+
+static void r_exec(void *ctx, struct rpc_req *r, struct json_object *params)
+{
+	struct json_object *o = json_object_new_object();
+
+	json_set_str(o, "process", "exec-1");
+	rpc_reply(r, o);
+}
+
+static void r_wait(void *ctx, struct rpc_req *r, struct json_object *params)
+{
+	CLEANUP_FREE char *line = xasprintf("runtime.wait %s", fake_id);
+
+	note(line); /* and never an answer */
+}
+
+static void r_kill(void *ctx, struct rpc_req *r, struct json_object *params)
+{
+	rpc_reply(r, NULL);
+	loop_turn(fl, 50, NULL);
+	r_exit((int)(128 + json_int(params, "signal", 0)),
+	       json_int(params, "signal", 0) != SIGUSR1);
+}
+
+static void r_stop(void *ctx, struct rpc_req *r, struct json_object *params)
+{
+	r_exit(143, true);
+}
+
+static const struct rpc_route fake_routes[] = {
+	{"image.rootfs", i_rootfs},
+	{"image.echo", i_echo},
+	{"image.delete", i_echo},
+	{"image.hang", i_hang},
+	{"image.exit", i_exit},
+	{"network.allocate", n_allocate},
+	{"network.release", n_release},
+	{"runtime.start", r_start},
+	{"runtime.state", r_state},
+	{"runtime.exec", r_exec},
+	{"runtime.wait", r_wait},
+	{"runtime.kill", r_kill},
+	{"runtime.stop", r_stop},
+	{"*", n_other},
+	{NULL, NULL},
+};
+
+static int fake_main(int argc, char **argv)
+{
+	static const struct rpc_handler h = {.service = "fake", .routes = fake_routes};
+
+	if (argc < 2 || strcmp(argv[1], "start") ||
+	    roots_init(&froots, NULL, NULL, NULL, NULL, NULL))
+		return 64;
+	if (argc > 3)
+		fake_id = argv[3];
+	fl = loop_new(NULL);
+	rpc_server_new(fl, 3, &h, NULL, NULL);
+	loop_run(fl, NULL);
+	return 0;
+}
+
+/* ---- the test's side ---- */
+
+static char root[] = "/tmp/test-apiserver.XXXXXX";
+static int rootfd = -1;
+static pid_t server;
+
+static int start_server(void)
+{
+	CLEANUP_FREE char *fdarg = NULL;
+	int p[2];
+	char c;
+
+	if (pipe2(p, O_CLOEXEC))
+		return -1;
+	server = fork();
+	if (!server) {
+		char *argv[] = {"container-apiserver", "start", "--daemon-ready-fd", NULL, NULL};
+
+		close(p[0]);
+		argv[3] = fdarg = xasprintf("%d", p[1]);
+		_exit(apiserver_main(4, argv));
+	}
+	close(p[1]);
+	c = read(p[0], &c, 1) == 1 ? 1 : 0;
+	close(p[0]);
+	return c ? 0 : -1;
+}
+
+static int setup(void **state)
+{
+	static const char config[] = "{\"engine\": \"qemu\", \"qemu.path\": \"/bin/sh\"}";
+	CLEANUP_FREE char *app = NULL, *run = NULL, *cfg = NULL;
+
+	if (!mkdtemp(root))
+		return -1;
+	rootfd = path_open_dir(root, NULL);
+	app = xasprintf("%s/app", root);
+	run = xasprintf("%s/run", root);
+	cfg = xasprintf("%s/config.json", root);
+	setenv("CONTAINER_APP_ROOT", app, 1);
+	setenv("CONTAINER_RUN_ROOT", run, 1);
+	setenv("CONTAINER_CONFIG", cfg, 1);
+	unsetenv("CONTAINER_LOG_ROOT");
+	unsetenv("CONTAINER_ENGINE");
+	froots.run = run;
+	if (state_write_text(rootfd, "config.json", config, strlen(config), 0600, NULL))
+		return -1;
+	froots.run = NULL;
+	return start_server();
+}
+
+static int teardown(void **state)
+{
+	int tmp = path_open_dir("/tmp", NULL), i, st = 0;
+
+	kill(server, SIGTERM);
+	for (i = 0; i < 1000 && waitpid(server, &st, WNOHANG) == 0; i++)
+		usleep(10000);
+	path_remove_tree(tmp, strrchr(root, '/') + 1, NULL);
+	close(tmp);
+	close(rootfd);
+	return st;
+}
+
+static struct rpc_conn *client(void)
+{
+	int fd = rpc_socket_connect(rootfd, "run/apiserver.sock", NULL);
+
+	assert_true(fd >= 0);
+	return rpc_connect(fd, "test", 5000, NULL);
+}
+
+static struct json_object *parse(const char *text)
+{
+	struct json_object *o = json_parse(text, strlen(text), NULL);
+
+	assert_non_null(o);
+	return o;
+}
+
+/* One call on a connection of its own: the error's code, or -1 when it went well. */
+static int call(const char *method, const char *params, struct json_object **result, char **text)
+{
+	struct rpc_conn *c = client();
+	struct error *e = NULL;
+	int code = -1;
+
+	assert_non_null(c);
+	if (rpc_call(c, method, parse(params), NULL, 0, NULL, NULL, 15000, result, NULL, NULL,
+		     &e)) {
+		code = (int)e->code;
+		if (text)
+			*text = error_text(e);
+		error_free(e);
+	}
+	rpc_conn_free(c);
+	return code;
+}
+
+static int call_id(const char *method, const char *id, const char *more)
+{
+	CLEANUP_FREE char *p =
+		xasprintf("{\"id\": \"%s\"%s%s}", id, more ? ", " : "", more ? more : "");
+
+	return call(method, p, NULL, NULL);
+}
+
+static void create(const char *id, const char *mode, bool rm, const char *digest)
+{
+	CLEANUP_FREE char *p = xasprintf(
+		"{\"configuration\": {\"id\": \"%s\", \"image\": {\"manifest\": \"%s\"}, "
+		"\"initProcess\": {}, \"resources\": {\"cpus\": 1, \"memoryInBytes\": 268435456}, "
+		"\"networks\": [{\"network\": \"default\", \"options\": {\"hostname\": "
+		"\"%s.test.\"}}], "
+		"\"labels\": {\"mode\": \"%s\"}}, \"options\": {\"autoRemove\": %s}}",
+		id, digest, id, mode, rm ? "true" : "false");
+
+	assert_int_equal(call("container.create", p, NULL, NULL), -1);
+}
+
+static char *state_of(const char *id)
+{
+	CLEANUP_FREE char *p = xasprintf("{\"ids\": [\"%s\"]}", id);
+	CLEANUP_JSON struct json_object *o = NULL;
+
+	if (call("container.get", p, &o, NULL) != -1)
+		return xstrdup("none");
+	return xstrdup(json_str(json_obj(json_object_array_get_idx(json_arr(o, "containers"), 0),
+					 "status"),
+				"state", "?"));
+}
+
+static void assert_state(const char *id, const char *want)
+{
+	CLEANUP_FREE char *s = NULL;
+	int i;
+
+	for (i = 0; i < 500; i++) {
+		free(s);
+		s = state_of(id);
+		if (!strcmp(s, want))
+			return;
+		usleep(10000);
+	}
+	assert_string_equal(s, want);
+}
+
+/* Whether the fakes come to note that line. */
+static bool noted(const char *line)
+{
+	CLEANUP_FREE char *want = xasprintf("%s\n", line);
+	int i;
+
+	for (i = 0; i < 500; i++) {
+		CLEANUP_BUF struct buf b = {0};
+
+		if (!path_read_all(rootfd, "run/calls.log", 1 << 20, &b, NULL) &&
+		    strstr(b.data, want))
+			return true;
+		usleep(10000);
+	}
+	return false;
+}
+
+static void set_kernel(void)
+{
+	assert_int_equal(path_mkdirs_at(rootfd, "app/kernels/k1", 0700, NULL), 0);
+	if (symlinkat("k1", rootfd, "app/kernels/default"))
+		assert_int_equal(errno, EEXIST);
+}
+
+static void no_kernel(void **state)
+{
+	CLEANUP_FREE char *text = NULL;
+
+	create("nokernel", "run", false, DIGEST);
+	assert_int_equal(call("container.start", "{\"id\": \"nokernel\"}", NULL, &text),
+			 ERR_NOT_FOUND);
+	assert_non_null(strstr(text, "container system kernel set --recommended"));
+	assert_state("nokernel", "stopped");
+	assert_int_equal(call_id("container.delete", "nokernel", NULL), -1);
+	set_kernel();
+}
+
+static void second_server(void **state)
+{
+	pid_t pid = fork();
+	int st;
+
+	if (!pid) {
+		char *argv[] = {"container-apiserver", "start", NULL};
+
+		fclose(stderr);
+		_exit(apiserver_main(2, argv));
+	}
+	assert_int_equal(waitpid(pid, &st, 0), pid);
+	assert_int_equal(WEXITSTATUS(st), 1);
+}
+
+static void creating(void **state)
+{
+	static const char *const bad[] = {
+		"{}",
+		"{\"configuration\": []}",
+		"{\"configuration\": {}}",
+		"{\"configuration\": {\"id\": \"../x\"}}",
+		"{\"configuration\": {\"id\": \"x\"}}",
+		"{\"configuration\": {\"id\": \".x\"}}",
+		"{\"configuration\": {\"id\": 5}}",
+		"{\"configuration\": {\"id\": \"ok\", \"image\": {\"manifest\": \"sha256:zz\"}, "
+		"\"initProcess\": {}, "
+		"\"resources\": {\"cpus\": 1, \"memoryInBytes\": 268435456}}}",
+		"{\"configuration\": {\"id\": \"ok\", \"image\": {\"manifest\": \"" DIGEST
+		"\"}, \"initProcess\": {}, "
+		"\"resources\": {\"cpus\": 0, \"memoryInBytes\": 268435456}}}",
+		"{\"configuration\": {\"id\": \"ok\", \"image\": {\"manifest\": \"" DIGEST
+		"\"}, \"initProcess\": {}, "
+		"\"resources\": {\"cpus\": 1, \"memoryInBytes\": 209715199}}}",
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_int_equal(call("container.create", bad[i], NULL, NULL),
+				 ERR_INVALID_ARGUMENT);
+	create("twice", "run", false, DIGEST);
+	assert_int_equal(
+		call("container.create",
+		     "{\"configuration\": {\"id\": \"twice\", \"image\": {\"manifest\": \"" DIGEST
+		     "\"}, \"initProcess\": {}, \"resources\": {\"cpus\": 1, \"memoryInBytes\": "
+		     "268435456}}}",
+		     NULL, NULL),
+		ERR_EXISTS);
+	assert_int_equal(call_id("container.delete", "twice", NULL), -1);
+	assert_state("twice", "none");
+}
+
+/* No method may end the server, whatever it is given. */
+static void garbage(void **state)
+{
+	static const char *const methods[] = {
+		"ping",
+		"system.status",
+		"kernel.set",
+		"container.create",
+		"container.start",
+		"container.wait",
+		"container.exec",
+		"container.kill",
+		"container.resize",
+		"container.stop",
+		"container.delete",
+		"container.list",
+		"container.get",
+		"container.logs",
+		"no.such",
+	};
+	static const char *const params[] = {
+		"{}",
+		"{\"id\": null, \"ids\": null, \"signal\": null}",
+		"{\"id\": 1, \"ids\": 1, \"binary\": 1, \"recommended\": 1}",
+		"{\"id\": \"\", \"ids\": [], \"signal\": -1}",
+		"{\"id\": \"nobody\", \"ids\": [1, null, {}, \"nobody\"], \"process\": {}, "
+		"\"streams\": {}}",
+		"{\"id\": \"../../etc\", \"binary\": \"etc\", \"process\": \"x\", \"signal\": 9, "
+		"\"rows\": -1, \"cols\": 1e9}",
+		"{\"id\": \"garbage\", \"streams\": [\"stdin\", 5], \"process\": 1, \"signal\": "
+		"\"9\", \"timeout\": -5}",
+		"{\"id\": \"garbage\", \"signal\": 65, \"rows\": 1, \"cols\": 70000, \"force\": "
+		"\"x\", \"process\": \"\"}",
+	};
+	size_t i, k;
+
+	create("garbage", "run", false, DIGEST);
+	for (i = 0; i < ARRAY_SIZE(methods); i++)
+		for (k = 0; k < ARRAY_SIZE(params); k++)
+			call(methods[i], params[k], NULL, NULL);
+	assert_int_equal(call("ping", "{}", NULL, NULL), -1);
+	call_id("container.delete", "garbage", "\"force\": true");
+}
+
+static void running(void **state)
+{
+	CLEANUP_JSON struct json_object *o = NULL;
+
+	create("runs", "run", false, DIGEST);
+	assert_int_equal(call("container.start", "{\"id\": \"runs\", \"streams\": []}", &o, NULL),
+			 -1);
+	assert_int_equal(json_int(json_obj(o, "timings"), "kernel", 0), 42);
+	assert_true(json_int(json_obj(o, "timings"), "spawn", -1) > 0);
+	assert_true(json_int(json_obj(o, "timings"), "image", -1) > 0);
+	assert_string_equal(json_str(o, "startedDate", ""), "2026-01-02T03:04:05Z");
+	assert_true(noted("allocate runs"));
+	assert_true(noted("runs")); /* the host name */
+	assert_state("runs", "running");
+	assert_int_equal(call_id("container.start", "runs", NULL), -1);
+	assert_int_equal(call_id("container.delete", "runs", NULL), ERR_INVALID_STATE);
+	assert_int_equal(call_id("container.exec", "runs", "\"process\": {}"), -1);
+	assert_int_equal(call_id("container.kill", "runs", "\"signal\": 15"), -1);
+	json_object_put(STEAL(o));
+	assert_int_equal(call("container.wait", "{\"id\": \"runs\"}", &o, NULL), -1);
+	assert_int_equal(json_int(o, "exitCode", -1), 143);
+	assert_state("runs", "stopped");
+	assert_true(noted("release runs"));
+	assert_int_equal(call_id("container.kill", "runs", "\"signal\": 15"), ERR_INVALID_STATE);
+	assert_int_equal(call_id("container.stop", "runs", NULL), -1);
+	assert_int_equal(call_id("container.start", "runs", NULL), -1); /* again */
+	assert_int_equal(call_id("container.stop", "runs", NULL), -1);
+	assert_state("runs", "stopped");
+	assert_int_equal(call_id("container.delete", "runs", NULL), -1);
+	assert_int_equal(call_id("container.stop", "runs", NULL), ERR_NOT_FOUND);
+}
+
+static void helper_without_record(void **state)
+{
+	CLEANUP_JSON struct json_object *o = NULL;
+
+	create("norecord", "run", false, DIGEST);
+	assert_int_equal(call_id("container.start", "norecord", NULL), -1);
+	assert_int_equal(call_id("container.kill", "norecord", "\"signal\": 10"), -1);
+	assert_int_equal(call("container.wait", "{\"id\": \"norecord\"}", &o, NULL), -1);
+	assert_int_equal(json_int(o, "exitCode", -1), 255);
+	assert_int_equal(call_id("container.delete", "norecord", NULL), -1);
+}
+
+static void remove_itself(void **state)
+{
+	CLEANUP_JSON struct json_object *o = NULL;
+
+	create("quick", "quick", true, DIGEST);
+	assert_int_equal(call_id("container.start", "quick", NULL), -1);
+	assert_state("quick", "none");
+	/* Late, but not too late. */
+	assert_int_equal(call("container.wait", "{\"id\": \"quick\"}", &o, NULL), -1);
+	assert_int_equal(json_int(o, "exitCode", -1), 5);
+}
+
+static void failing_starts(void **state)
+{
+	CLEANUP_FREE char *text = NULL;
+
+	create("fails", "fail", false, DIGEST);
+	assert_int_equal(call("container.start", "{\"id\": \"fails\"}", NULL, &text),
+			 ERR_NOT_FOUND);
+	assert_string_equal(text, "start container fails: exec nothing: no such file");
+	assert_true(noted("release fails"));
+	assert_state("fails", "stopped");
+	assert_int_equal(call_id("container.delete", "fails", NULL), -1);
+	create("dies", "die", false, DIGEST);
+	assert_int_equal(call_id("container.start", "dies", NULL), ERR_INTERNAL);
+	assert_true(noted("release dies"));
+	assert_int_equal(call_id("container.delete", "dies", NULL), -1);
+	create("noimage", "run", false, MISSING);
+	assert_int_equal(call_id("container.start", "noimage", NULL), ERR_NOT_FOUND);
+	assert_state("noimage", "stopped");
+	assert_int_equal(call_id("container.delete", "noimage", NULL), -1);
+}
+
+/* A start that takes for ever is ended by stop, and by a forced delete. */
+static void slow_start(void **state)
+{
+	struct rpc_conn *c = client();
+	struct error *e = NULL;
+
+	create("slow", "slow", false, DIGEST);
+	assert_int_equal(rpc_call(c, "container.start", parse("{\"id\": \"slow\"}"), NULL, 0, NULL,
+				  NULL, 200, NULL, NULL, NULL, &e),
+			 -1);
+	assert_int_equal(e->code, ERR_TIMEOUT);
+	error_free(e);
+	assert_int_equal(call_id("container.start", "slow", NULL), ERR_INVALID_STATE);
+	assert_int_equal(call_id("container.stop", "slow", NULL), -1);
+	assert_state("slow", "stopped");
+	assert_int_equal(rpc_call(c, "container.start", parse("{\"id\": \"slow\"}"), NULL, 0, NULL,
+				  NULL, 200, NULL, NULL, NULL, NULL),
+			 -1);
+	assert_int_equal(call_id("container.delete", "slow", "\"force\": true"), -1);
+	assert_state("slow", "none");
+	rpc_conn_free(c);
+}
+
+static int progressed;
+
+static void on_progress(void *arg, struct json_object *ev)
+{
+	progressed += str_eq(json_str(ev, "phase", ""), "echo");
+}
+
+static void images(void **state)
+{
+	struct rpc_conn *c = client();
+	struct json_object *o = NULL;
+	struct error *e = NULL;
+	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC), back[2];
+	size_t n = 2;
+
+	create("busy", "run", false, DIGEST);
+	assert_int_equal(rpc_call(c, "image.echo", parse("{\"a\": 1}"), &fd, 1, on_progress, NULL,
+				  5000, &o, back, &n, &e),
+			 0);
+	assert_int_equal(n, 1);
+	close(back[0]);
+	close(fd);
+	assert_int_equal(progressed, 1);
+	assert_int_equal(json_int(o, "a", 0), 1);
+	json_object_put(o);
+	assert_int_equal(rpc_call(c, "image.delete", NULL, NULL, 0, NULL, NULL, 5000, &o, NULL,
+				  NULL, &e),
+			 0);
+	assert_string_equal(json_object_get_string(
+				    json_object_array_get_idx(json_arr(o, "busy"), 0)),
+			    DIGEST);
+	json_object_put(o);
+	/* A client that leaves takes its call with it. */
+	assert_int_equal(rpc_call(c, "image.hang", NULL, NULL, 0, NULL, NULL, 300, NULL, NULL, NULL,
+				  NULL),
+			 -1);
+	assert_true(noted("hanging"));
+	rpc_conn_free(c);
+	assert_true(noted("cancelled"));
+	/* A helper that dies fails its call, and is there again for the next. */
+	assert_int_equal(call("image.exit", "{}", NULL, NULL), ERR_INTERRUPTED);
+	assert_int_equal(call("image.echo", "{}", NULL, NULL), -1);
+	assert_int_equal(call_id("container.delete", "busy", NULL), -1);
+}
+
+static void exec_waits(void **state)
+{
+	struct rpc_conn *c[40];
+	CLEANUP_JSON struct json_object *o = NULL;
+	int i, n;
+
+	create("execs", "run", false, DIGEST);
+	assert_int_equal(call_id("container.start", "execs", NULL), -1);
+	for (i = 0; i < 40; i++) {
+		c[i] = client();
+		assert_int_equal(rpc_call(c[i], "container.wait",
+					  parse("{\"id\": \"execs\", \"process\": \"exec-1\"}"),
+					  NULL, 0, NULL, NULL, 20, NULL, NULL, NULL, NULL),
+				 -1);
+		rpc_conn_free(c[i]);
+	}
+	{
+		CLEANUP_BUF struct buf b = {0};
+		const char *p;
+
+		assert_int_equal(path_read_all(rootfd, "run/calls.log", 1 << 20, &b, NULL), 0);
+		for (n = 0, p = b.data; (p = strstr(p, "runtime.wait execs\n")); p++)
+			n++;
+		assert_int_equal(n, 1); /* one question to the helper for all of them */
+	}
+	assert_int_equal(call_id("container.delete", "execs", "\"force\": true"), -1);
+}
+
+static void adoption(void **state)
+{
+	CLEANUP_JSON struct json_object *o = NULL;
+	CLEANUP_FREE char *state_now = NULL;
+	int st;
+
+	create("survivor", "run", false, DIGEST);
+	create("removed", "run", true, DIGEST);
+	assert_int_equal(call_id("container.start", "survivor", NULL), -1);
+	assert_int_equal(call_id("container.start", "removed", NULL), -1);
+	assert_int_equal(mkdirat(rootfd, "app/containers/.new-crash", 0700), 0);
+	kill(server, SIGKILL);
+	waitpid(server, &st, 0);
+	assert_int_equal(start_server(), 0);
+	/* Ready means that all are taken over. */
+	state_now = state_of("survivor");
+	assert_string_equal(state_now, "running");
+	assert_int_equal(call_id("container.exec", "survivor", "\"process\": {}"), -1);
+	assert_int_equal(call_id("container.kill", "removed", "\"signal\": 15"), -1);
+	assert_state("removed", "none");
+	assert_int_equal(call("container.stop", "{\"id\": \"survivor\"}", NULL, NULL), -1);
+	assert_int_equal(call("container.wait", "{\"id\": \"survivor\"}", &o, NULL), -1);
+	assert_int_equal(json_int(o, "exitCode", -1), 143);
+	assert_true(noted("release survivor"));
+	assert_int_equal(call_id("container.delete", "survivor", NULL), -1);
+	for (st = 0; st < 300 && !faccessat(rootfd, "app/containers/.new-crash", F_OK, 0); st++)
+		usleep(10000);
+	assert_true(st < 300);
+}
+
+/* Not root, no namespaces: nothing here needs them, but the network leg is skipped for others than root. */
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(no_kernel),     cmocka_unit_test(second_server),
+		cmocka_unit_test(creating),      cmocka_unit_test(garbage),
+		cmocka_unit_test(running),       cmocka_unit_test(helper_without_record),
+		cmocka_unit_test(remove_itself), cmocka_unit_test(failing_starts),
+		cmocka_unit_test(slow_start),    cmocka_unit_test(images),
+		cmocka_unit_test(exec_waits),    cmocka_unit_test(adoption),
+	};
+
+	if (!strncmp(argv[0], "container-", 10))
+		return fake_main(argc, argv);
+	if (geteuid()) {
+		printf("needs root: the network leg of a start\n");
+		return 77;
+	}
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
