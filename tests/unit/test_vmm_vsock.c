@@ -1,0 +1,589 @@
+// links: vmm core
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_vmm_vsock.c - vsock streams: data, credit, half-close, refusal, and guests that lie (attack class E). */
+#include <fcntl.h>
+#include <linux/virtio_vsock.h>
+#include <sys/socket.h>
+
+#include "tests/unit/vmm_driver.h"
+#include "vmm/vsock.h"
+
+#define N        VRING_DESC_F_NEXT
+#define W        VRING_DESC_F_WRITE
+#define CID      42
+#define RX       0
+#define TX       1
+#define TXBUF    DRV_DATA
+#define RXBUF(i) (DRV_DATA + 0x100000 + 0x10000ull * (i))
+#define RXLEN    4096
+#define OP(x)    VIRTIO_VSOCK_OP_##x
+
+struct owner {
+	struct vsock_stream *s;
+	struct fix *f;
+	size_t got, limit; /* takes at most limit bytes altogether */
+	unsigned eof, closed, writable;
+	char last[64];
+};
+
+struct fix {
+	struct drv t;
+	struct owner o[8];
+	unsigned n;
+	int rc;          /* what accept says */
+	bool reset_self; /* accept resets */
+	bool to_fd;
+	int fd;
+};
+
+static size_t on_data(void *arg, const void *p, size_t len)
+{
+	struct owner *o = arg;
+	size_t n = MIN(len, o->limit - o->got);
+
+	memcpy(o->last, p, MIN(n, sizeof(o->last)));
+	o->got += n;
+	return n;
+}
+
+static void on_eof(void *arg)
+{
+	((struct owner *)arg)->eof++;
+}
+
+static void on_writable(void *arg)
+{
+	((struct owner *)arg)->writable++;
+}
+
+static void on_closed(void *arg)
+{
+	((struct owner *)arg)->closed++;
+}
+
+static const struct vsock_stream_ops ops = {on_data, on_eof, on_writable, on_closed};
+
+static int on_accept(void *arg, uint32_t port, struct vsock_stream *s)
+{
+	struct fix *f = arg;
+	struct owner *o = &f->o[f->n % ARRAY_SIZE(f->o)];
+
+	if (port == 7777)
+		return -1;
+	f->n++;
+	if (f->to_fd) {
+		f->fd = vsock_stream_to_fd(s, f->t.l, NULL);
+		return f->fd < 0 ? -1 : 0;
+	}
+	*o = (struct owner){.s = s, .f = f, .limit = SIZE_MAX};
+	vsock_stream_set_ops(s, &ops, o);
+	if (f->reset_self)
+		vsock_stream_reset(s);
+	return f->rc;
+}
+
+static void post_rx(struct fix *f, unsigned i, uint32_t len)
+{
+	drv_desc(&f->t, RX, i, RXBUF(i), len, W, 0);
+	drv_offer(&f->t, RX, (uint16_t)i);
+}
+
+static int setup(void **state)
+{
+	struct fix *f = xcalloc(1, sizeof(*f));
+	unsigned i;
+
+	drv_init(&f->t);
+	assert_int_equal(drv_start(&f->t,
+				   virtio_vsock_new(f->t.l, &f->t.m, CID, on_accept, f, NULL), 0),
+			 0);
+	for (i = 0; i < DRV_SIZE; i++)
+		post_rx(f, i, RXLEN);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fix *f = *state;
+
+	drv_fini(&f->t);
+	free(f);
+	return 0;
+}
+
+static struct virtio_vsock_hdr hdr(uint16_t op, uint32_t port, uint32_t gport, uint32_t len)
+{
+	return (struct virtio_vsock_hdr){.src_cid = CID,
+					 .dst_cid = 2,
+					 .src_port = gport,
+					 .dst_port = port,
+					 .len = len,
+					 .type = VIRTIO_VSOCK_TYPE_STREAM,
+					 .op = op,
+					 .buf_alloc = 65536};
+}
+
+/* Sends one packet with really `have` payload bytes behind its header. */
+static void send_raw(struct fix *f, const struct virtio_vsock_hdr *h, const void *p, uint32_t have)
+{
+	uint32_t id, len;
+
+	assert_int_equal(gmem_write(&f->t.m, TXBUF, h, sizeof(*h)), 0);
+	assert_int_equal(gmem_write(&f->t.m, TXBUF + 64, p, have), 0);
+	drv_desc(&f->t, TX, 0, TXBUF, sizeof(*h), have ? N : 0, 1);
+	if (have)
+		drv_desc(&f->t, TX, 1, TXBUF + 64, have, 0, 0);
+	drv_offer(&f->t, TX, 0);
+	drv_kick(&f->t, TX);
+	assert_true(drv_wait(&f->t, TX, &id, &len));
+}
+
+static void send_op(struct fix *f, uint16_t op, uint32_t port, uint32_t gport, const void *p,
+		    uint32_t len)
+{
+	struct virtio_vsock_hdr h = hdr(op, port, gport, len);
+
+	send_raw(f, &h, p, len);
+}
+
+/* The next packet from the host, its payload in *p; the buffer is posted again. False when none comes. */
+static bool recv_pkt(struct fix *f, struct virtio_vsock_hdr *h, uint8_t *p)
+{
+	uint32_t id, len, tries;
+
+	for (tries = 0; tries < 20 && !drv_used(&f->t, RX, &id, &len); tries++)
+		drv_turns(&f->t, 1);
+	if (tries == 20)
+		return false;
+	assert_int_equal(gmem_read(&f->t.m, RXBUF(id), h, sizeof(*h)), 0);
+	assert_int_equal(len, sizeof(*h) + h->len);
+	assert_true(len <= RXLEN);
+	if (p && h->len)
+		assert_int_equal(gmem_read(&f->t.m, RXBUF(id) + sizeof(*h), p, h->len), 0);
+	post_rx(f, id, RXLEN);
+	drv_kick(&f->t, RX);
+	return true;
+}
+
+static void expect(struct fix *f, uint16_t op, uint32_t port, uint32_t gport)
+{
+	struct virtio_vsock_hdr h;
+
+	assert_true(recv_pkt(f, &h, NULL));
+	assert_int_equal(h.op, op);
+	assert_int_equal(h.src_cid, 2);
+	assert_int_equal(h.dst_cid, CID);
+	assert_int_equal(h.src_port, port);
+	assert_int_equal(h.dst_port, gport);
+	assert_int_equal(h.type, VIRTIO_VSOCK_TYPE_STREAM);
+}
+
+static void expect_nothing(struct fix *f)
+{
+	struct virtio_vsock_hdr h;
+
+	assert_false(recv_pkt(f, &h, NULL));
+}
+
+static struct owner *dial(struct fix *f, uint32_t port, uint32_t gport)
+{
+	struct owner *o = &f->o[f->n % ARRAY_SIZE(f->o)];
+
+	send_op(f, OP(REQUEST), port, gport, NULL, 0);
+	expect(f, OP(RESPONSE), port, gport);
+	return o;
+}
+
+static void test_echo_and_close(void **state)
+{
+	struct fix *f = *state;
+	struct owner *o = dial(f, 1024, 5000);
+	struct virtio_vsock_hdr h;
+	uint8_t p[RXLEN];
+
+	send_op(f, OP(RW), 1024, 5000, "hello", 5);
+	assert_int_equal(o->got, 5);
+	assert_memory_equal(o->last, "hello", 5);
+	assert_int_equal(vsock_stream_write(o->s, "world!", 6), 6);
+	assert_true(recv_pkt(f, &h, p));
+	assert_int_equal(h.op, OP(RW));
+	assert_int_equal(h.len, 6);
+	assert_int_equal(h.fwd_cnt, 5);
+	assert_memory_equal(p, "world!", 6);
+
+	/* Half-close from the guest: eof, and the other way still works. */
+	h = hdr(OP(SHUTDOWN), 1024, 5000, 0);
+	h.flags = VIRTIO_VSOCK_SHUTDOWN_SEND;
+	send_raw(f, &h, NULL, 0);
+	assert_int_equal(o->eof, 1);
+	assert_int_equal(o->closed, 0);
+	assert_int_equal(vsock_stream_write(o->s, "bye", 3), 3);
+	vsock_stream_shutdown(o->s);
+	assert_true(recv_pkt(f, &h, p));
+	assert_int_equal(h.op, OP(RW));
+	assert_true(recv_pkt(f, &h, p));
+	assert_int_equal(h.op, OP(SHUTDOWN));
+	assert_int_equal(h.flags, VIRTIO_VSOCK_SHUTDOWN_SEND | VIRTIO_VSOCK_SHUTDOWN_RCV);
+	drv_turns(&f->t, 2);
+	assert_int_equal(o->closed, 1);
+	/* The guest's RST ends it for good; the port may be used again. */
+	send_op(f, OP(RST), 1024, 5000, NULL, 0);
+	expect_nothing(f);
+	dial(f, 1024, 5000);
+}
+
+static void test_guest_closes(void **state)
+{
+	struct fix *f = *state;
+	struct owner *o = dial(f, 1, 2);
+	struct virtio_vsock_hdr h = hdr(OP(SHUTDOWN), 1, 2, 0);
+
+	/* Data the owner has not taken survives the guest's close, in order: data, eof, closed. */
+	o->limit = 3;
+	send_op(f, OP(RW), 1, 2, "abcdef", 6);
+	assert_int_equal(o->got, 3);
+	h.flags = VIRTIO_VSOCK_SHUTDOWN_SEND | VIRTIO_VSOCK_SHUTDOWN_RCV;
+	send_raw(f, &h, NULL, 0);
+	expect(f, OP(RST), 1, 2);
+	assert_int_equal(o->eof, 0);
+	assert_int_equal(o->closed, 0);
+	assert_int_equal(vsock_stream_write(o->s, "x", 1), 1); /* nowhere to go: dropped */
+	o->limit = SIZE_MAX;
+	vsock_stream_resume(o->s);
+	assert_int_equal(o->got, 6);
+	assert_int_equal(o->eof, 1);
+	assert_int_equal(o->closed, 1);
+	expect_nothing(f);
+}
+
+static void test_refused(void **state)
+{
+	struct fix *f = *state;
+	struct virtio_vsock_hdr h;
+
+	send_op(f, OP(REQUEST), 7777, 1, NULL, 0);
+	expect(f, OP(RST), 7777, 1);
+	f->reset_self = true;
+	send_op(f, OP(REQUEST), 5, 1, NULL, 0);
+	expect(f, OP(RST), 5, 1);
+	expect_nothing(f);
+	f->reset_self = false;
+	f->rc = -1; /* set ops, then refused: not told again */
+	send_op(f, OP(REQUEST), 5, 1, NULL, 0);
+	expect(f, OP(RST), 5, 1);
+	assert_int_equal(f->o[1].closed, 0);
+	/* No such connection, whatever the packet. */
+	send_op(f, OP(RW), 5, 1, "x", 1);
+	expect(f, OP(RST), 5, 1);
+	send_op(f, OP(SHUTDOWN), 5, 1, NULL, 0);
+	expect(f, OP(RST), 5, 1);
+	send_op(f, OP(RST), 5, 1, NULL, 0);
+	/* Another type; another destination. */
+	h = hdr(OP(REQUEST), 5, 1, 0);
+	h.type = VIRTIO_VSOCK_TYPE_SEQPACKET;
+	send_raw(f, &h, NULL, 0);
+	assert_true(recv_pkt(f, &h, NULL));
+	assert_int_equal(h.op, OP(RST));
+	assert_int_equal(h.type, VIRTIO_VSOCK_TYPE_SEQPACKET);
+	/* Somebody else's CID is not answered. */
+	h = hdr(OP(REQUEST), 5, 1, 0);
+	h.src_cid = 43;
+	send_raw(f, &h, NULL, 0);
+	expect_nothing(f);
+	assert_int_equal(f->n, 2);
+}
+
+static void test_lies(void **state)
+{
+	struct fix *f = *state;
+	struct virtio_vsock_hdr h;
+	struct owner *o;
+
+	/* len larger than what is there. */
+	o = dial(f, 1, 1);
+	h = hdr(OP(RW), 1, 1, 100);
+	send_raw(f, &h, "short", 5);
+	expect(f, OP(RST), 1, 1);
+	assert_int_equal(o->got, 0);
+	assert_int_equal(o->closed, 1);
+	assert_int_equal(o->eof, 0);
+	o = dial(f, 1, 1);
+	h = hdr(OP(RW), 1, 1, UINT32_MAX);
+	send_raw(f, &h, "short", 5);
+	expect(f, OP(RST), 1, 1);
+	assert_int_equal(o->closed, 1);
+	/* len smaller: the rest is not data. */
+	o = dial(f, 1, 1);
+	h = hdr(OP(RW), 1, 1, 2);
+	send_raw(f, &h, "short", 5);
+	assert_int_equal(o->got, 2);
+	/* A second request, an unknown op, data after the end. */
+	send_op(f, OP(REQUEST), 1, 1, NULL, 0);
+	expect(f, OP(RST), 1, 1);
+	assert_int_equal(o->closed, 1);
+	o = dial(f, 1, 1);
+	send_op(f, 99, 1, 1, NULL, 0);
+	expect(f, OP(RST), 1, 1);
+	assert_int_equal(o->closed, 1);
+	o = dial(f, 1, 1);
+	h = hdr(OP(SHUTDOWN), 1, 1, 0);
+	h.flags = VIRTIO_VSOCK_SHUTDOWN_SEND;
+	send_raw(f, &h, NULL, 0);
+	send_op(f, OP(RW), 1, 1, "late", 4);
+	expect(f, OP(RST), 1, 1);
+	assert_int_equal(o->got, 0);
+	/* A packet shorter than a header ends the device's service. */
+	drv_desc(&f->t, TX, 0, TXBUF, 43, 0, 0);
+	drv_offer(&f->t, TX, 0);
+	drv_kick(&f->t, TX);
+	assert_true(drv_wait_broken(&f->t));
+}
+
+/* An owner that does not read: the guest may send what it was promised, not a byte more. */
+static void test_credit_in(void **state)
+{
+	struct fix *f = *state;
+	struct owner *o = dial(f, 1, 1);
+	static uint8_t block[32768];
+	struct virtio_vsock_hdr h;
+	unsigned i;
+
+	o->limit = 0;
+	for (i = 0; i < 8; i++)
+		send_op(f, OP(RW), 1, 1, block, sizeof(block));
+	assert_int_equal(o->got, 0);
+	expect_nothing(f);
+	/* Asked, the host says that nothing was taken. */
+	send_op(f, OP(CREDIT_REQUEST), 1, 1, NULL, 0);
+	assert_true(recv_pkt(f, &h, NULL));
+	assert_int_equal(h.op, OP(CREDIT_UPDATE));
+	assert_int_equal(h.fwd_cnt, 0);
+	assert_int_equal(h.buf_alloc, 8 * sizeof(block));
+	/* Taking it brings an update without asking. */
+	o->limit = SIZE_MAX;
+	vsock_stream_resume(o->s);
+	assert_int_equal(o->got, 8 * sizeof(block));
+	assert_true(recv_pkt(f, &h, NULL));
+	assert_int_equal(h.op, OP(CREDIT_UPDATE));
+	assert_int_equal(h.fwd_cnt, 8 * sizeof(block));
+	/* Now one byte too much. */
+	o->limit = o->got;
+	for (i = 0; i < 8; i++)
+		send_op(f, OP(RW), 1, 1, block, sizeof(block));
+	send_op(f, OP(RW), 1, 1, "x", 1);
+	expect(f, OP(RST), 1, 1);
+	assert_int_equal(o->closed, 0); /* what is buffered can still be had */
+	o->limit = SIZE_MAX;
+	vsock_stream_resume(o->s);
+	assert_int_equal(o->got, 16 * sizeof(block));
+	assert_int_equal(o->closed, 1);
+}
+
+/* The guest's credit is kept; a nonsensical fwd_cnt gives none. */
+static void test_credit_out(void **state)
+{
+	struct fix *f = *state;
+	struct owner *o;
+	static uint8_t block[400000];
+	struct virtio_vsock_hdr h = hdr(OP(REQUEST), 1, 1, 0);
+	size_t sum = 0, took;
+
+	h.buf_alloc = 10000;
+	send_raw(f, &h, NULL, 0);
+	expect(f, OP(RESPONSE), 1, 1);
+	o = &f->o[0];
+	took = vsock_stream_write(o->s, block, sizeof(block));
+	assert_int_equal(took, 256 << 10); /* bounded */
+	assert_int_equal(vsock_stream_write(o->s, block, 1), 0);
+	while (recv_pkt(f, &h, NULL))
+		sum += h.len;
+	assert_int_equal(sum, 10000);
+	h = hdr(OP(CREDIT_UPDATE), 1, 1, 0);
+	h.buf_alloc = 10000;
+	h.fwd_cnt = 20000; /* more than it was sent */
+	send_raw(f, &h, NULL, 0);
+	expect_nothing(f);
+	assert_int_equal(o->writable, 0);
+	h.buf_alloc = UINT32_MAX;
+	h.fwd_cnt = 10000;
+	send_raw(f, &h, NULL, 0);
+	while (recv_pkt(f, &h, NULL))
+		sum += h.len;
+	assert_int_equal(sum, took);
+	assert_int_equal(o->writable, 1);
+}
+
+/* Nobody takes receive buffers: resets pile up to a bound, then the guest's packets wait; and all come through later. */
+static void test_rst_storm(void **state)
+{
+	struct fix *f = *state;
+	struct virtio_vsock_hdr h = hdr(OP(RW), 9, 9, 0);
+	uint32_t id, len, sent = 0, rsts = 0;
+
+	assert_int_equal(gmem_write(&f->t.m, TXBUF, &h, sizeof(h)), 0);
+	drv_desc(&f->t, TX, 0, TXBUF, sizeof(h), 0, 0);
+	for (sent = 0; sent < 2000; sent++) {
+		drv_offer(&f->t, TX, 0);
+		drv_kick(&f->t, TX);
+		drv_turns(&f->t, 1);
+		if (!drv_used(&f->t, TX, &id, &len))
+			break;
+	}
+	assert_in_range(sent, DRV_SIZE + 1, 400);
+	while (recv_pkt(f, &h, NULL)) {
+		assert_int_equal(h.op, OP(RST));
+		rsts++;
+	}
+	assert_int_equal(rsts, sent + 1);
+	assert_true(drv_used(&f->t, TX, &id, &len));
+}
+
+static void test_many_streams(void **state)
+{
+	struct fix *f = *state;
+	uint32_t i;
+
+	for (i = 0; i < 4096; i++) {
+		send_op(f, OP(REQUEST), 1, i + 1, NULL, 0);
+		expect(f, OP(RESPONSE), 1, i + 1);
+	}
+	send_op(f, OP(REQUEST), 1, 99999, NULL, 0);
+	expect(f, OP(RST), 1, 99999);
+	send_op(f, OP(RST), 1, 77, NULL, 0);
+	dial(f, 1, 99999);
+}
+
+/* Two streams with much to say take turns. */
+static void test_fair(void **state)
+{
+	struct fix *f = *state;
+	struct owner *a = dial(f, 1, 1), *b = dial(f, 1, 2);
+	static uint8_t block[40000];
+	struct virtio_vsock_hdr h;
+	uint32_t last = 0, i;
+
+	assert_int_equal(vsock_stream_write(a->s, block, sizeof(block)), sizeof(block));
+	assert_int_equal(vsock_stream_write(b->s, block, sizeof(block)), sizeof(block));
+	for (i = 0; i < 16; i++) {
+		assert_true(recv_pkt(f, &h, NULL));
+		assert_int_equal(h.op, OP(RW));
+		assert_true(h.dst_port != last);
+		last = h.dst_port;
+	}
+}
+
+static void test_reset(void **state)
+{
+	struct fix *f = *state;
+	struct owner *o = dial(f, 1, 1);
+	unsigned i;
+
+	o->limit = 2;
+	send_op(f, OP(RW), 1, 1, "abcd", 4);
+	virtio_reset(f->t.d);
+	drv_turns(&f->t, 3);
+	assert_int_equal(o->closed, 0); /* "cd" is still there for it */
+	o->limit = SIZE_MAX;
+	vsock_stream_resume(o->s);
+	assert_int_equal(o->got, 4);
+	assert_int_equal(o->closed, 1);
+	assert_int_equal(o->eof, 0);
+	assert_int_equal(drv_start(&f->t, f->t.d, 0), 0);
+	for (i = 0; i < DRV_SIZE; i++)
+		post_rx(f, i, RXLEN);
+	dial(f, 1, 1);
+}
+
+/* A machine that ends right after its last packet: draining serves what no kick announced. */
+static void test_drain(void **state)
+{
+	struct fix *f = *state;
+	struct owner *o = dial(f, 1, 1);
+	struct virtio_vsock_hdr h = hdr(OP(RW), 1, 1, 4);
+
+	assert_int_equal(gmem_write(&f->t.m, TXBUF, &h, sizeof(h)), 0);
+	drv_desc(&f->t, TX, 0, TXBUF, sizeof(h) + 4, 0, 0);
+	drv_offer(&f->t, TX, 0);
+	virtio_drain(f->t.d);
+	assert_int_equal(o->got, 4);
+}
+
+static void test_pump(void **state)
+{
+	struct fix *f = *state;
+	struct virtio_vsock_hdr h;
+	uint8_t p[RXLEN];
+	char buf[64];
+
+	f->to_fd = true;
+	send_op(f, OP(REQUEST), 1, 1, NULL, 0);
+	expect(f, OP(RESPONSE), 1, 1);
+	assert_true(f->fd >= 0);
+	send_op(f, OP(RW), 1, 1, "in", 2);
+	assert_int_equal(recv(f->fd, buf, sizeof(buf), MSG_DONTWAIT), 2);
+	assert_int_equal(send(f->fd, "out", 3, 0), 3);
+	assert_true(recv_pkt(f, &h, p));
+	assert_memory_equal(p, "out", 3);
+	/* Half-close both ways. */
+	h = hdr(OP(SHUTDOWN), 1, 1, 0);
+	h.flags = VIRTIO_VSOCK_SHUTDOWN_SEND;
+	send_raw(f, &h, NULL, 0);
+	assert_int_equal(recv(f->fd, buf, sizeof(buf), MSG_DONTWAIT), 0);
+	assert_int_equal(send(f->fd, "more", 4, 0), 4);
+	assert_int_equal(shutdown(f->fd, SHUT_WR), 0);
+	assert_true(recv_pkt(f, &h, p));
+	assert_int_equal(h.len, 4);
+	expect(f, OP(SHUTDOWN), 1, 1);
+	send_op(f, OP(RST), 1, 1, NULL, 0);
+	close(f->fd);
+
+	/* The other end closes whole, with bytes still in the socket: they arrive, then the guest is told. */
+	send_op(f, OP(REQUEST), 1, 2, NULL, 0);
+	expect(f, OP(RESPONSE), 1, 2);
+	assert_int_equal(send(f->fd, "last", 4, 0), 4);
+	close(f->fd);
+	assert_true(recv_pkt(f, &h, p));
+	assert_int_equal(h.op, OP(RW));
+	assert_memory_equal(p, "last", 4);
+	assert_true(recv_pkt(f, &h, p));
+	assert_int_equal(h.op, OP(SHUTDOWN));
+	assert_int_equal(h.flags, VIRTIO_VSOCK_SHUTDOWN_SEND | VIRTIO_VSOCK_SHUTDOWN_RCV);
+	send_op(f, OP(RST), 1, 2, NULL, 0);
+	expect_nothing(f);
+}
+
+/* Freeing the device with live streams tells every owner. */
+static void test_device_freed(void **state)
+{
+	struct fix *f = *state;
+	struct owner *a = dial(f, 1, 1), *b = dial(f, 1, 2);
+
+	assert_int_equal(vsock_stream_write(a->s, "unsent", 6), 6);
+	virtio_free(f->t.d);
+	f->t.d = NULL;
+	assert_int_equal(a->closed, 1);
+	assert_int_equal(b->closed, 1);
+	drv_turns(&f->t, 2);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_echo_and_close, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_guest_closes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_lies, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_credit_in, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_credit_out, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_rst_storm, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_many_streams, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_fair, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_reset, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_drain, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_pump, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_device_freed, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
