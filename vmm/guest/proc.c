@@ -417,6 +417,7 @@ int proc_start(struct json_object *process, struct json_object *boot, int64_t ca
 	if (boot)
 		init_proc = p;
 	watch_child(p);
+	proc_settle(p); /* one without streams has nothing else to wait for */
 	return 0;
 }
 
