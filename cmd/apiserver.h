@@ -100,7 +100,8 @@ struct container {
 
 	pid_t pid; /* of the helper; 0: none, or one whose pid is not known */
 	int pidfd;
-	bool forced; /* killed from outside */
+	bool forced;   /* killed from outside */
+	bool keep_log; /* of the helper: a start failed */
 	struct loop_source *child, *grace, *adopt_timer;
 	struct rpc_conn *conn;
 	unsigned calls; /* under way on conn */

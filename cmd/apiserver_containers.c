@@ -165,6 +165,20 @@ static void tree_later(struct apiserver *s, const char *name)
 	loop_work(s->loop, tree_remove, tree_removed, w);
 }
 
+/* Its helper's log goes with it, unless that tells why it could not start. */
+static void remove_logs(struct container *ct)
+{
+	static const char *const suffix[] = {"", ".1", ".2"};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(suffix) && !ct->keep_log; i++) {
+		CLEANUP_FREE char *path = xasprintf("%s/container.runtime.%s.log%s",
+						    ct->s->roots.log, ct->id, suffix[i]);
+
+		unlink(path);
+	}
+}
+
 int container_remove(struct container *ct, struct error **err)
 {
 	CLEANUP_FREE char *uuid = random_uuid();
@@ -174,6 +188,7 @@ int container_remove(struct container *ct, struct error **err)
 	if (renameat(s->containers_dir, ct->id, s->containers_dir, name) && errno != ENOENT)
 		return error_sys(err, errno, "delete container %s", ct->id);
 	log_info("container %s deleted", ct->id);
+	remove_logs(ct);
 	container_free(ct);
 	tree_later(s, name);
 	return 0;

@@ -88,6 +88,7 @@ void start_ended(struct container *ct)
 	struct start_op *op = STEAL(ct->start);
 
 	op->ct = NULL;
+	ct->keep_log = true;
 	if (!op->e)
 		error_set(&op->e, ERR_INTERNAL,
 			  "start container %s: its runtime helper ended; see "
@@ -474,6 +475,7 @@ static void start_begin(struct container *ct, struct rpc_req *req, struct json_o
 	ct->start = op;
 	ct->state = CT_STARTING;
 	ct->has_exit = false;
+	ct->keep_log = false;
 	op->legs = 1; /* this function */
 	/* The cheap checks first; then what others do for us; our own part while they work. Each may end it all. */
 	leg_kernel(op);
