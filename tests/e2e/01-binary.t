@@ -60,10 +60,10 @@ mkdir -p "$e"/{proc,dev,tmp}
 cp "$C" "$e/container"
 mount -t proc proc "$e/proc"
 mount --bind /dev "$e/dev"
-run_ok 'runs in an empty root' env -i CONTAINER_APP_ROOT=/tmp/a CONTAINER_RUN_ROOT=/tmp/r chroot "$e" /container --version
-run_ok 'a system starts in an empty root' env -i CONTAINER_APP_ROOT=/tmp/a CONTAINER_RUN_ROOT=/tmp/r chroot "$e" /container system start
-run_ok 'and answers there' env -i CONTAINER_APP_ROOT=/tmp/a CONTAINER_RUN_ROOT=/tmp/r chroot "$e" /container list
+run_ok 'runs in an empty root' env -i "PATH=$PATH" CONTAINER_APP_ROOT=/tmp/a CONTAINER_RUN_ROOT=/tmp/r chroot "$e" /container --version
+run_ok 'a system starts in an empty root' env -i "PATH=$PATH" CONTAINER_APP_ROOT=/tmp/a CONTAINER_RUN_ROOT=/tmp/r chroot "$e" /container system start
+run_ok 'and answers there' env -i "PATH=$PATH" CONTAINER_APP_ROOT=/tmp/a CONTAINER_RUN_ROOT=/tmp/r chroot "$e" /container list
 like 'with an empty table' "$out" '^ID '
-run_ok 'and stops' env -i CONTAINER_APP_ROOT=/tmp/a CONTAINER_RUN_ROOT=/tmp/r chroot "$e" /container system stop
+run_ok 'and stops' env -i "PATH=$PATH" CONTAINER_APP_ROOT=/tmp/a CONTAINER_RUN_ROOT=/tmp/r chroot "$e" /container system stop
 umount "$e/proc" "$e/dev"
 done_testing

@@ -22,7 +22,8 @@ run_ok 'run' "$C" run --name one -e A=1 -e B='two words' -e HOSTVAR -c 2 -m 300m
 	echo "motd=$(cat /etc/motd)"; echo x >>/etc/motd && echo "written=$(wc -l </etc/motd)"
 	echo "kcore=$(head -c 1 /proc/kcore 2>/dev/null | wc -c)"
 	(echo 1 >/proc/sys/kernel/hostname) 2>/dev/null && echo procsys=writable
-	stat -c "%a" /tmp; echo "tty=$(tty)"; exit 0' 
+	stat -c "mode=%n=%a" /tmp /opt/suid
+	stat -c "links=%h" /data/kept/file; [ /data/kept/file -ef /data/kept/hardlink ] && echo one-file; echo "tty=$(tty)"; exit 0' 
 is 'stderr apart' "$err" err
 say=$out
 has() # name regex
@@ -62,6 +63,10 @@ has 'whiteout' 'lost=ls: /etc/lost: No such file'
 has 'opaque directory' 'fresh=fresh'
 has 'upper layer' 'motd=a microVM of its own'
 has 'root is writable' 'written=2'
+has 'sticky bit' 'mode=/tmp=1777'
+has 'set-uid bit' 'mode=/opt/suid=4755'
+has 'hard links are counted' 'links=2'
+has 'and one file' 'one-file'
 has '/proc/kcore is masked' 'kcore=0'
 unlike '/proc/sys is read-only' "$say" 'procsys=writable'
 is '--rm leaves nothing' "$("$C" list -aq)" ''

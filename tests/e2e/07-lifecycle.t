@@ -75,7 +75,7 @@ is 'both streams in order' "$out" "hello
 oops"
 is 'logs -n 1' "$("$C" logs -n 1 web)" oops
 run_ok 'logs --boot' "$C" logs --boot web
-like "has the kernel's words" "$out" 'Linux version|virtio|Run /init'
+like "has the kernel's words" "$out" '\[ +[0-9]+\.[0-9]+\] '
 timeout 60 "$C" logs -f web >"$T/follow" 2>&1 &
 follow=$!
 ok 'logs -f shows what is there' wait_until 10 grep -q oops "$T/follow"

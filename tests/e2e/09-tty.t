@@ -25,7 +25,7 @@ export C
 tm new-session -d -s t -x 91 -y 33 "PS1='host> ' bash --norc --noprofile"
 tm set-option -g status off
 tm resize-window -t t -x 91 -y 33
-ok 'a terminal' wait_until 10 shows '^host> '
+ok 'a terminal' wait_until 10 shows 'host> *$'
 typed "stty -g >$T/before" Enter
 typed 'clear; $C run -it --rm --name tty demo sh' Enter
 ok 'run -it gives a prompt' wait_until "$T_LIMIT" shows '/ #'
@@ -51,7 +51,7 @@ ok 'and not the container' "$C" exec tty true
 typed 'clear; trap "echo got-int" INT; sleep 1' Enter
 sleep 0.3
 typed 'exit 12' Enter
-ok 'back at the host' wait_until 30 shows '^host> '
+ok 'back at the host' wait_until 30 shows 'host> *$'
 typed 'echo code=$?' Enter
 ok 'with the exit status' wait_until 10 shows '^code=12'
 typed "stty -g >$T/after" Enter
@@ -65,7 +65,7 @@ ok 'exec -it' wait_until 30 shows '/ #'
 typed 'clear; stty size' Enter
 ok 'the size there' wait_until 10 shows '^40 100'
 run_ok 'the container goes away' "$C" delete -f srv
-ok 'the client ends' wait_until 30 shows '^host> '
+ok 'the client ends' wait_until 30 shows 'host> *$'
 rm -f "$T/after"
 typed '' Enter
 typed "stty -g >$T/after" Enter
@@ -76,7 +76,7 @@ is 'the terminal is as it was' "$(cat "$T/after")" "$(cat "$T/before")"
 typed 'clear; $C run --rm demo sh -c "trap \"echo caught; exit 4\" INT; echo up; while :; do sleep 0.2; done"; echo code=$?' Enter
 ok 'runs' wait_until "$T_LIMIT" shows '^up'
 typed C-c
-ok 'SIGINT is passed on' wait_until 20 shows '^caught'
+ok 'SIGINT is passed on' wait_until 20 shows 'caught$'
 ok 'and its exit status comes back' wait_until 20 shows '^code=4'
 
 # -t without -i, output to a pipe.

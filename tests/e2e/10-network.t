@@ -31,7 +31,8 @@ like 'has the route' "$out" "default via $gw"
 like 'has a nameserver' "$out" "nameserver [0-9]"
 like 'has localhost' "$out" '127\.0\.0\.1.*localhost'
 like 'has its own name' "$out" "${addr%/*}.*net"
-like 'MTU' "$out" '1280'
+mtu=$("$C" inspect net | jq -r '.[0].status.networks[0].mtu')
+like 'MTU as inspect says' "$out" $'\n'"$mtu"$'\n'
 is 'MAC address as inspect says' "$(grep -Eo '([0-9a-f]{2}:){5}[0-9a-f]{2}$' <<<"$out" | tail -1)" "$("$C" inspect net | jq -r '.[0].status.networks[0].macAddress')"
 run_ok 'ping the gateway' "$C" exec net ping -c 2 -W 5 "$gw"
 run_ok 'ping the world' "$C" exec net ping -c 2 -W 5 203.0.113.2
