@@ -18,6 +18,7 @@
 #include "vmm/kernel_priv.h"
 
 #define INSTALLED_KERNEL "share/container/vmlinux"
+#define MAX_CONFIG       (4u << 20)
 #define CLOUD_PACKAGE    "linux-image-cloud-amd64"
 
 static int sha256_hex(const void *p, size_t n, char out[65], struct error **err)
@@ -71,6 +72,21 @@ static int usual_modules(const char *binary, const char *release)
 	return fd;
 }
 
+/* Whether the kernel refuses modules without a signature, by the configuration file beside it. */
+static bool signatures_forced(const char *binary, const char *release)
+{
+	CLEANUP_BUF struct buf config = {0};
+	CLEANUP_FREE char *dir = xstrdup(binary), *path = NULL;
+	char *slash = strrchr(dir, '/');
+
+	if (!slash || !release)
+		return false;
+	*slash = 0;
+	path = xasprintf("%s/config-%s", dir, release);
+	return !path_read_all(AT_FDCWD, path, MAX_CONFIG, &config, NULL) && config.len &&
+	       strstr(config.data, "\nCONFIG_MODULE_SIG_FORCE=y") != NULL;
+}
+
 static int import_modules(const char *binary, const char *modules_dir, const char *release,
 			  int dest_dirfd, struct strv *names, struct error **err)
 {
@@ -88,7 +104,8 @@ static int import_modules(const char *binary, const char *modules_dir, const cha
 		return error_sys(err, errno, "remove the old modules.cpio");
 	if (fd < 0)
 		return 0; /* all built in, we hope: the guest says so when a device is missing */
-	if (modules_collect(fd, release, modules_dir != NULL, &cpio, names, err))
+	if (modules_collect(fd, release, modules_dir != NULL, signatures_forced(binary, release),
+			    &cpio, names, err))
 		return error_wrap(err, "modules of %s", release ? release : binary);
 	if (!cpio.len)
 		return 0;

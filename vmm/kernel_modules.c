@@ -21,7 +21,7 @@
 #define MAX_BUILTIN     (4u << 20)
 #define MODULE_DIR      "lib/modules"
 
-/* In the order they should load. `must`: no guest starts without it. */
+/* In the order they should load. `must`: no guest starts without it; the others load later. */
 static const struct {
 	const char *name;
 	bool must;
@@ -43,7 +43,7 @@ struct pick {
 	struct found *files; /* every module of the directory that was met */
 	size_t nfiles, entries;
 	struct buf builtin; /* modules.builtin, names normalised and newline-separated */
-	bool required;
+	bool required, signatures;
 	struct buf *cpio;
 	struct strv *names;
 };
@@ -263,6 +263,7 @@ static int pick_module(struct pick *k, const char *name, bool must, unsigned dep
 	if (!r && !picked(k, name)) {
 		CLEANUP_FREE char *path = xasprintf(MODULE_DIR "/%s.ko", name);
 
+		module_slim(&ko, k->signatures);
 		cpio_file(k->cpio, path, 0644, ko.data, ko.len);
 		strv_add(k->names, name);
 	}
@@ -271,14 +272,18 @@ out:
 	return r;
 }
 
-int modules_collect(int dirfd, const char *release, bool required, struct buf *cpio,
-		    struct strv *names, struct error **err)
+int modules_collect(int dirfd, const char *release, bool required, bool signatures,
+		    struct buf *cpio, struct strv *names, struct error **err)
 {
 	CLEANUP(pick_free)
-	struct pick k = {.dirfd = dirfd, .release = release, .required = required, .names = names};
-	CLEANUP_BUF struct buf files = {0}, list = {0};
+	struct pick k = {.dirfd = dirfd,
+			 .release = release,
+			 .required = required,
+			 .signatures = signatures,
+			 .names = names};
+	CLEANUP_BUF struct buf files = {0}, list = {0}, later = {0};
 	int top = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	size_t i;
+	size_t i, start = 0;
 
 	if (top < 0)
 		return error_sys(err, errno, "open modules directory");
@@ -286,17 +291,22 @@ int modules_collect(int dirfd, const char *release, bool required, struct buf *c
 	if (walk(&k, top, "", 0, err))
 		return -1;
 	builtin_load(&k);
-	for (i = 0; i < ARRAY_SIZE(wanted); i++)
+	/* Those that a start can do without come last in the table, and load when the container runs. */
+	for (i = 0; i < ARRAY_SIZE(wanted); i++) {
 		if (pick_module(&k, wanted[i].name, wanted[i].must, 0, err))
 			return -1;
+		for (; start < names->n; start++)
+			buf_printf(wanted[i].must ? &list : &later, "/" MODULE_DIR "/%s.ko\n",
+				   names->v[start]);
+	}
 	if (!names->n)
 		return 0;
-	for (i = 0; i < names->n; i++)
-		buf_printf(&list, "/" MODULE_DIR "/%s.ko\n", names->v[i]);
 	cpio_dir(cpio, "lib", 0755);
 	cpio_dir(cpio, MODULE_DIR, 0755);
 	buf_append(cpio, files.data, files.len);
 	cpio_file(cpio, "modules.list", 0644, list.data, list.len);
+	if (later.len)
+		cpio_file(cpio, "modules.later", 0644, later.data, later.len);
 	cpio_end(cpio);
 	return 0;
 }

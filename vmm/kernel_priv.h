@@ -42,11 +42,15 @@ char *kernel_release(const void *p, size_t n);
 typedef void (*modinfo_fn)(void *arg, const char *key, size_t key_len, const char *value);
 int modinfo_parse(const void *p, size_t n, modinfo_fn fn, void *arg, struct error **err);
 
+/* module_slim: takes the signature and the BTF type information out of a module that modinfo_parse() accepted.
+ * With keep_signature (a kernel that insists on them) nothing is changed. */
+void module_slim(struct buf *ko, bool keep_signature);
+
 /* modules_collect: picks what the guest needs from a module directory (a /lib/modules/<release>),
  * and appends the archive to cpio (nothing when no module is needed). names receives the modules in
  * load order. With `required`, a module the guest cannot do without that is neither there nor built
  * in is notFound. */
-int modules_collect(int dirfd, const char *release, bool required, struct buf *cpio,
-		    struct strv *names, struct error **err);
+int modules_collect(int dirfd, const char *release, bool required, bool signatures,
+		    struct buf *cpio, struct strv *names, struct error **err);
 
 #endif

@@ -65,8 +65,52 @@ int modinfo_parse(const void *data, size_t n, modinfo_fn fn, void *arg, struct e
 					 "not a module: a section lies outside");
 		if (sh.sh_type == SHT_NOBITS || !section_named(p, &names, &sh, ".modinfo"))
 			continue;
-		pairs((const char *)p + sh.sh_offset, sh.sh_size, fn, arg);
+		if (fn)
+			pairs((const char *)p + sh.sh_offset, sh.sh_size, fn, arg);
 		return 0;
 	}
 	return error_set(err, ERR_INVALID_ARGUMENT, "not a module: no .modinfo");
+}
+
+/* The signature's trailer (include/linux/module_signature.h): sizes of what precedes it, then the magic. */
+#define SIG_MAGIC   "~Module signature appended~\n"
+#define SIG_TRAILER 12
+
+static void drop_signature(struct buf *ko)
+{
+	size_t magic = sizeof(SIG_MAGIC) - 1, tail = magic + SIG_TRAILER;
+	const uint8_t *t;
+	uint32_t sig;
+
+	if (ko->len < tail || memcmp(ko->data + ko->len - magic, SIG_MAGIC, magic))
+		return;
+	t = (const uint8_t *)ko->data + ko->len - tail;
+	sig = (uint32_t)t[8] << 24 | t[9] << 16 | t[10] << 8 | t[11];
+	if (sig <= ko->len - tail)
+		ko->len -= tail + sig;
+}
+
+void module_slim(struct buf *ko, bool keep_signature)
+{
+	uint8_t *p = (uint8_t *)ko->data;
+	Elf64_Shdr names, sh;
+	Elf64_Ehdr eh;
+	unsigned i;
+
+	if (keep_signature)
+		return; /* it covers every byte */
+	drop_signature(ko);
+	/* Only for files that modinfo_parse() accepted; cut short, a file may no longer be one of them. */
+	if (modinfo_parse(p, ko->len, NULL, NULL, NULL))
+		return;
+	memcpy(&eh, p, sizeof(eh));
+	memcpy(&names, p + eh.e_shoff + eh.e_shstrndx * sizeof(names), sizeof(names));
+	for (i = 0; i < eh.e_shnum; i++) {
+		if (!section_at(p, ko->len, &eh, i, &sh))
+			return;
+		if (sh.sh_type == SHT_NOBITS || !section_named(p, &names, &sh, ".BTF"))
+			continue;
+		sh.sh_size = 0;
+		memcpy(p + eh.e_shoff + i * sizeof(sh), &sh, sizeof(sh));
+	}
 }

@@ -376,7 +376,7 @@ static void module_order(void **state)
 	put_module(dir, "kernel/virtio_net.ko", "virtio", "6.1.0-test");
 	write_file(dir, "modules.builtin",
 		   "kernel/fs/erofs/erofs.ko\nkernel/net/vmw_vsock_virtio_transport.ko\n", 66);
-	if (modules_collect(dir, "6.1.0-test", true, &cpio, &names, &e))
+	if (modules_collect(dir, "6.1.0-test", true, false, &cpio, &names, &e))
 		fail_msg("%s", error_text(e));
 	assert_true(position(&names, "virtio_ring") < position(&names, "virtio"));
 	assert_true(position(&names, "virtio") < position(&names, "virtio_mmio"));
@@ -388,6 +388,29 @@ static void module_order(void **state)
 	drop_dir(dir, path);
 }
 
+/* Signature and type information go; what is left is the same module. */
+static void module_slimming(void **state)
+{
+	static const char trailer[] = "\0\0\0\0\0\0\0\0\0\0\0\5~Module signature appended~\n";
+	uint8_t ko[1024];
+	size_t n = fake_module(ko, sizeof(ko), "", "6.1");
+	CLEANUP_BUF struct buf b = {0};
+
+	buf_append(&b, ko, n);
+	buf_append(&b, "SIGNA", 5);
+	buf_append(&b, trailer, sizeof(trailer) - 1);
+	module_slim(&b, true);
+	assert_int_equal(b.len, n + 5 + sizeof(trailer) - 1);
+	module_slim(&b, false);
+	assert_int_equal(b.len, n);
+	assert_memory_equal(b.data, ko, n);
+	/* A signature that claims to be longer than the file is left alone. */
+	buf_append(&b, "\0\0\0\0\0\0\0\0\xff\xff\xff\xff", 12);
+	buf_append(&b, trailer + 12, sizeof(trailer) - 13);
+	module_slim(&b, false);
+	assert_int_equal(b.len, n + sizeof(trailer) - 1);
+}
+
 static void module_refusals(void **state)
 {
 	char path[] = "/tmp/test_kernel.XXXXXX";
@@ -397,25 +420,25 @@ static void module_refusals(void **state)
 	struct error *e = NULL;
 
 	/* Nothing there: missing when modules were asked for, fine when they were only looked for. */
-	assert_int_equal(modules_collect(dir, "6.1.0-test", true, &cpio, &names, &e), -1);
+	assert_int_equal(modules_collect(dir, "6.1.0-test", true, false, &cpio, &names, &e), -1);
 	assert_int_equal(e->code, ERR_NOT_FOUND);
 	error_free(STEAL(e));
-	assert_int_equal(modules_collect(dir, "6.1.0-test", false, &cpio, &names, NULL), 0);
+	assert_int_equal(modules_collect(dir, "6.1.0-test", false, false, &cpio, &names, NULL), 0);
 	assert_int_equal(cpio.len, 0);
 	/* A circle. */
 	put_module(dir, "virtio.ko", "virtio_mmio", "6.1.0-test");
 	put_module(dir, "virtio_mmio.ko", "virtio", "6.1.0-test");
-	assert_int_equal(modules_collect(dir, "6.1.0-test", false, &cpio, &names, &e), -1);
+	assert_int_equal(modules_collect(dir, "6.1.0-test", false, false, &cpio, &names, &e), -1);
 	assert_int_equal(e->code, ERR_INVALID_ARGUMENT);
 	error_free(STEAL(e));
 	/* Another kernel's module. */
 	put_module(dir, "virtio_mmio.ko", "", "5.10.0");
-	assert_int_equal(modules_collect(dir, "6.1.0-test", false, &cpio, &names, &e), -1);
+	assert_int_equal(modules_collect(dir, "6.1.0-test", false, false, &cpio, &names, &e), -1);
 	assert_int_equal(e->code, ERR_INVALID_ARGUMENT);
 	error_free(STEAL(e));
 	/* No module at all. */
 	write_file(dir, "virtio_mmio.ko", "\177ELF", 4);
-	assert_int_equal(modules_collect(dir, "6.1.0-test", false, &cpio, &names, NULL), -1);
+	assert_int_equal(modules_collect(dir, "6.1.0-test", false, false, &cpio, &names, NULL), -1);
 	drop_dir(dir, path);
 }
 
@@ -529,13 +552,14 @@ static void cpio_format(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(elf_headers),         cmocka_unit_test(elf_hostile),
-		cmocka_unit_test(release_banner),      cmocka_unit_test(bzimage_all_kinds),
-		cmocka_unit_test(bzimage_hostile),     cmocka_unit_test(unpack_bounded),
-		cmocka_unit_test(lz4_hostile_sizes),   cmocka_unit_test(module_order),
-		cmocka_unit_test(module_refusals),     cmocka_unit_test(modinfo_hostile),
-		cmocka_unit_test(import_fake),         cmocka_unit_test(import_no_kernel),
-		cmocka_unit_test(import_distribution), cmocka_unit_test(cpio_format),
+		cmocka_unit_test(elf_headers),       cmocka_unit_test(elf_hostile),
+		cmocka_unit_test(release_banner),    cmocka_unit_test(bzimage_all_kinds),
+		cmocka_unit_test(bzimage_hostile),   cmocka_unit_test(unpack_bounded),
+		cmocka_unit_test(lz4_hostile_sizes), cmocka_unit_test(module_order),
+		cmocka_unit_test(module_slimming),   cmocka_unit_test(module_refusals),
+		cmocka_unit_test(modinfo_hostile),   cmocka_unit_test(import_fake),
+		cmocka_unit_test(import_no_kernel),  cmocka_unit_test(import_distribution),
+		cmocka_unit_test(cpio_format),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,6 +12,8 @@
 
 #define STAGE            "/.stage"
 #define MODULES_LIST     "/modules.list"
+#define MAX_LATER        16
+#define LATER_NICE       19
 #define MAX_MODULES_LIST (64u << 10)
 #define MAX_BOOT_JSON    (16u << 20)
 
@@ -38,36 +40,76 @@ int boot_early_mounts(struct error **err)
 	return 0;
 }
 
-static int load_module(const char *path, struct error **err)
-{
-	CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+static int later[MAX_LATER];
+static size_t nlater;
 
-	if (fd < 0)
-		return error_sys(err, errno, "open %s", path);
+static void load_module(int fd, const char *name)
+{
+	/* One module less may still boot: the step that misses it says what is wrong. */
 	if (syscall(SYS_finit_module, fd, "", 0) && errno != EEXIST)
-		return error_sys(err, errno, "load %s", path);
-	unlink(path); /* its memory serves the container better */
+		guest_log("load %s: %s", name, strerror(errno));
+}
+
+/* Calls fn with each module of a list, opened. */
+static int each_module(const char *list_path, void (*fn)(int fd, const char *path),
+		       struct error **err)
+{
+	CLEANUP_BUF struct buf list = {0};
+	char *line, *save = NULL;
+
+	if (access(list_path, F_OK))
+		return 0; /* all built in */
+	if (path_read_all(AT_FDCWD, list_path, MAX_MODULES_LIST, &list, err))
+		return -1;
+	for (line = strtok_r(list.data, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		int fd = open(line, O_RDONLY | O_CLOEXEC);
+
+		if (fd < 0)
+			return error_sys(err, errno, "open %s", line);
+		fn(fd, line);
+		unlink(line); /* its memory serves the container better */
+	}
+	unlink(list_path);
 	return 0;
+}
+
+static void load_now(int fd, const char *path)
+{
+	load_module(fd, path);
+	close(fd);
+}
+
+static void keep_for_later(int fd, const char *path)
+{
+	if (nlater < MAX_LATER)
+		later[nlater++] = fd;
+	else
+		close(fd);
 }
 
 /* Probing is synchronous: when a driver's module is loaded its devices are there, and devtmpfs has them. */
 int boot_modules(struct error **err)
 {
-	CLEANUP_BUF struct buf list = {0};
-	char *line, *save = NULL;
-
-	if (access(MODULES_LIST, F_OK))
-		return 0; /* all built in */
-	if (path_read_all(AT_FDCWD, MODULES_LIST, MAX_MODULES_LIST, &list, err))
+	if (each_module("/modules.list", load_now, err))
 		return -1;
-	for (line = strtok_r(list.data, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-		CLEANUP_ERROR struct error *e = NULL;
+	return each_module("/modules.later", keep_for_later, err);
+}
 
-		/* One module less may still boot: the step that misses it says what is wrong. */
-		if (load_module(line, &e))
-			guest_log_err(e, "module");
+/* In a child of its own, so that nothing waits for it. */
+void boot_modules_later(void)
+{
+	size_t i;
+
+	if (nlater && !fork()) {
+		if (nice(LATER_NICE) == -1)
+			guest_log("nice: %s", strerror(errno));
+		for (i = 0; i < nlater; i++)
+			load_module(later[i], "a module");
+		_exit(0);
 	}
-	return 0;
+	for (i = 0; i < nlater; i++)
+		close(later[i]);
+	nlater = 0;
 }
 
 struct json_object *boot_descriptor(struct error **err)
@@ -117,7 +159,6 @@ int boot_switch_root(struct error **err)
 			return error_sys(err, errno, "move %s", from);
 	}
 	unlink("/init");
-	unlink(MODULES_LIST);
 	if (mount(".", "/", NULL, MS_MOVE, NULL) || chroot(".") || chdir("/"))
 		return error_sys(err, errno, "leave the initramfs");
 	return 0;

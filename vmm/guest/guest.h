@@ -77,6 +77,8 @@ void wire_close(struct wire *w);
 /* ---- boot.c ---- */
 int boot_early_mounts(struct error **err);
 int boot_modules(struct error **err);
+/* boot_modules_later: the modules that a start can do without; returns at once. */
+void boot_modules_later(void);
 struct json_object *boot_descriptor(struct error **err);
 /* boot_switch_root: leaves the initramfs for a small tmpfs, so that containers can pivot away from it. */
 int boot_switch_root(struct error **err);
@@ -230,7 +232,8 @@ void proc_reap(void);         /* after SIGCHLD */
 void proc_kill_all(void);     /* SIGKILL to the container's init */
 uint64_t proc_deadline(void); /* µs, 0: none; proc_tick() wants to be called then */
 void proc_tick(void);
-bool proc_over(void); /* the init process has ended or never started, and all is told */
+bool proc_running(void); /* the init process has started and not ended */
+bool proc_over(void);    /* the init process has ended or never started, and all is told */
 
 /* ---- agent.c ---- */
 extern struct wire agent_wire;

@@ -112,6 +112,7 @@ static void farewell(void)
 
 static void serve(void)
 {
+	bool rest_loaded = false;
 	uint64_t stop_at = 0;
 
 	while (!proc_over()) {
@@ -125,6 +126,10 @@ static void serve(void)
 			deadline = stop_at;
 		ev_turn(deadline);
 		proc_tick();
+		if (!rest_loaded && proc_running()) {
+			rest_loaded = true;
+			boot_modules_later();
+		}
 	}
 }
 

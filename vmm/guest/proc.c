@@ -395,7 +395,7 @@ int proc_start(struct json_object *process, struct json_object *boot, int64_t ca
 	struct proc *p;
 	int r;
 
-	if (!boot && (!init_proc || !init_proc->announced || init_proc->reaped))
+	if (!boot && !proc_running())
 		return error_set(err, ERR_INVALID_STATE, "the container is not running");
 	p = proc_new(err);
 	if (!p)
@@ -509,6 +509,11 @@ void proc_tick(void)
 				break;
 		}
 	}
+}
+
+bool proc_running(void)
+{
+	return init_proc && init_proc->announced && !init_proc->reaped;
 }
 
 bool proc_over(void)
