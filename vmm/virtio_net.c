@@ -55,7 +55,7 @@ static void net_config_read(struct virtio_dev *dev, uint32_t off, void *buf, uin
 
 static void arm(struct net *n, bool on)
 {
-	if (n->armed != on && !loop_mod_fd(n->src, on ? EPOLLIN : 0))
+	if (n->src && n->armed != on && !loop_mod_fd(n->src, on ? EPOLLIN : 0))
 		n->armed = on;
 }
 
@@ -103,7 +103,8 @@ static enum deliver deliver(struct net *n)
 		done += put;
 		k++;
 	}
-	first->num_buffers = (uint16_t)k;
+	if (first)
+		first->num_buffers = (uint16_t)k;
 	virtq_publish(q);
 	return DELIVERED;
 }
@@ -114,12 +115,8 @@ static bool next_frame(struct net *n)
 
 	if (r < 0 && errno != EAGAIN)
 		log_debug("net: read from the tap: %s", strerror(errno));
-	if (r <= 0) {
-		/* A tap that was taken away would be readable for ever. */
-		if (!r || errno != EAGAIN)
-			arm(n, false);
+	if (r <= 0)
 		return false;
-	}
 	n->pending = (size_t)r > HDR ? (size_t)r : 0;
 	return true;
 }
@@ -146,21 +143,11 @@ static void rx_run(struct net *n)
 		if (dev->broken)
 			break;
 		if (d == NO_ROOM) {
-			/* More buffers, not only one, are needed: a kick for the next one brings us
-			 * back. */
-			uint16_t seen = dev->vq[RX].last_avail, avail;
-
-			__atomic_load((uint16_t *)(dev->vq[RX].avail_ring + 2), &avail,
-				      __ATOMIC_ACQUIRE);
-			dev->vq[RX].last_avail = avail;
-			if (!virtq_want_kick(&dev->vq[RX], true))
-				batch = 0;
-			dev->vq[RX].last_avail = seen;
-			if (!batch) {
-				arm(n, false);
-				break;
-			}
-			continue;
+			/* One buffer more than there are now brings us back. */
+			if (virtq_want_more(&dev->vq[RX]))
+				continue;
+			arm(n, false);
+			break;
 		}
 		if (d == DROPPED)
 			n->dropped_rx++;
@@ -174,7 +161,10 @@ static void on_tap(void *arg, int fd, uint32_t events)
 	struct net *n = arg;
 
 	pthread_mutex_lock(&n->dev.lock);
-	if (n->dev.active && !n->dev.broken && n->dev.vq[RX].ready)
+	if (events & (EPOLLERR | EPOLLHUP) && !next_frame(n)) {
+		/* The tap was taken away: that would be reported for ever. */
+		loop_source_free(STEAL(n->src));
+	} else if (n->dev.active && !n->dev.broken && n->dev.vq[RX].ready)
 		rx_run(n);
 	else
 		arm(n, false);

@@ -221,6 +221,21 @@ bool virtq_want_kick(struct virtq *q, bool on)
 	return !virtq_empty(q);
 }
 
+bool virtq_want_more(struct virtq *q)
+{
+	uint16_t seen;
+
+	if (!q->ready)
+		return false;
+	seen = load16(q->avail_ring, AVAIL_IDX);
+	if (q->event_idx)
+		store16(q->used_ring, AVAIL_EVENT(q->size), seen);
+	else
+		store16(q->used_ring, USED_FLAGS, 0);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return load16(q->avail_ring, AVAIL_IDX) != seen;
+}
+
 unsigned iov_slice(const struct iovec *src, unsigned nsrc, size_t off, size_t len,
 		   struct iovec *dst)
 {

@@ -66,6 +66,9 @@ bool virtq_should_notify(struct virtq *q);
  * meanwhile (then the caller must go on); false asks it to be quiet (§2.7.10). */
 bool virtq_want_kick(struct virtq *q, bool on);
 
+/* virtq_want_more: asks for a kick when something comes beyond what the ring holds now; true when it just did. */
+bool virtq_want_more(struct virtq *q);
+
 /* Copies between a chain's part and a flat buffer, from byte `off` of that part; return the bytes
  * copied. */
 size_t virtq_read_out(const struct virtq_chain *c, size_t off, void *p, size_t len);
