@@ -7,6 +7,8 @@
 #include <strings.h>
 #include "cmd/cli_config.h"
 
+#include "core/caps.h"
+
 /* ---- environment ---- */
 
 static const char *env_lookup(char *const *from, const char *key, size_t len)
@@ -210,66 +212,16 @@ int memory_parse(const char *s, int64_t *out, struct error **err)
 
 /* ---- capabilities ---- */
 
-static const char *const cap_names[] = {
-	"CHOWN",
-	"DAC_OVERRIDE",
-	"DAC_READ_SEARCH",
-	"FOWNER",
-	"FSETID",
-	"KILL",
-	"SETGID",
-	"SETUID",
-	"SETPCAP",
-	"LINUX_IMMUTABLE",
-	"NET_BIND_SERVICE",
-	"NET_BROADCAST",
-	"NET_ADMIN",
-	"NET_RAW",
-	"IPC_LOCK",
-	"IPC_OWNER",
-	"SYS_MODULE",
-	"SYS_RAWIO",
-	"SYS_CHROOT",
-	"SYS_PTRACE",
-	"SYS_PACCT",
-	"SYS_ADMIN",
-	"SYS_BOOT",
-	"SYS_NICE",
-	"SYS_RESOURCE",
-	"SYS_TIME",
-	"SYS_TTY_CONFIG",
-	"MKNOD",
-	"LEASE",
-	"AUDIT_WRITE",
-	"AUDIT_CONTROL",
-	"SETFCAP",
-	"MAC_OVERRIDE",
-	"MAC_ADMIN",
-	"SYSLOG",
-	"WAKE_ALARM",
-	"BLOCK_SUSPEND",
-	"AUDIT_READ",
-	"PERFMON",
-	"BPF",
-	"CHECKPOINT_RESTORE",
-};
-
 int caps_parse(const char *const *v, struct json_object **out, struct error **err)
 {
 	CLEANUP_JSON struct json_object *arr = json_object_new_array();
 
 	for (; v && *v; v++) {
-		const char *name = !strncasecmp(*v, "CAP_", 4) ? *v + 4 : *v;
-		CLEANUP_FREE char *full = NULL;
+		int n = caps_find(*v);
 
-		if (!strcasecmp(name, "ALL"))
-			full = xstrdup("ALL");
-		for (size_t i = 0; i < ARRAY_SIZE(cap_names) && !full; i++)
-			if (!strcasecmp(name, cap_names[i]))
-				full = xasprintf("CAP_%s", cap_names[i]);
-		if (!full)
+		if (n < 0 && strcasecmp(*v, "ALL") && strcasecmp(*v, "CAP_ALL"))
 			return error_set(err, ERR_INVALID_ARGUMENT, "unknown capability '%s'", *v);
-		json_add_str(arr, full);
+		json_add_str(arr, n < 0 ? "ALL" : caps_name((unsigned)n));
 	}
 	*out = STEAL(arr);
 	return 0;

@@ -10,73 +10,8 @@
 #include <stdio.h>
 #include <strings.h>
 
+#include "core/caps.h"
 #include "vmm/agent.h"
-
-/* The OCI runtimes' usual default set. */
-static const char *const default_caps[] = {
-	"CAP_CHOWN",   "CAP_DAC_OVERRIDE", "CAP_FSETID",           "CAP_FOWNER",
-	"CAP_MKNOD",   "CAP_NET_RAW",      "CAP_SETGID",           "CAP_SETUID",
-	"CAP_SETFCAP", "CAP_SETPCAP",      "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT",
-	"CAP_KILL",    "CAP_AUDIT_WRITE",
-};
-
-/* Every capability of linux/capability.h up to CAP_CHECKPOINT_RESTORE, by number. */
-static const char *const all_caps[] = {
-	"CAP_CHOWN",
-	"CAP_DAC_OVERRIDE",
-	"CAP_DAC_READ_SEARCH",
-	"CAP_FOWNER",
-	"CAP_FSETID",
-	"CAP_KILL",
-	"CAP_SETGID",
-	"CAP_SETUID",
-	"CAP_SETPCAP",
-	"CAP_LINUX_IMMUTABLE",
-	"CAP_NET_BIND_SERVICE",
-	"CAP_NET_BROADCAST",
-	"CAP_NET_ADMIN",
-	"CAP_NET_RAW",
-	"CAP_IPC_LOCK",
-	"CAP_IPC_OWNER",
-	"CAP_SYS_MODULE",
-	"CAP_SYS_RAWIO",
-	"CAP_SYS_CHROOT",
-	"CAP_SYS_PTRACE",
-	"CAP_SYS_PACCT",
-	"CAP_SYS_ADMIN",
-	"CAP_SYS_BOOT",
-	"CAP_SYS_NICE",
-	"CAP_SYS_RESOURCE",
-	"CAP_SYS_TIME",
-	"CAP_SYS_TTY_CONFIG",
-	"CAP_MKNOD",
-	"CAP_LEASE",
-	"CAP_AUDIT_WRITE",
-	"CAP_AUDIT_CONTROL",
-	"CAP_SETFCAP",
-	"CAP_MAC_OVERRIDE",
-	"CAP_MAC_ADMIN",
-	"CAP_SYSLOG",
-	"CAP_WAKE_ALARM",
-	"CAP_BLOCK_SUSPEND",
-	"CAP_AUDIT_READ",
-	"CAP_PERFMON",
-	"CAP_BPF",
-	"CAP_CHECKPOINT_RESTORE",
-};
-
-/* cap_index: place of "CAP_CHOWN", "chown" … in all_caps, -1 for none. */
-static int cap_index(const char *name)
-{
-	size_t i;
-
-	if (!strncasecmp(name, "CAP_", 4))
-		name += 4;
-	for (i = 0; i < ARRAY_SIZE(all_caps); i++)
-		if (!strcasecmp(all_caps[i] + 4, name))
-			return (int)i;
-	return -1;
-}
 
 static int caps_apply(struct json_object *list, bool on, uint64_t *set, bool all_pass,
 		      struct error **err)
@@ -89,12 +24,12 @@ static int caps_apply(struct json_object *list, bool on, uint64_t *set, bool all
 
 		if (name && !strcasecmp(name, "ALL")) {
 			if (all_pass)
-				*set = on ? (1ull << ARRAY_SIZE(all_caps)) - 1 : 0;
+				*set = on ? CAPS_ALL : 0;
 			continue;
 		}
 		if (all_pass && !on)
 			continue;
-		k = name ? cap_index(name) : -1;
+		k = name ? caps_find(name) : -1;
 		if (k < 0)
 			return error_set(err, ERR_INVALID_ARGUMENT, "unknown capability '%s'",
 					 name ? name : "");
@@ -110,11 +45,9 @@ struct json_object *runtime_capabilities(struct json_object *config, struct erro
 {
 	struct json_object *add = json_arr(config, "capAdd"), *drop = json_arr(config, "capDrop"),
 			   *out;
-	uint64_t set = 0;
-	size_t i;
+	uint64_t set = caps_default;
+	unsigned i;
 
-	for (i = 0; i < ARRAY_SIZE(default_caps); i++)
-		set |= 1ull << cap_index(default_caps[i]);
 	/* Order: drop ALL, then every add, then single drops. */
 	if (caps_apply(drop, false, &set, true, err) < 0 ||
 	    caps_apply(add, true, &set, true, err) < 0 ||
@@ -122,9 +55,9 @@ struct json_object *runtime_capabilities(struct json_object *config, struct erro
 	    caps_apply(drop, false, &set, false, err) < 0)
 		return NULL;
 	out = json_object_new_array();
-	for (i = 0; i < ARRAY_SIZE(all_caps); i++)
+	for (i = 0; i < CAPS_COUNT; i++)
 		if (set & (1ull << i))
-			json_add_str(out, all_caps[i]);
+			json_add_str(out, caps_name(i));
 	return out;
 }
 

@@ -15,62 +15,13 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
+#include "core/caps.h"
 #include "vmm/guest/guest.h"
 
 #define NOFILE_SOFT 1024
 #define NOFILE_HARD 1048576
 
-static const char *const cap_names[] = {
-	"CHOWN",
-	"DAC_OVERRIDE",
-	"DAC_READ_SEARCH",
-	"FOWNER",
-	"FSETID",
-	"KILL",
-	"SETGID",
-	"SETUID",
-	"SETPCAP",
-	"LINUX_IMMUTABLE",
-	"NET_BIND_SERVICE",
-	"NET_BROADCAST",
-	"NET_ADMIN",
-	"NET_RAW",
-	"IPC_LOCK",
-	"IPC_OWNER",
-	"SYS_MODULE",
-	"SYS_RAWIO",
-	"SYS_CHROOT",
-	"SYS_PTRACE",
-	"SYS_PACCT",
-	"SYS_ADMIN",
-	"SYS_BOOT",
-	"SYS_NICE",
-	"SYS_RESOURCE",
-	"SYS_TIME",
-	"SYS_TTY_CONFIG",
-	"MKNOD",
-	"LEASE",
-	"AUDIT_WRITE",
-	"AUDIT_CONTROL",
-	"SETFCAP",
-	"MAC_OVERRIDE",
-	"MAC_ADMIN",
-	"SYSLOG",
-	"WAKE_ALARM",
-	"BLOCK_SUSPEND",
-	"AUDIT_READ",
-	"PERFMON",
-	"BPF",
-	"CHECKPOINT_RESTORE",
-};
-
 #define BIT(cap) (1ull << (cap))
-#define CAPS_DEFAULT                                                                             \
-	(BIT(CAP_CHOWN) | BIT(CAP_DAC_OVERRIDE) | BIT(CAP_FSETID) | BIT(CAP_FOWNER) |            \
-	 BIT(CAP_MKNOD) | BIT(CAP_NET_RAW) | BIT(CAP_SETGID) | BIT(CAP_SETUID) |                 \
-	 BIT(CAP_SETFCAP) | BIT(CAP_SETPCAP) | BIT(CAP_NET_BIND_SERVICE) | BIT(CAP_SYS_CHROOT) | \
-	 BIT(CAP_KILL) | BIT(CAP_AUDIT_WRITE))
-
 static const struct {
 	const char *name;
 	int resource;
@@ -95,19 +46,16 @@ static const struct {
 
 static int parse_caps(struct json_object *arr, uint64_t *caps, struct error **err)
 {
-	size_t i, k, n = json_object_array_length(arr);
+	size_t i, n = json_object_array_length(arr);
 
 	*caps = 0;
 	for (i = 0; i < n; i++) {
 		struct json_object *v = json_object_array_get_idx(arr, i);
 		const char *s =
 			json_object_is_type(v, json_type_string) ? json_object_get_string(v) : "";
+		int k = caps_find(s);
 
-		if (!strncasecmp(s, "CAP_", 4))
-			s += 4;
-		for (k = 0; k < ARRAY_SIZE(cap_names) && strcasecmp(s, cap_names[k]); k++)
-			;
-		if (k == ARRAY_SIZE(cap_names))
+		if (k < 0)
 			return error_set(err, ERR_INVALID_ARGUMENT, "unknown capability \"%.40s\"",
 					 s);
 		*caps |= BIT(k);
@@ -169,7 +117,7 @@ int cred_parse(struct json_object *process, struct cred *c, struct error **err)
 			   *limits = json_arr(process, "rlimits");
 	int64_t score = json_int(process, "oomScoreAdj", 0);
 
-	c->caps = CAPS_DEFAULT;
+	c->caps = caps_default;
 	if (caps && parse_caps(caps, &c->caps, err))
 		return -1;
 	if (limits && parse_limits(limits, c, err))
