@@ -423,6 +423,17 @@ static void session_timings(struct session *s)
 	attach_timing("cli_total", (int64_t)(time_mono_us() - s->c->t0));
 }
 
+/* What was cut off in the middle of a line does not get the next prompt, or an error, behind it. */
+static void leave_line(const struct session *s)
+{
+	const struct pump *p = &s->pump[S_OUT];
+
+	if (!term_is_raw() || !p->total || p->last == '\n' || (s->exited && s->exit_code < 128))
+		return;
+	if (write(STDOUT_FILENO, "\r\n", 2) < 0)
+		log_debug("terminal: %s", strerror(errno));
+}
+
 int attach_run(struct cli *c, struct attach *a, struct error **err)
 {
 	struct session *s = xcalloc(1, sizeof(*s));
@@ -436,6 +447,7 @@ int attach_run(struct cli *c, struct attach *a, struct error **err)
 		session_start(s);
 		loop_run(s->loop, &e);
 	}
+	leave_line(s);
 	term_restore();
 	if (!e)
 		e = STEAL(s->e);

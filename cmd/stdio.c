@@ -81,6 +81,8 @@ static int pump_write(struct pump *p)
 		return -1;
 	p->at += (size_t)n;
 	p->len -= (size_t)n;
+	if (n)
+		p->last = p->buf[p->at - 1];
 	return 1;
 }
 

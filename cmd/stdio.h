@@ -26,6 +26,7 @@ struct pump {
 	struct loop_source *src_in, *src_out;
 	size_t at, len; /* buffered bytes are buf[at..at+len) */
 	uint64_t total; /* bytes read so far */
+	char last;      /* the last byte written */
 	/* Called on the first byte, when the pump has ended (end of input and all written, or broken). */
 	void (*on_first)(void *arg);
 	void (*on_done)(void *arg, struct pump *p);
