@@ -84,13 +84,16 @@ static uint32_t reg_read(struct vmmio *t, uint32_t off)
 	}
 }
 
+/* Called without the device's lock: the reset waits for a worker that needs it to finish. */
 static void reset(struct vmmio *t)
 {
 	virtio_reset(t->dev);
+	pthread_mutex_lock(&t->dev->lock);
 	memset(t->q, 0, sizeof(t->q));
 	t->dev_feat_sel = t->drv_feat_sel = t->queue_sel = 0;
 	t->drv_feat = 0;
 	__atomic_store_n(&t->isr, 0, __ATOMIC_SEQ_CST);
+	pthread_mutex_unlock(&t->dev->lock);
 }
 
 /* §3.1.1: FEATURES_OK sticks only for a set of features that was offered and that makes a modern device. */
@@ -106,10 +109,6 @@ static void status_write(struct vmmio *t, uint32_t val)
 	struct virtio_dev *dev = t->dev;
 	uint8_t fresh;
 
-	if (val == 0) {
-		reset(t);
-		return;
-	}
 	val &= STATUS_DRIVER;
 	/* Bits are only ever added; taking one away is what reset is for. */
 	fresh = (uint8_t)(val & ~dev->status);
@@ -269,6 +268,10 @@ void vmmio_write(struct vmmio *t, uint64_t off, const void *p, unsigned len)
 	if (len != 4 || off % 4)
 		return;
 	memcpy(&val, p, sizeof(val));
+	if (off == VIRTIO_MMIO_STATUS && val == 0) {
+		reset(t);
+		return;
+	}
 	pthread_mutex_lock(&t->dev->lock);
 	reg_write(t, (uint32_t)off, val);
 	pthread_mutex_unlock(&t->dev->lock);
