@@ -147,12 +147,10 @@ static void deliver_data(struct vsock_stream *s)
 		uint32_t n;
 		const uint8_t *p = vsock_ring_peek(&s->rx, 0, &n);
 		/* The ring must stand still while its owner reads from it: input waits (delivering). */
-		const struct vsock_stream_ops *ops = s->ops;
-		size_t took = ops->data ? ops->data(s->arg, p, n) : n;
+		size_t took = s->ops->data ? s->ops->data(s->arg, p, n) : n;
 
-		if (!s->ops)
-			return; /* its owner dropped it */
-		took = MIN(took, n);
+		/* When its owner dropped the stream just now the ring is empty. */
+		took = MIN(took, MIN(n, s->rx.len));
 		s->paused = took < n;
 		vsock_ring_drop(&s->rx, (uint32_t)took);
 		note_taken(s, (uint32_t)took);

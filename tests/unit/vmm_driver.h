@@ -128,8 +128,14 @@ static inline bool drv_wait_broken(struct drv *t)
 	uint64_t end = time_mono_us() + DRV_WAIT_MS * 1000ull;
 
 	while (time_mono_us() < end) {
-		if (__atomic_load_n(&t->d->broken, __ATOMIC_ACQUIRE))
-			return t->d->status & VIRTIO_CONFIG_S_NEEDS_RESET;
+		bool broken, told;
+
+		pthread_mutex_lock(&t->d->lock);
+		broken = t->d->broken;
+		told = t->d->status & VIRTIO_CONFIG_S_NEEDS_RESET;
+		pthread_mutex_unlock(&t->d->lock);
+		if (broken)
+			return told;
 		(void)loop_turn(t->l, 2, NULL);
 	}
 	return false;
