@@ -17,6 +17,7 @@
 #include "vmm/kernel.h"
 
 #define RUNTIME_LISTEN_FD 3
+#define LAST_WORDS_MS     1000 /* for what the agent said before the machine went */
 #define GRACE_MS          5000 /* for a guest that was told to go, before it is stopped from outside */
 
 /* ---- the machine's way out ---- */
@@ -48,8 +49,6 @@ static void stop_answer(struct runtime *rt)
 /* finish: the machine is gone. Everyone is answered, then the helper ends. */
 static void finish(struct runtime *rt)
 {
-	struct rt_process *p;
-
 	if (rt->state == RT_STOPPED)
 		return;
 	rt->state = RT_STOPPED;
@@ -64,31 +63,53 @@ static void finish(struct runtime *rt)
 		rpc_reply_error(STEAL(rt->start_req), e);
 		rt->exit_code = 1;
 	}
-	for (p = rt->procs; p; p = p->next)
-		if (p->state != RT_PROC_EXITED) {
-			bool init = p == rt->procs;
-
-			runtime_streams_close(p);
-			runtime_process_exited(p, init && !rt->killed ? 255 : 137);
-			runtime_process_settle(p);
-		}
 	stop_answer(rt);
 	loop_stop(rt->loop);
 }
 
+void runtime_check_over(struct runtime *rt)
+{
+	struct rt_process *p;
+
+	if (!rt->machine_over)
+		return;
+	for (p = rt->procs; p; p = p->next)
+		if (p->state != RT_PROC_EXITED)
+			return;
+	finish(rt);
+}
+
+void runtime_machine_over(struct runtime *rt)
+{
+	struct rt_process *p, *next;
+
+	if (!rt->vm_gone || rt->machine_over)
+		return;
+	rt->machine_over = true;
+	for (p = rt->procs; p; p = next) {
+		next = p->next;
+		runtime_process_exited(p, p == rt->procs && !rt->killed ? 255 : 137);
+	}
+	runtime_check_over(rt);
+}
+
+/* The guest's last words may still be on their way here: the agent's stream is read to its end first, and then each process's output. */
 static void vm_stopped(void *arg, int reason, const char *detail)
 {
 	static const char *const names[] = {"power-off", "reset", "panic", "crash", "killed"};
 	struct runtime *rt = arg;
 
-	log_info("machine stopped: %s%s%s",
-		 reason >= 0 && reason < (int)ARRAY_SIZE(names) ? names[reason] : "?",
-		 detail ? ": " : "", detail ? detail : "");
+	log_info("machine stopped: %s%s%s", names[reason], detail ? ": " : "",
+		 detail ? detail : "");
+	rt->vm_gone = true;
 	if (rt->start_req && !rt->start_error && reason != VM_STOP_POWEROFF)
 		error_set(&rt->start_error, ERR_INTERNAL,
 			  "the machine stopped (%s)%s%s; see container logs --boot %s",
 			  names[reason], detail ? ": " : "", detail ? detail : "", rt->id);
-	finish(rt);
+	if (rt->agent)
+		loop_add_timer(rt->loop, LAST_WORDS_MS, (loop_fn)runtime_machine_over, rt);
+	else
+		runtime_machine_over(rt);
 }
 
 static void stop_expired(void *arg)
@@ -105,6 +126,8 @@ static void stop_expired(void *arg)
 		loop_set_timer(rt->stop_timer, GRACE_MS);
 		return;
 	}
+	if (rt->vm_gone)
+		return;
 	log_warn("guest did not go in time: stopped from outside");
 	rt->killed = true;
 	if (rt->vm)

@@ -98,8 +98,10 @@ struct runtime {
 	struct error *start_error;
 	struct rt_waiter *stop_waiters;
 	struct loop_source *stop_timer;
-	int stop_stage; /* 0: SIGKILL inside is next; 1: the machine itself */
-	bool killed;    /* stopped from outside because the guest did not go */
+	int stop_stage;    /* 0: SIGKILL inside is next; 1: the machine itself */
+	bool vm_gone;      /* the machine stopped; its last output may still be here */
+	bool machine_over; /* and the agent has nothing more to say */
+	bool killed;       /* stopped from outside because the guest did not go */
 	/* CLOCK_MONOTONIC microseconds of the start's milestones, and what the guest measured. */
 	uint64_t t_request, t_built, t_vm, t_ready, t_started, guest_init_us;
 	int exit_code; /* of the helper itself */
@@ -138,6 +140,9 @@ int runtime_accept(void *arg, uint32_t port, struct vsock_stream *s);
 /* runtime.c */
 void runtime_init_exited(
 	struct runtime *rt); /* the container's process is over and its output is out */
+/* runtime_machine_over: nothing more comes from the guest. runtime_check_over: ends the helper once every process has too. */
+void runtime_machine_over(struct runtime *rt);
+void runtime_check_over(struct runtime *rt);
 void runtime_init_started(struct runtime *rt);
 void runtime_init_failed(struct runtime *rt, struct error *e); /* takes e */
 

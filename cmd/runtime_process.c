@@ -136,8 +136,9 @@ static void process_over(struct rt_process *proc)
 	log_debug("process %s exited with %d", proc->id, proc->exit_code);
 	if (proc == rt->procs)
 		runtime_init_exited(rt);
-	else if (rt->state != RT_STOPPED)
+	else if (!rt->vm_gone)
 		forget_old(rt);
+	runtime_check_over(rt);
 }
 
 static void process_drain_over(void *arg)
@@ -224,6 +225,7 @@ static void agent_closed(void *ctx, struct rpc_conn *c, const struct error *e)
 	rt->agent = NULL;
 	if (e)
 		log_err(e, "agent");
+	runtime_machine_over(rt);
 }
 
 static const struct rpc_handler agent_handler = {

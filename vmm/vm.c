@@ -172,6 +172,9 @@ static void on_event(void *arg, int fd, uint32_t events)
 	if (!ended)
 		return;
 	vm->state = VM_ENDED;
+	/* What the guest queued last may not have been looked at: its kick can come behind its end. */
+	for (unsigned i = 0; i < vm->ndevs; i++)
+		virtio_drain(vm->devs[i]);
 	if (reason == VM_STOP_RESET && vm->panic_seen)
 		reason = VM_STOP_PANIC;
 	vm->stopped(vm->arg, reason, detail);
