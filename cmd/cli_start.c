@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -161,12 +162,36 @@ static off_t log_size(const struct cli *c)
 	return stat(path, &st) ? 0 : st.st_size;
 }
 
-static int wait_ready(const struct cli *c, int fd, pid_t pid, off_t log_from, int ms,
+/* Why it did not start: what it wrote to stderr, else its log, else how it ended. */
+static void start_reason(const struct cli *c, pid_t pid, int words, off_t log_from, struct buf *why)
+{
+	CLEANUP_CLOSE int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	struct pollfd pf = {.fd = pidfd, .events = POLLIN};
+	CLEANUP_BUF struct buf text = {0};
+	int status;
+
+	/* The descriptor closes a moment before the process is gone. */
+	if (pidfd >= 0)
+		RETRY_EINTR(poll(&pf, 1, 1000));
+	if (!fd_read_all(words, 16384, &text, NULL) && text.len) {
+		while (text.len && text.data[text.len - 1] == '\n')
+			text.data[--text.len] = 0;
+		buf_puts(why, text.data);
+	} else {
+		log_tail(c, log_from, why);
+	}
+	if (!why->len && waitpid(pid, &status, WNOHANG) == pid)
+		buf_printf(why, "it ended with status %d", proc_exit_code(status));
+	if (!why->len)
+		buf_puts(why, "it gives no reason");
+}
+
+static int wait_ready(const struct cli *c, int fd, pid_t pid, int words, off_t log_from, int ms,
 		      struct error **err)
 {
 	struct pollfd pf = {.fd = fd, .events = POLLIN};
 	CLEANUP_BUF struct buf why = {0};
-	int rc = RETRY_EINTR(poll(&pf, 1, ms)), status;
+	int rc = RETRY_EINTR(poll(&pf, 1, ms));
 	char byte;
 
 	if (rc < 0)
@@ -176,18 +201,16 @@ static int wait_ready(const struct cli *c, int fd, pid_t pid, off_t log_from, in
 				 "the apiserver (pid %d) is not ready after %d ms", (int)pid, ms);
 	if (RETRY_EINTR(read(fd, &byte, 1)) == 1)
 		return 0;
-	log_tail(c, log_from, &why);
-	if (waitpid(pid, &status, WNOHANG) == pid && !why.len)
-		buf_printf(&why, "it ended with status %d", proc_exit_code(status));
+	start_reason(c, pid, words, log_from, &why);
 	return error_set(err, ERR_INTERNAL,
 			 "the apiserver did not start: %s (its log: %s/container.apiserver.log)",
-			 why.len ? why.data : "it says nothing", c->roots.log);
+			 why.data, c->roots.log);
 }
 
 static int spawn_apiserver(const struct cli *c, int ms, struct error **err)
 {
 	char *argv[] = {CLI_SERVER_NAME, "start", "--daemon-ready-fd", "3", NULL};
-	CLEANUP_CLOSE int ready = -1, theirs = -1;
+	CLEANUP_CLOSE int ready = -1, theirs = -1, words = -1;
 	CLEANUP_STRV struct strv env = {0};
 	off_t log_from = log_size(c);
 	int ends[2];
@@ -197,13 +220,14 @@ static int spawn_apiserver(const struct cli *c, int ms, struct error **err)
 		return error_sys(err, errno, "pipe");
 	ready = ends[0];
 	theirs = ends[1];
+	words = memfd_create("apiserver-stderr", MFD_CLOEXEC);
 	roots_setenv(&c->roots);
 	service_environment(&env);
 	if (chdir("/"))
 		return error_sys(err, errno, "chdir /");
 	struct proc_spec spec = {.argv = argv,
 				 .envp = env.v,
-				 .stdio = {-1, -1, -1},
+				 .stdio = {-1, -1, words},
 				 .fds = &theirs,
 				 .nfds = 1,
 				 .new_session = true};
@@ -211,7 +235,7 @@ static int spawn_apiserver(const struct cli *c, int ms, struct error **err)
 	if (proc_spawn(&spec, &pid, err))
 		return error_wrap(err, "start the apiserver");
 	close(steal_fd(&theirs));
-	return wait_ready(c, ready, pid, log_from, ms, err);
+	return wait_ready(c, ready, pid, words, log_from, ms, err);
 }
 
 /* ---- kernel ---- */
