@@ -677,10 +677,12 @@ static void runtime_close(struct runtime *rt)
 {
 	CLEANUP_ERROR struct error *e = NULL;
 	CLEANUP_FREE char *sock = xasprintf("%s/c/%s.sock", rt->roots.run, rt->id);
-	int i;
+	uint64_t until = time_mono_us() + 100000;
 
-	for (i = 0; i < 20 && loop_turn(rt->loop, 5, &e) == 0; i++)
-		; /* lets answers leave before the sockets close */
+	/* Answers leave before the sockets close; a client that does not read is not waited for. */
+	while (!rpc_server_idle(rt->server) && time_mono_us() < until &&
+	       loop_turn(rt->loop, 5, &e) == 0)
+		;
 	if (rt->agent)
 		rpc_conn_free(rt->agent);
 	if (rt->vm)
