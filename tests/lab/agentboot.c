@@ -89,36 +89,44 @@ static uint32_t new_stream(enum stream_kind kind, int fd, const char *label)
 
 /* ---- streams ---- */
 
+/* Passes on what was read; true when nothing waits for room. */
+static bool flush(struct stream *s)
+{
+	s->off += vsock_stream_write(s->s, s->buf + s->off, s->len - s->off);
+	return s->off == s->len;
+}
+
+/* One read for each time the descriptor is ready; a file, which cannot be polled, is read straight on. */
 static void feed(void *arg)
 {
 	struct stream *s = arg;
 	ssize_t n;
 
-	while (s->s && !s->eof) {
-		if (s->off == s->len) {
-			n = s->kind == FEED_STDIN ? RETRY_EINTR(read(s->fd, s->buf, sizeof(s->buf)))
-						  : 0;
-			if (n < 0 && errno == EAGAIN)
-				break; /* polled by on_input */
-			s->off = 0;
-			s->len = n > 0 ? (size_t)n : 0;
-			if (n <= 0) {
-				s->eof = true;
-				loop_source_free(s->src);
-				s->src = NULL;
-				vsock_stream_shutdown(s->s);
-				break;
-			}
-		}
-		n = (ssize_t)vsock_stream_write(s->s, s->buf + s->off, s->len - s->off);
-		s->off += (size_t)n;
-		if (s->off < s->len) {
-			if (s->src)
-				loop_mod_fd(s->src, 0);
-			return;
+	while (s->s && !s->eof && flush(s)) {
+		n = s->kind == FEED_STDIN ? RETRY_EINTR(read(s->fd, s->buf, sizeof(s->buf))) : 0;
+		s->off = 0;
+		s->len = n > 0 ? (size_t)n : 0;
+		if (n <= 0) {
+			s->eof = true;
+			loop_source_free(s->src);
+			s->src = NULL;
+			vsock_stream_shutdown(s->s);
+		} else if (s->src) {
+			flush(s);
+			break;
 		}
 	}
 	if (s->src)
+		loop_mod_fd(s->src, s->off == s->len ? EPOLLIN : 0);
+}
+
+static void on_writable(void *arg)
+{
+	struct stream *s = arg;
+
+	if (!s->src)
+		feed(s);
+	else if (s->s && flush(s))
 		loop_mod_fd(s->src, EPOLLIN);
 }
 
@@ -174,7 +182,7 @@ static void on_closed(void *arg)
 static const struct vsock_stream_ops stream_ops = {
 	.data = on_data,
 	.eof = on_eof,
-	.writable = feed,
+	.writable = on_writable,
 	.closed = on_closed,
 };
 
@@ -188,7 +196,8 @@ static void begin_feeding(void *arg)
 	/* A regular file cannot be polled; it is read straight on. */
 	s->src = s->kind == FEED_STDIN ? loop_add_fd(h.loop, s->fd, 0, on_input, s, &e) : NULL;
 	error_free(e);
-	feed(s);
+	if (!s->src)
+		feed(s);
 }
 
 /* ---- the agent ---- */
