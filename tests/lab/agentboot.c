@@ -194,7 +194,8 @@ static void begin_feeding(void *arg)
 	if (!s->s)
 		return;
 	/* A regular file cannot be polled; it is read straight on. */
-	s->src = s->kind == FEED_STDIN ? loop_add_fd(h.loop, s->fd, 0, on_input, s, &e) : NULL;
+	s->src =
+		s->kind == FEED_STDIN ? loop_add_fd(h.loop, s->fd, EPOLLIN, on_input, s, &e) : NULL;
 	error_free(e);
 	if (!s->src)
 		feed(s);
