@@ -465,6 +465,7 @@ static void run(const struct options *o, char **argv)
 		.console = on_console,
 		.stopped = on_stopped,
 	};
+	CLEANUP_CLOSE int tmp = -1;
 	struct error *e = NULL;
 
 	if (cfg.kernel_fd < 0 || !mkdtemp(run_dir))
@@ -485,8 +486,9 @@ static void run(const struct options *o, char **argv)
 	if (loop_run(h.loop, &e))
 		die("loop", e);
 	vm_free(h.vm);
-	path_remove_tree(AT_FDCWD, run_dir, NULL);
-	rmdir(run_dir);
+	tmp = path_open_dir("/tmp", &e);
+	if (tmp < 0 || path_remove_tree(tmp, strrchr(run_dir, '/') + 1, &e))
+		die(run_dir, e);
 	json_object_put(boot);
 }
 
