@@ -194,7 +194,7 @@ static int dispatch(struct cli *c, int argc, char **argv)
 			put_version();
 			return 0;
 		}
-		if (!c->cmd->sub)
+		if (c->cmd->run)
 			return run_leaf(c, &a);
 		sub = opt_find_sub(c->cmd, a.pos[0]);
 		if (!sub)

@@ -414,7 +414,9 @@ static void session_timings(struct session *s)
 		return;
 	if (s->timings) {
 		json_object_object_foreach(s->timings, stage, us)
+		{
 			attach_timing(stage, json_object_get_int64(us));
+		}
 	}
 	attach_timing("cli_before_start", (int64_t)(s->t_start - s->c->t0));
 	attach_timing("cli_start", (int64_t)(s->t_started - s->t_start));
@@ -479,7 +481,9 @@ int attach_detached(struct cli *c, struct attach *a, struct error **err)
 	stages = json_obj(reply, "timings");
 	if (stages) {
 		json_object_object_foreach(stages, stage, us)
+		{
 			attach_timing(stage, json_object_get_int64(us));
+		}
 	}
 	attach_timing("cli_before_start", (int64_t)(t - c->t0));
 	attach_timing("cli_total", (int64_t)(time_mono_us() - c->t0));

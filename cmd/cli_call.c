@@ -121,7 +121,10 @@ static int each_run(struct each *all, const char *method, const char *const *ids
 		struct json_object *p = json_object_new_object();
 
 		json_set_str(p, "id", ids[i]);
-		json_object_object_foreach(extra, key, val) json_set(p, key, json_object_get(val));
+		json_object_object_foreach(extra, key, val)
+		{
+			json_set(p, key, json_object_get(val));
+		}
 		all->calls[i].all = all;
 		rpc_call_async(all->conn, method, p, NULL, 0, each_reply, NULL, &all->calls[i]);
 	}

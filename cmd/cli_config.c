@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include "cmd/cli_config.h"
 
-extern char **environ;
-
 static void add_all(struct json_object *to, struct json_object *from)
 {
 	for (size_t i = 0; from && i < json_object_array_length(from); i++)

@@ -23,8 +23,6 @@
 #define STOP_MS        90000
 #define LOG_TAIL_LINES 5
 
-extern char **environ;
-
 /* ---- options ---- */
 
 static const struct opt opt_start[] = {

@@ -57,7 +57,9 @@ void table_render(struct table *t, struct buf *out)
 {
 	size_t width[TABLE_MAX_COLS] = {0};
 
-	while (t->ncols && t->cells.n % t->ncols)
+	if (!t->ncols)
+		return;
+	while (t->cells.n % t->ncols)
 		table_cell(t, "");
 	for (size_t i = 0; i < t->cells.n; i++)
 		width[i % t->ncols] = MAX(width[i % t->ncols], table_width(t->cells.v[i]));
