@@ -114,6 +114,7 @@ int http_origin_of(const char *url, struct http_origin *o, struct error **err)
 	char scheme[16] = "";
 	int rc = -1;
 
+	*o = (struct http_origin){0};
 	if (u && curl_url_set(u, CURLUPART_URL, url, CURLU_DISALLOW_USER) == CURLUE_OK &&
 	    url_part(u, CURLUPART_SCHEME, 0, scheme, sizeof(scheme)) == 0 &&
 	    url_part(u, CURLUPART_HOST, 0, o->host, sizeof(o->host)) == 0 &&
