@@ -33,6 +33,10 @@ for d in proc sys dev; do
 	mkdir -p "/new/$d"
 	mount -o move "/$d" "/new/$d"
 done
+ln -sfn /proc/self/fd /new/dev/fd
+ln -sfn /proc/self/fd/0 /new/dev/stdin
+ln -sfn /proc/self/fd/1 /new/dev/stdout
+ln -sfn /proc/self/fd/2 /new/dev/stderr
 mkdir -p /new/dev/pts /new/dev/shm
 mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /new/dev/pts
 mount -t tmpfs shm /new/dev/shm

@@ -74,6 +74,8 @@ if [ ! -s "$initrd" ]; then
 	rm -rf "$t"
 fi
 
+[ "$lab/tsc" -nt "$here/tsc.c" ] || gcc -O2 -o "$lab/tsc" "$here/tsc.c"
+
 w=$(mktemp -d "/tmp/lab.XXXXXX")
 pids=()
 finish()
@@ -128,7 +130,8 @@ pids+=($!)
 timeout -k 5 "$limit" "$qemu" -nodefaults -no-user-config -display none -no-reboot \
 	-M microvm,accel=tcg,acpi=on,pic=off,isa-serial=on -cpu max -smp "$smp" -m "$mem" \
 	-object "memory-backend-memfd,id=ram,size=$mem,share=on" -numa node,memdev=ram -global virtio-mmio.force-legacy=false \
-	-kernel "$kernel" -initrd "$w/initrd" -append "console=ttyS0 reboot=t panic=-1 quiet loglevel=4 rdinit=/init" \
+	-kernel "$kernel" -initrd "$w/initrd" -append "console=ttyS0 reboot=t panic=-1 quiet loglevel=4 rdinit=/init \
+tsc=reliable tsc_early_khz=$("$lab/tsc") no_timer_check random.trust_cpu=on cryptomgr.notests" \
 	-chardev "file,id=con,path=$w/console.log" -serial chardev:con \
 	-chardev "socket,id=fs,path=$w/fs" -device vhost-user-fs-device,chardev=fs,tag=host \
 	-drive "if=none,id=out,file=$w/out.tar,format=raw,cache=unsafe" -device virtio-blk-device,drive=out \
