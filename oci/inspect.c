@@ -224,7 +224,7 @@ static struct json_object *list_object(struct oci_store *s, const char *name,
 {
 	CLEANUP_ERROR struct error *why = NULL;
 	struct variants none = {0};
-	struct json_object *o;
+	struct json_object *o = NULL;
 	bool gone;
 
 	if (image_object(s, name, root, &o, &why) == 0)

@@ -207,8 +207,8 @@ static int check_types(struct json_object *o, const char *outer, struct oci_doc 
 static int doc_parse(struct json_object *o, const char *media_type, struct oci_doc *out,
 		     struct error **err)
 {
-	struct json_object *arr, *config;
-	int64_t version;
+	struct json_object *arr = NULL, *config = NULL;
+	int64_t version = 0;
 
 	if (!json_object_is_type(o, json_type_object))
 		return error_set(err, ERR_INVALID_ARGUMENT, "document is not a JSON object");
@@ -229,8 +229,8 @@ static int doc_parse(struct json_object *o, const char *media_type, struct oci_d
 	if (oci_desc_parse(config, &out->config, err) < 0)
 		return error_wrap(err, "config");
 	if (json_str(o, "artifactType", NULL) ||
-	    (strcmp(out->config.media_type, MEDIA_OCI_CONFIG) &&
-	     strcmp(out->config.media_type, MEDIA_DOCKER_CONFIG)))
+	    (!str_eq(out->config.media_type, MEDIA_OCI_CONFIG) &&
+	     !str_eq(out->config.media_type, MEDIA_DOCKER_CONFIG)))
 		return error_set(err, ERR_UNSUPPORTED,
 				 "not a container image: its configuration is of type \"%.100s\"",
 				 json_str(o, "artifactType", out->config.media_type));
@@ -282,7 +282,7 @@ static int config_parse(struct oci_config *out, struct error **err)
 					? json_object_get_string(id)
 					: NULL;
 
-		if (!oci_digest_check(s))
+		if (!s || !oci_digest_check(s))
 			return error_set(err, ERR_INVALID_ARGUMENT,
 					 "rootfs.diff_ids[%zu] is not a digest", i);
 		strcpy(out->diff_ids[i], s);
