@@ -419,7 +419,6 @@ static int start(struct error **err)
 			err, ERR_INVALID_STATE,
 			"descriptor 3 is not a listening socket: the apiserver starts this role");
 	fd_set_cloexec(LISTEN_FD, true);
-	fd_set_nonblock(LISTEN_FD, true); /* whoever opened it may have left it blocking */
 	if (roots_init(&roots, NULL, NULL, NULL, NULL, err) < 0)
 		return -1;
 	if (log_init_service(roots.log, "container.images", LOG_LVL_INFO, err) < 0)

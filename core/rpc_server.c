@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include "core/log.h"
+#include "core/path.h"
 #include "core/rpc_int.h"
 
 #define ACCEPT_A_TURN   16
@@ -110,6 +111,8 @@ struct rpc_server *rpc_server_new(struct loop *l, int listen_fd, const struct rp
 {
 	struct rpc_server *s = xcalloc(1, sizeof(*s));
 
+	/* Whoever opened it (socket activation, a shell) may have left it blocking: accept must not wait. */
+	fd_set_nonblock(listen_fd, true);
 	*s = (struct rpc_server){.l = l, .fd = listen_fd, .h = h, .ctx = ctx};
 	s->src = loop_add_fd(l, listen_fd, EPOLLIN, server_accept, s, err);
 	if (!s->src) {
