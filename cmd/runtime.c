@@ -17,7 +17,8 @@
 #include "vmm/kernel.h"
 
 #define RUNTIME_LISTEN_FD 3
-#define LAST_WORDS_MS     1000 /* for what the agent said before the machine went */
+#define LAST_WORDS_MS     1000   /* for what the agent said before the machine went */
+#define START_MS          120000 /* for a guest on an emulated CPU of a busy host */
 #define GRACE_MS          5000 /* for a guest that was told to go, before it is stopped from outside */
 
 /* ---- the machine's way out ---- */
@@ -404,6 +405,20 @@ static int start_machine(struct runtime *rt, struct json_object *params,
 	return 0;
 }
 
+/* A guest that hangs or halts before its process runs says nothing more. */
+static void start_expired(void *arg)
+{
+	struct runtime *rt = arg;
+
+	if (!rt->start_req || rt->vm_gone)
+		return;
+	if (!rt->start_error)
+		error_set(&rt->start_error, ERR_TIMEOUT,
+			  "the guest did not come up in %d s; see container logs --boot %s",
+			  START_MS / 1000, rt->id);
+	vm_kill(rt->vm);
+}
+
 static void on_start(void *ctx, struct rpc_req *req, struct json_object *params)
 {
 	struct runtime *rt = ctx;
@@ -428,6 +443,7 @@ static void on_start(void *ctx, struct rpc_req *req, struct json_object *params)
 	}
 	rt->state = RT_STARTING;
 	rt->start_req = req;
+	loop_add_timer(rt->loop, START_MS, start_expired, rt);
 }
 
 /* ---- processes ---- */
