@@ -92,7 +92,7 @@ $(B)/unit/$(1): tests/unit/$(1).c $(foreach l,$(call unit_libs,$(1)),$(B)/lib$(l
 	$$(call say,UNIT,$$@)
 	$$(Q)mkdir -p $$(@D) && $(CC) $(CPPFLAGS) -I$(TP)/include $(CFLAGS) -MMD -MP $$(filter-out -static-pie,$(LDFLAGS)) -pie -o $$@ $$< \
 	    -Wl,--start-group $(foreach l,$(call unit_libs,$(1)),$(B)/lib$(l).a) -Wl,--end-group -lcmocka \
-	    $(if $(filter oci,$(call unit_libs,$(1))),$(LIBS),-ljson-c -lcap -lseccomp -lzstd -llz4 -llzma -lz)
+	    $(if $(filter oci,$(call unit_libs,$(1))),$(LIBS),-ljson-c -lcrypto -lcap -lseccomp -lzstd -llz4 -llzma -lz)
 endef
 $(foreach t,$(UNIT),$(eval $(call unit_rule,$t)))
 .PHONY: unit

@@ -1,4 +1,4 @@
-// links: vmm oci core
+// links: vmm core
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Guest kernels: what is imported is a checked vmlinux whatever it came in, modules come in load order, and a
