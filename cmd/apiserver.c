@@ -195,6 +195,15 @@ void apiserver_idle_check(struct apiserver *s)
 		teardown_over(s);
 }
 
+/* One that asks for a long time to stop does not get it when everything ends. */
+static void stop_one(struct container *ct)
+{
+	int64_t signo = 0, timeout = -1;
+
+	container_stop_defaults(ct, &signo, &timeout);
+	container_stop(ct, signo, MIN(timeout, STOP_SECONDS));
+}
+
 void apiserver_stop(struct apiserver *s)
 {
 	struct container *ct, *next;
@@ -206,7 +215,7 @@ void apiserver_stop(struct apiserver *s)
 	for (ct = s->containers; ct; ct = next) {
 		next = ct->next;
 		if (ct->state != CT_STOPPED)
-			container_stop(ct, SIGTERM, STOP_SECONDS);
+			stop_one(ct);
 	}
 	apiserver_idle_check(s);
 }
@@ -264,6 +273,14 @@ static const struct rpc_route routes[] = {
 	{"container.list", on_container_list},
 	{"container.get", on_container_get},
 	{"container.logs", on_container_logs},
+	{"container.restart", on_container_restart},
+	{"container.rename", on_container_rename},
+	{"container.prune", on_container_prune},
+	{"container.attach", on_container_attach},
+	{"container.top", on_container_top},
+	{"container.stats", on_container_stats},
+	{"container.pause", on_container_pause},
+	{"container.unpause", on_container_unpause},
 	{"*", on_image},
 	{NULL, NULL},
 };

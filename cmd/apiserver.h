@@ -102,6 +102,7 @@ struct container {
 	int pidfd;
 	bool forced;   /* killed from outside */
 	bool keep_log; /* of the helper: a start failed */
+	bool paused;
 	struct loop_source *child, *grace, *adopt_timer;
 	struct rpc_conn *conn;
 	unsigned calls; /* under way on conn */
@@ -110,6 +111,7 @@ struct container {
 	struct waiter *waiters;  /* container.wait: answered with the exit code */
 	struct waiter *stoppers; /* container.stop and delete: answered with {} */
 	struct exec_wait *execs;
+	struct rpc_req *restart; /* container.restart that waits for the end, NULL: none */
 };
 
 struct exit_record {
@@ -160,6 +162,8 @@ void apiserver_stop(struct apiserver *s);
 int containers_load(struct apiserver *s, struct error **err);
 void containers_free(struct apiserver *s);
 struct container *container_find(struct apiserver *s, const char *id);
+/* container_named: the container with that id or, when there is none, the only one whose id begins with it. */
+struct container *container_named(struct apiserver *s, const char *id, struct error **err);
 /* container_need: the container params name, or NULL with an error naming it. */
 struct container *container_need(struct apiserver *s, struct json_object *params,
 				 struct error **err);
@@ -196,7 +200,30 @@ void on_container_delete(void *ctx, struct rpc_req *req, struct json_object *par
 /* proc_start_time: field 22 of /proc/<pid>/stat, 0 when there is no such process. */
 uint64_t proc_start_time(pid_t pid);
 
+/* container_need_running: as container_need, and it runs and its helper can be asked. */
+struct container *container_need_running(struct apiserver *s, struct json_object *params,
+					 struct error **err);
+/* container_forward: passes a call with its descriptors on to the helper of the running container that params name. */
+void container_forward(struct apiserver *s, struct rpc_req *req, struct json_object *params,
+		       const char *method);
+/* container_stop_defaults: signal and seconds of a stop that were not given (signo 0, timeout -1). */
+void container_stop_defaults(struct container *ct, int64_t *signo, int64_t *timeout);
+
+/* apiserver_manage.c: docker's habits */
+void on_container_restart(void *ctx, struct rpc_req *req, struct json_object *params);
+/* container_restart: after the end: starts it again for the request that waits, or refuses that. */
+void container_restart(struct container *ct, bool deleted);
+void on_container_rename(void *ctx, struct rpc_req *req, struct json_object *params);
+void on_container_prune(void *ctx, struct rpc_req *req, struct json_object *params);
+void on_container_attach(void *ctx, struct rpc_req *req, struct json_object *params);
+void on_container_top(void *ctx, struct rpc_req *req, struct json_object *params);
+void on_container_stats(void *ctx, struct rpc_req *req, struct json_object *params);
+void on_container_pause(void *ctx, struct rpc_req *req, struct json_object *params);
+void on_container_unpause(void *ctx, struct rpc_req *req, struct json_object *params);
+
 /* apiserver_start.c */
+/* start_begin: starts a stopped container for req, which is answered when it runs or does not. */
+void start_begin(struct container *ct, struct rpc_req *req, struct json_object *params);
 void on_container_start(void *ctx, struct rpc_req *req, struct json_object *params);
 /* start_ended: the helper has ended while the start was under way; answers the client. */
 void start_ended(struct container *ct);

@@ -37,18 +37,36 @@ struct container *container_find(struct apiserver *s, const char *id)
 	return NULL;
 }
 
+struct container *container_named(struct apiserver *s, const char *id, struct error **err)
+{
+	struct container *ct = container_find(s, id), *found = NULL;
+	CLEANUP_BUF struct buf names = {0};
+	unsigned n = 0;
+
+	if (ct)
+		return ct;
+	for (ct = *id ? s->containers : NULL; ct && n < 5; ct = ct->next) {
+		if (!str_prefix(ct->id, id))
+			continue;
+		found = ct;
+		buf_printf(&names, "%s%s", n++ ? ", " : "", ct->id);
+	}
+	if (!n)
+		error_set(err, ERR_NOT_FOUND, "container not found: %.100s", id);
+	else if (n > 1)
+		error_set(err, ERR_INVALID_ARGUMENT, "container id \"%.100s\" is ambiguous: %s%s",
+			  id, names.data, ct ? ", …" : "");
+	return n == 1 ? found : NULL;
+}
+
 struct container *container_need(struct apiserver *s, struct json_object *params,
 				 struct error **err)
 {
-	struct container *ct;
 	const char *id;
 
 	if (json_need_str(params, "id", &id, err))
 		return NULL;
-	ct = container_find(s, id);
-	if (!ct)
-		error_set(err, ERR_NOT_FOUND, "container not found: %.100s", id);
-	return ct;
+	return container_named(s, id, err);
 }
 
 /* Takes config. */
@@ -211,6 +229,8 @@ static struct container *load_one(struct apiserver *s, const char *id, bool *was
 	config = state_read(dir, "config.json", err);
 	if (!config)
 		return NULL;
+	json_set_str(config, "id",
+		     id); /* the directory's name counts: a rename may have been cut short */
 	options = state_read(dir, "options.json", NULL);
 	ct = container_new(s, id, config, json_bool(options, "autoRemove", false));
 	*was_started = !fstatat(dir, "boot.log", &st, 0) && st.st_size > 0;
@@ -298,7 +318,8 @@ static struct json_object *container_json(struct container *ct)
 	};
 	struct json_object *o = json_object_new_object(), *st = json_object_new_object();
 
-	json_set_str(st, "state", names[ct->state]);
+	json_set_str(st, "state",
+		     ct->state == CT_RUNNING && ct->paused ? "paused" : names[ct->state]);
 	json_set(st, "networks",
 		 ct->networks ? json_object_get(ct->networks) : json_object_new_array());
 	json_set_str(st, "startedDate", ct->started_at);
@@ -350,12 +371,18 @@ void on_container_get(void *ctx, struct rpc_req *req, struct json_object *params
 		struct json_object *v = json_object_array_get_idx(ids, i);
 		const char *id =
 			json_object_is_type(v, json_type_string) ? json_object_get_string(v) : "";
-		struct container *ct = container_find(s, id);
+		CLEANUP_ERROR struct error *why = NULL;
+		struct container *ct = container_named(s, id, &why);
 
-		if (ct)
+		if (ct) {
 			json_object_array_add(list, container_json(ct));
-		else
+		} else if (why->code != ERR_NOT_FOUND) {
+			json_object_put(list);
+			rpc_reply_error(req, STEAL(why));
+			return;
+		} else {
 			buf_printf(&missing, "%s%.100s", missing.len ? ", " : "", id);
+		}
 	}
 	if (!missing.len) {
 		rpc_reply(req, wrapped(list));

@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 
 #include "cmd/apiserver.h"
+#include "cmd/cli_config.h"
 #include "core/path.h"
 #include "core/state.h"
 
@@ -13,6 +14,7 @@
 #define LINGER_MS        10000 /* for a helper whose connection is gone */
 #define STOP_MARGIN_MS   15000 /* what a helper may take beyond the timeout it was given */
 #define STOP_MAX_SECONDS (24 * 3600)
+#define STOP_SECONDS     5
 
 /* ---- the helper ---- */
 
@@ -192,7 +194,8 @@ static void adopted(struct container *ct)
 void container_ended(struct container *ct)
 {
 	struct apiserver *s = ct->s;
-	bool ran = ct->state != CT_STARTING, remove = ct->auto_remove, delete_after;
+	bool ran = ct->state != CT_STARTING, remove = ct->auto_remove, delete_after,
+	     deleted = false;
 	struct rpc_req *req;
 
 	if (ct->state == CT_STOPPED)
@@ -212,7 +215,7 @@ void container_ended(struct container *ct)
 	clean_run_dir(ct);
 	free(STEAL(ct->started_at));
 	json_object_put(STEAL(ct->networks));
-	ct->forced = false;
+	ct->forced = ct->paused = false;
 	log_info("container %s stopped, exit code %d", ct->id, ct->has_exit ? ct->exit_code : -1);
 	if (ct->start)
 		start_ended(ct);
@@ -220,9 +223,16 @@ void container_ended(struct container *ct)
 		rpc_reply(req, exit_json(ct->has_exit ? ct->exit_code : 255,
 					 ct->exited_at ? ct->exited_at : ""));
 	while ((req = waiter_take(&ct->stoppers, &delete_after))) {
-		remove |= delete_after;
+		deleted |= delete_after;
 		rpc_reply(req, NULL);
 	}
+	remove |= deleted;
+	if (ct->restart && !deleted && !s->stopping) {
+		container_restart(ct, false); /* which may end at once, and ct with it */
+		return;
+	}
+	if (ct->restart)
+		container_restart(ct, deleted);
 	if (remove) {
 		CLEANUP_ERROR struct error *e = NULL;
 
@@ -252,8 +262,8 @@ static void forward_reply(void *arg, struct json_object *result, struct rpc_fds 
 	free(f);
 }
 
-static struct container *need_running(struct apiserver *s, struct json_object *params,
-				      struct error **err)
+struct container *container_need_running(struct apiserver *s, struct json_object *params,
+					 struct error **err)
 {
 	struct container *ct = container_need(s, params, err);
 
@@ -270,12 +280,12 @@ static struct container *need_running(struct apiserver *s, struct json_object *p
 	return ct;
 }
 
-static void forward(struct apiserver *s, struct rpc_req *req, struct json_object *params,
-		    const char *method)
+void container_forward(struct apiserver *s, struct rpc_req *req, struct json_object *params,
+		       const char *method)
 {
 	struct rpc_fds *fds = rpc_req_fds(req);
 	struct error *e = NULL;
-	struct container *ct = need_running(s, params, &e);
+	struct container *ct = container_need_running(s, params, &e);
 	struct forward *f;
 
 	if (!ct) {
@@ -303,7 +313,7 @@ void on_container_exec(void *ctx, struct rpc_req *req, struct json_object *param
 		rpc_reply_error(req, e);
 		return;
 	}
-	forward(ctx, req, params, "runtime.exec");
+	container_forward(ctx, req, params, "runtime.exec");
 }
 
 void on_container_kill(void *ctx, struct rpc_req *req, struct json_object *params)
@@ -314,7 +324,7 @@ void on_container_kill(void *ctx, struct rpc_req *req, struct json_object *param
 	if (json_need_int(params, "signal", 1, 64, &signo, &e))
 		rpc_reply_error(req, e);
 	else
-		forward(ctx, req, params, "runtime.kill");
+		container_forward(ctx, req, params, "runtime.kill");
 }
 
 void on_container_resize(void *ctx, struct rpc_req *req, struct json_object *params)
@@ -326,7 +336,7 @@ void on_container_resize(void *ctx, struct rpc_req *req, struct json_object *par
 	    json_need_int(params, "cols", 0, 65535, &cols, &e))
 		rpc_reply_error(req, e);
 	else
-		forward(ctx, req, params, "runtime.resize");
+		container_forward(ctx, req, params, "runtime.resize");
 }
 
 /* ---- wait ---- */
@@ -375,7 +385,7 @@ static void exec_wait(struct apiserver *s, struct rpc_req *req, struct json_obje
 		      const char *process)
 {
 	struct error *e = NULL;
-	struct container *ct = need_running(s, params, &e);
+	struct container *ct = container_need_running(s, params, &e);
 	struct exec_wait *w;
 	struct json_object *p;
 
@@ -459,40 +469,23 @@ void container_stop(struct container *ct, int64_t signo, int64_t timeout)
 	rpc_call_async(ct->conn, "runtime.stop", p, NULL, 0, stop_answered, NULL, NULL);
 }
 
-/* "SIGTERM", "TERM" or "15" as images write it; 0 when it is none of ours. */
-static int64_t signal_number(const char *name)
+void container_stop_defaults(struct container *ct, int64_t *signo, int64_t *timeout)
 {
-	static const struct {
-		const char *name;
-		int n;
-	} table[] = {
-		{"HUP", SIGHUP},   {"INT", SIGINT},   {"QUIT", SIGQUIT},   {"KILL", SIGKILL},
-		{"USR1", SIGUSR1}, {"USR2", SIGUSR2}, {"TERM", SIGTERM},   {"STOP", SIGSTOP},
-		{"ABRT", SIGABRT}, {"ALRM", SIGALRM}, {"WINCH", SIGWINCH}, {"PWR", SIGPWR},
-		{"CONT", SIGCONT}, {"IO", SIGIO},     {"POLL", SIGIO},
-	};
-	uint64_t n;
-	size_t i;
+	const char *name = json_str(ct->config, "stopSignal", NULL);
+	int n;
 
-	if (!name)
-		return 0;
-	if (!parse_u64(name, &n))
-		return n < 65 ? (int64_t)n : 0;
-	if (str_prefix(name, "SIG"))
-		name += 3;
-	for (i = 0; i < ARRAY_SIZE(table); i++)
-		if (!strcmp(name, table[i].name))
-			return table[i].n;
-	if (str_prefix(name, "RTMIN+") && !parse_u64(name + 6, &n) && n <= 30)
-		return 34 + (int64_t)n;
-	return str_eq(name, "RTMIN") ? 34 : 0;
+	if (*signo <= 0)
+		*signo = name && !signal_parse(name, &n, NULL) ? n : SIGTERM;
+	if (*timeout < 0)
+		*timeout = MAX(json_int(ct->config, "stopTimeout", STOP_SECONDS), 0);
+	*timeout = MIN(*timeout, STOP_MAX_SECONDS);
 }
 
 void on_container_stop(void *ctx, struct rpc_req *req, struct json_object *params)
 {
 	struct error *e = NULL;
 	struct container *ct = container_need(ctx, params, &e);
-	int64_t timeout = 5, signo = 0;
+	int64_t timeout = -1, signo = 0;
 
 	if (!ct ||
 	    (json_get(params, "timeout") &&
@@ -505,11 +498,10 @@ void on_container_stop(void *ctx, struct rpc_req *req, struct json_object *param
 		rpc_reply(req, NULL);
 		return;
 	}
-	if (!signo)
-		signo = signal_number(json_str(ct->config, "stopSignal", NULL));
+	container_stop_defaults(ct, &signo, &timeout);
 	waiter_add(&ct->stoppers, req, false);
 	if (ct->calls < APISERVER_MAX_CALLS)
-		container_stop(ct, signo ? signo : SIGTERM, MIN(timeout, STOP_MAX_SECONDS));
+		container_stop(ct, signo, timeout);
 }
 
 void on_container_delete(void *ctx, struct rpc_req *req, struct json_object *params)
@@ -564,6 +556,7 @@ static void adopt_answered(void *arg, struct json_object *result, struct rpc_fds
 		/* Its start was lost with the apiserver that made it. */
 		container_stop(ct, SIGKILL, 0);
 	} else {
+		ct->paused = str_eq(state, "paused");
 		if (str_eq(state, "stopping") || str_eq(state, "stopped")) {
 			ct->state = CT_STOPPING;
 			container_grace(ct, LINGER_MS);

@@ -114,7 +114,7 @@ static struct json_object *start_boot(struct start_op *op)
 
 static struct json_object *start_params(struct start_op *op)
 {
-	static const char *const same[] = {"streams", "rows", "cols", "env"};
+	static const char *const same[] = {"streams", "rows", "cols", "env", "keepStdin"};
 	struct json_object *p = json_object_new_object(), *kernel = json_object_new_object();
 	size_t i;
 
@@ -463,7 +463,7 @@ static int check_state(struct apiserver *s, struct container *ct, struct error *
 	return 0;
 }
 
-static void start_begin(struct container *ct, struct rpc_req *req, struct json_object *params)
+void start_begin(struct container *ct, struct rpc_req *req, struct json_object *params)
 {
 	struct start_op *op = xcalloc(1, sizeof(*op));
 	struct error *e = NULL;

@@ -680,6 +680,83 @@ static void exec_waits(void **state)
 	assert_int_equal(call_id("container.delete", "execs", "\"force\": true"), -1);
 }
 
+static void prefixes(void **state)
+{
+	CLEANUP_JSON struct json_object *o = NULL;
+	CLEANUP_FREE char *text = NULL;
+
+	create("pre", "run", false, DIGEST);
+	create("prefix-a", "run", false, DIGEST);
+	create("prefix-b", "run", false, DIGEST);
+	assert_int_equal(call("container.get", "{\"ids\": [\"pre\", \"prefix-b\"]}", &o, NULL), -1);
+	assert_int_equal(call("container.delete", "{\"id\": \"prefix\"}", NULL, &text),
+			 ERR_INVALID_ARGUMENT);
+	assert_string_equal(text, "container id \"prefix\" is ambiguous: prefix-a, prefix-b");
+	assert_int_equal(call("container.get", "{\"ids\": [\"prefix-\"]}", NULL, NULL),
+			 ERR_INVALID_ARGUMENT);
+	assert_int_equal(call_id("container.delete", "", NULL), ERR_NOT_FOUND);
+	assert_int_equal(call_id("container.delete", "prefix-a", NULL), -1);
+	assert_int_equal(call_id("container.delete", "prefi", NULL), -1);
+	assert_state("prefix-b", "none");
+	assert_int_equal(call_id("container.delete", "pre", NULL), -1);
+}
+
+static void renaming(void **state)
+{
+	create("old", "run", false, DIGEST);
+	create("taken", "run", false, DIGEST);
+	assert_int_equal(call_id("container.rename", "old", "\"name\": \"taken\""), ERR_EXISTS);
+	assert_int_equal(call_id("container.rename", "old", "\"name\": \"../x\""),
+			 ERR_INVALID_ARGUMENT);
+	assert_int_equal(call_id("container.rename", "old", "\"name\": \"new\""), -1);
+	assert_state("old", "none");
+	assert_state("new", "stopped");
+	assert_int_equal(faccessat(rootfd, "app/containers/new/config.json", F_OK, 0), 0);
+	assert_int_equal(call_id("container.start", "new", NULL), -1);
+	assert_int_equal(call_id("container.rename", "new", "\"name\": \"newer\""),
+			 ERR_INVALID_STATE);
+	assert_int_equal(call_id("container.delete", "new", "\"force\": true"), -1);
+	assert_int_equal(call_id("container.delete", "taken", NULL), -1);
+}
+
+static void restarting(void **state)
+{
+	create("again", "run", true, DIGEST);
+	assert_int_equal(call_id("container.restart", "again", NULL), -1); /* from stopped */
+	assert_state("again", "running");
+	assert_int_equal(call_id("container.restart", "again", "\"timeout\": 1"), -1);
+	assert_state("again", "running"); /* not removed in between */
+	assert_true(noted("release again"));
+	assert_int_equal(call_id("container.pause", "again", NULL), -1);
+	assert_state("again", "paused");
+	assert_int_equal(call_id("container.pause", "again", NULL), ERR_INVALID_STATE);
+	assert_int_equal(call_id("container.unpause", "again", NULL), -1);
+	assert_state("again", "running");
+	assert_int_equal(call_id("container.unpause", "again", NULL), ERR_INVALID_STATE);
+	assert_int_equal(call_id("container.stop", "again", NULL), -1);
+	assert_state("again", "none");
+	create("gone", "fail", true, DIGEST);
+	assert_int_equal(call_id("container.restart", "gone", NULL), ERR_NOT_FOUND);
+}
+
+static void pruning(void **state)
+{
+	CLEANUP_JSON struct json_object *o = NULL;
+
+	create("stays", "run", false, DIGEST);
+	create("goes", "run", false, DIGEST);
+	assert_int_equal(call_id("container.start", "stays", NULL), -1);
+	assert_int_equal(call("container.prune", "{}", &o, NULL), -1);
+	assert_int_equal(json_object_array_length(json_arr(o, "deleted")), 1);
+	assert_string_equal(json_object_get_string(
+				    json_object_array_get_idx(json_arr(o, "deleted"), 0)),
+			    "goes");
+	assert_true(json_int(o, "reclaimed", 0) > 0);
+	assert_state("stays", "running");
+	assert_state("goes", "none");
+	assert_int_equal(call_id("container.delete", "stays", "\"force\": true"), -1);
+}
+
 static void adoption(void **state)
 {
 	CLEANUP_JSON struct json_object *o = NULL;
@@ -719,7 +796,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test(running),       cmocka_unit_test(helper_without_record),
 		cmocka_unit_test(remove_itself), cmocka_unit_test(failing_starts),
 		cmocka_unit_test(slow_start),    cmocka_unit_test(images),
-		cmocka_unit_test(exec_waits),    cmocka_unit_test(adoption),
+		cmocka_unit_test(exec_waits),    cmocka_unit_test(prefixes),
+		cmocka_unit_test(renaming),      cmocka_unit_test(restarting),
+		cmocka_unit_test(pruning),       cmocka_unit_test(adoption),
 	};
 
 	if (!strncmp(argv[0], "container-", 10))
