@@ -298,7 +298,7 @@ static int boot_files_open(struct boot_files *b, const char *kernel_dir, struct 
 	if (b->kernel_fd < 0)
 		return error_wrap(err, "guest kernel %s", kernel_dir);
 	cpio_file(&b->init, "init", 0755, guest_init_start,
-		  (size_t)(guest_init_end - guest_init_start));
+		  (uintptr_t)guest_init_end - (uintptr_t)guest_init_start);
 	cpio_end(&b->init);
 	if (path_read_all(dir, "modules.cpio", 64u << 20, &b->modules, &none) < 0 &&
 	    none->code != ERR_NOT_FOUND)

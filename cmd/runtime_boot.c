@@ -211,7 +211,10 @@ static struct json_object *boot_sysctls(struct runtime *rt)
 	json_set_str(out, "vm.overcommit_memory", "1");
 	json_set_str(out, "vm.max_map_count", "262144");
 	if (own) {
-		json_object_object_foreach(own, key, val) json_set(out, key, json_object_get(val));
+		json_object_object_foreach(own, key, val)
+		{
+			json_set(out, key, json_object_get(val));
+		}
 	}
 	return out;
 }
