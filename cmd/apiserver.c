@@ -248,7 +248,7 @@ static void on_image(void *ctx, struct rpc_req *req, struct json_object *params)
 		rpc_reply_error(req, e);
 		return;
 	}
-	if (strcmp(method, "image.delete")) {
+	if (strcmp(method, "image.delete") && strcmp(method, "image.prune")) {
 		service_proxy(s, SVC_IMAGES, req, json_object_get(params));
 		return;
 	}

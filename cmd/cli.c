@@ -20,24 +20,11 @@ static const struct {
 	const char *path;
 	const char *subs; /* NULL: a command of its own */
 } later[] = {
-	{"build", NULL},
-	{"export", NULL},
-	{"stats", NULL},
-	{"prune", NULL},
-	{"copy", NULL},
-	{"cp", NULL},
-	{"registry", NULL},
-	{"r", NULL},
-	{"machine", NULL},
-	{"m", NULL},
-	{"volume", NULL},
-	{"v", NULL},
-	{"builder", NULL},
-	{"network", NULL},
-	{"n", NULL},
-	{"k8s", NULL},
-	{"image", "push|save|tag|prune"},
-	{"system", "df|dns"},
+	{"build", NULL},   {"export", NULL},     {"stats", NULL},    {"prune", NULL},
+	{"copy", NULL},    {"cp", NULL},         {"registry", NULL}, {"r", NULL},
+	{"machine", NULL}, {"m", NULL},          {"volume", NULL},   {"v", NULL},
+	{"builder", NULL}, {"network", NULL},    {"n", NULL},        {"k8s", NULL},
+	{"image", "push"}, {"system", "df|dns"},
 };
 
 static const struct opt_pos help_pos[] = {{"path", POS_MANY, "The command to explain"}, {0}};
@@ -47,12 +34,10 @@ static const struct opt_cmd cmd_help = {.name = "help",
 					.pos = help_pos,
 					.run = run_help};
 
-static const struct opt_cmd *const root_subs[] = {&cmd_create,  &cmd_delete, &cmd_exec,
-						  &cmd_inspect, &cmd_kill,   &cmd_list,
-						  &cmd_logs,    &cmd_run,    &cmd_start,
-						  &cmd_stop,    &cmd_image,  &cmd_images,
-						  &cmd_pull,    &cmd_rmi,    &cmd_system,
-						  &cmd_help,    NULL};
+static const struct opt_cmd *const root_subs[] = {
+	&cmd_create, &cmd_delete, &cmd_exec, &cmd_inspect, &cmd_kill,   &cmd_list, &cmd_logs,
+	&cmd_run,    &cmd_start,  &cmd_stop, &cmd_image,   &cmd_images, &cmd_load, &cmd_pull,
+	&cmd_rmi,    &cmd_save,   &cmd_tag,  &cmd_system,  &cmd_help,   NULL};
 
 const struct opt_cmd cmd_root = {
 	.name = "container",

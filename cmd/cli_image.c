@@ -2,14 +2,14 @@
 /* cli_image.c - image pull, load, list, inspect, delete, and their short forms at the root. */
 #include <fcntl.h>
 #include <stdio.h>
-#include "cmd/cli.h"
 #include "cmd/cli_config.h"
+#include "cmd/cli_image.h"
 #include "cmd/progress.h"
 #include "cmd/table.h"
 
-#define GROUP "IMAGE SUBCOMMANDS"
+#define GROUP IMAGE_GROUP
 
-static const struct opt opt_platform[] = {
+const struct opt opt_image_platform[] = {
 	{"arch", 'a', OPT_VALUE, "arch", NULL, "Limit to this architecture", 0},
 	{"os", 0, OPT_VALUE, "os", NULL, "Limit to this operating system", 0},
 	{"platform", 0, OPT_VALUE, "platform", NULL,
@@ -26,13 +26,12 @@ static const struct opt opt_pull[] = {
 	 "Parallel downloads, 3 when not given", 0},
 	{0},
 };
-static const struct opt *const pull_opts[] = {opt_pull, opt_platform, NULL};
+static const struct opt *const pull_opts[] = {opt_pull, opt_image_platform, NULL};
 static const struct opt_pos pull_pos[] = {{"reference", POS_ONE, "Image reference"}, {0}};
 
-/* The first argument after method and params is what progress shows; *result is the caller's. */
-static int call_with_progress(struct cli *c, const struct opt_args *a, const char *what,
-			      const char *method, struct json_object *params, const int *fds,
-			      size_t nfds, struct json_object **result, struct error **err)
+int image_call(struct cli *c, const struct opt_args *a, const char *what, const char *method,
+	       struct json_object *params, const int *fds, size_t nfds, struct json_object **result,
+	       struct error **err)
 {
 	struct progress p;
 	int rc;
@@ -72,7 +71,7 @@ static int pull_params(const struct opt_args *a, struct json_object *params, str
 	return 0;
 }
 
-static const char *image_name(struct json_object *image)
+const char *image_name(struct json_object *image)
 {
 	return json_str(json_obj(image, "configuration"), "name", "");
 }
@@ -82,8 +81,8 @@ static int run_pull(struct cli *c, const struct opt_args *a, struct error **err)
 	CLEANUP_JSON struct json_object *result = NULL;
 	CLEANUP_JSON struct json_object *params = json_object_new_object();
 
-	if (pull_params(a, params, err) || call_with_progress(c, a, "Fetching image", "image.pull",
-							      STEAL(params), NULL, 0, &result, err))
+	if (pull_params(a, params, err) ||
+	    image_call(c, a, "Fetching image", "image.pull", STEAL(params), NULL, 0, &result, err))
 		return -1;
 	cli_out(image_name(json_obj(result, "image")));
 	return 0;
@@ -125,7 +124,7 @@ static int run_load(struct cli *c, const struct opt_args *a, struct error **err)
 	}
 	params = json_object_new_object();
 	json_set_bool(params, "force", opt_has(a, "force"));
-	if (call_with_progress(c, a, "Loading images", "image.load", params, &fd, 1, &result, err))
+	if (image_call(c, a, "Loading images", "image.load", params, &fd, 1, &result, err))
 		return -1;
 	images = json_arr(result, "images");
 	for (size_t i = 0; images && i < json_object_array_length(images); i++)
@@ -301,7 +300,7 @@ static const struct opt_cmd cmd_image_list = {
 
 static const struct opt_pos image_inspect_pos[] = {{"images", POS_SOME, "Image references"}, {0}};
 
-static struct json_object *references(const struct opt_args *a)
+struct json_object *image_references(const struct opt_args *a)
 {
 	struct json_object *params = json_object_new_object(), *refs = json_object_new_array();
 
@@ -318,7 +317,7 @@ static int run_image_inspect(struct cli *c, const struct opt_args *a, struct err
 	struct error *e = NULL;
 	struct json_object *images;
 
-	if (cli_call(c, "image.inspect", references(a), &reply, &e)) {
+	if (cli_call(c, "image.inspect", image_references(a), &reply, &e)) {
 		if (e && e->code == ERR_NOT_FOUND && e->msg && !strstr(e->msg, "image not found"))
 			error_wrap(&e, "image not found");
 		return error_move(err, e);
@@ -363,11 +362,20 @@ static int all_references(struct cli *c, struct json_object **params, struct err
 	return 0;
 }
 
+void image_print_deleted(struct json_object *reply)
+{
+	struct json_object *gone = json_arr(reply, "deleted");
+	int64_t reclaimed = json_int(reply, "reclaimed", 0);
+
+	for (size_t i = 0; gone && i < json_object_array_length(gone); i++)
+		cli_out(json_object_get_string(json_object_array_get_idx(gone, i)));
+	if (reclaimed > 0)
+		cli_note("Reclaimed %.1f MB in disk space", (double)reclaimed / 1e6);
+}
+
 static int run_image_delete(struct cli *c, const struct opt_args *a, struct error **err)
 {
 	CLEANUP_JSON struct json_object *reply = NULL, *params = NULL;
-	struct json_object *gone;
-	int64_t reclaimed;
 
 	if (opt_has(a, "all") && a->npos)
 		return error_set(err, ERR_INVALID_ARGUMENT,
@@ -379,17 +387,12 @@ static int run_image_delete(struct cli *c, const struct opt_args *a, struct erro
 		if (all_references(c, &params, err))
 			return -1;
 	} else {
-		params = references(a);
+		params = image_references(a);
 	}
 	json_set_bool(params, "force", opt_has(a, "force"));
 	if (cli_call(c, "image.delete", STEAL(params), &reply, err))
 		return -1;
-	gone = json_arr(reply, "deleted");
-	for (size_t i = 0; gone && i < json_object_array_length(gone); i++)
-		cli_out(json_object_get_string(json_object_array_get_idx(gone, i)));
-	reclaimed = json_int(reply, "reclaimed", 0);
-	if (reclaimed > 0)
-		cli_note("Reclaimed %.1f MB in disk space", (double)reclaimed / 1e6);
+	image_print_deleted(reply);
 	return 0;
 }
 
@@ -405,9 +408,10 @@ static const struct opt_cmd cmd_image_delete = {
 
 /* ---- the group and the short forms ---- */
 
-static const struct opt_cmd *const image_subs[] = {&cmd_image_delete, &cmd_image_inspect,
-						   &cmd_image_list,   &cmd_image_load,
-						   &cmd_image_pull,   NULL};
+static const struct opt_cmd *const image_subs[] = {
+	&cmd_image_delete, &cmd_image_inspect, &cmd_image_list,
+	&cmd_image_load,   &cmd_image_prune,   &cmd_image_pull,
+	&cmd_image_save,   &cmd_image_tag,     NULL};
 
 const struct opt_cmd cmd_image = {
 	.name = "image",
@@ -441,4 +445,12 @@ const struct opt_cmd cmd_rmi = {
 	.opts = image_delete_opts,
 	.pos = image_delete_pos,
 	.run = run_image_delete,
+};
+
+const struct opt_cmd cmd_load = {
+	.name = "load",
+	.summary = "Short for `container image load`",
+	.group = GROUP,
+	.opts = load_opts,
+	.run = run_load,
 };

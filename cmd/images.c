@@ -248,6 +248,40 @@ static int run_delete(struct job *j, struct error **err)
 	return rc;
 }
 
+static int run_prune(struct job *j, struct error **err)
+{
+	return oci_prune(j->im->store, json_bool(j->params, "all", false),
+			 json_arr(j->params, "busy"), &j->result, err);
+}
+
+static int run_usage(struct job *j, struct error **err)
+{
+	return oci_usage(j->im->store, json_arr(j->params, "busy"), &j->result, err);
+}
+
+static int run_save(struct job *j, struct error **err)
+{
+	struct oci_save_opts o = {.platform = json_str(j->params, "platform", NULL)};
+	const char *format = json_str(j->params, "format", "oci-archive");
+	struct oci_progress p = job_progress(j);
+	CLEANUP_FREE const char **refs = NULL;
+	struct json_object *names;
+	size_t n;
+
+	o.docker = !strcmp(format, "docker-archive");
+	if (!o.docker && strcmp(format, "oci-archive"))
+		return error_set(err, ERR_INVALID_ARGUMENT,
+				 "format \"%.40s\" is not oci-archive or docker-archive", format);
+	if (j->fd < 0)
+		return error_set(err, ERR_INVALID_ARGUMENT,
+				 "image.save needs a descriptor to write to");
+	if (need_strings(j->params, "references", &refs, &n, err) < 0 ||
+	    oci_save(j->im->store, refs, n, j->fd, &o, &p, &names, err) < 0)
+		return -1;
+	j->result = wrap("names", names);
+	return 0;
+}
+
 static int run_rootfs(struct job *j, struct error **err)
 {
 	const char *digest;
@@ -270,6 +304,21 @@ static void on_load(void *ctx, struct rpc_req *req, struct json_object *params)
 static void on_delete(void *ctx, struct rpc_req *req, struct json_object *params)
 {
 	job_start(ctx, req, params, -1, run_delete);
+}
+
+static void on_prune(void *ctx, struct rpc_req *req, struct json_object *params)
+{
+	job_start(ctx, req, params, -1, run_prune);
+}
+
+static void on_usage(void *ctx, struct rpc_req *req, struct json_object *params)
+{
+	job_start(ctx, req, params, -1, run_usage);
+}
+
+static void on_save(void *ctx, struct rpc_req *req, struct json_object *params)
+{
+	job_start(ctx, req, params, rpc_fds_take(rpc_req_fds(req), 0), run_save);
 }
 
 static void on_rootfs(void *ctx, struct rpc_req *req, struct json_object *params)
@@ -323,11 +372,25 @@ static void on_resolve(void *ctx, struct rpc_req *req, struct json_object *param
 	answer(req, rc, out, err);
 }
 
+static void on_tag(void *ctx, struct rpc_req *req, struct json_object *params)
+{
+	struct images *im = ctx;
+	const char *source, *target;
+	struct error *err = NULL;
+	int rc = json_need_str(params, "source", &source, &err);
+
+	if (rc == 0)
+		rc = json_need_str(params, "target", &target, &err);
+	if (rc == 0)
+		rc = oci_tag(im->store, source, target, &err);
+	answer(req, rc, NULL, err);
+}
+
 static const struct rpc_route routes[] = {
-	{"image.pull", on_pull},     {"image.load", on_load},
-	{"image.list", on_list},     {"image.inspect", on_inspect},
-	{"image.delete", on_delete}, {"image.resolve", on_resolve},
-	{"image.rootfs", on_rootfs}, {NULL, NULL},
+	{"image.pull", on_pull},       {"image.load", on_load},     {"image.list", on_list},
+	{"image.inspect", on_inspect}, {"image.delete", on_delete}, {"image.resolve", on_resolve},
+	{"image.rootfs", on_rootfs},   {"image.tag", on_tag},       {"image.save", on_save},
+	{"image.prune", on_prune},     {"image.usage", on_usage},   {NULL, NULL},
 };
 
 static const struct rpc_handler handler = {.service = "container.images", .routes = routes};

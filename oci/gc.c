@@ -231,27 +231,176 @@ int store_collect(struct oci_store *s, struct json_object *busy, struct json_obj
 	return rc < 0 ? error_wrap(err, "collect unused content") : 0;
 }
 
-/* ---- delete ---- */
-static int drop_name(struct oci_store *s, struct json_object *names, const char *ref,
-		     struct json_object *deleted, struct buf *missing, struct error **err)
+/* ---- prune and usage ---- */
+static bool in_list(struct json_object *arr, const char *s)
 {
-	CLEANUP_FREE char *name = NULL;
-	struct oci_ref r;
+	size_t i, n = json_object_is_type(arr, json_type_array) ? json_object_array_length(arr) : 0;
 
-	if (oci_ref_parse(ref, s->default_domain, &r, err) < 0)
-		return -1;
-	name = oci_ref_string(&r);
-	oci_ref_free(&r);
-	if (json_get(names, name)) {
+	for (i = 0; i < n; i++)
+		if (str_eq(json_object_get_string(json_object_array_get_idx(arr, i)), s))
+			return true;
+	return false;
+}
+
+/* Whether a container uses what name leads to. */
+static bool name_is_busy(struct oci_store *s, struct json_object *desc, struct json_object *busy)
+{
+	CLEANUP_VARIANTS struct variants vs = {0};
+	struct oci_desc d;
+	bool found = false;
+	size_t i;
+
+	if (oci_desc_parse(desc, &d, NULL) == 0 && variants_load(s, -1, &d, &vs, NULL) == 0)
+		for (i = 0; i < vs.n && !found; i++)
+			found = in_list(busy, vs.v[i].desc.digest);
+	oci_desc_free(&d);
+	return found;
+}
+
+static uint64_t dir_usage(struct collector *c, int dir, const char *kind, bool unmarked_only)
+{
+	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *e;
+	uint64_t sum = 0;
+
+	if (!d) {
+		base_close_fd(&fd);
+		return 0;
+	}
+	while ((e = readdir(d))) {
+		char key[KEY_MAX];
+
+		if (!digest_hex_check(e->d_name))
+			continue;
+		key_make(key, kind, e->d_name);
+		if (!unmarked_only || (!json_get(c->marked, key) && !json_get(c->s->pins, key)))
+			sum += disk_usage(dir, e->d_name, 1);
+	}
+	closedir(d);
+	return sum;
+}
+
+static uint64_t store_usage(struct collector *c, bool unmarked_only)
+{
+	return dir_usage(c, c->s->blobs, KEY_BLOB, unmarked_only) +
+	       dir_usage(c, c->s->layers, KEY_LAYER, unmarked_only) +
+	       dir_usage(c, c->s->rootfs, KEY_ROOTFS, unmarked_only);
+}
+
+/* Marks what the names in use lead to; counts them. */
+static int mark_active(struct collector *c, struct json_object *busy, int64_t *active,
+		       struct error **err)
+{
+	struct json_object_iterator it = json_object_iter_begin(c->s->names);
+	struct json_object_iterator end = json_object_iter_end(c->s->names);
+
+	for (; !json_object_iter_equal(&it, &end); json_object_iter_next(&it)) {
+		struct json_object *desc = json_object_iter_peek_value(&it);
+		struct oci_desc d;
+		int rc;
+
+		if (!name_is_busy(c->s, desc, busy))
+			continue;
+		++*active;
+		rc = oci_desc_parse(desc, &d, err);
+		if (rc == 0)
+			rc = mark_doc(c, &d, 0, err);
+		oci_desc_free(&d);
+		if (rc < 0)
+			return -1;
+	}
+	return mark_busy(c, busy, err);
+}
+
+int oci_usage(struct oci_store *s, struct json_object *busy, struct json_object **out,
+	      struct error **err)
+{
+	struct collector c = {.s = s, .trash_fd = -1};
+	int64_t active = 0;
+	int rc;
+
+	c.marked = json_object_new_object();
+	pthread_mutex_lock(&s->lock);
+	rc = mark_active(&c, busy, &active, err);
+	if (rc == 0) {
+		*out = json_object_new_object();
+		json_set_int(*out, "total", json_object_object_length(s->names));
+		json_set_int(*out, "active", active);
+		json_set_int(*out, "sizeInBytes", (int64_t)store_usage(&c, false));
+		json_set_int(*out, "reclaimable", (int64_t)store_usage(&c, true));
+	}
+	pthread_mutex_unlock(&s->lock);
+	json_object_put(c.marked);
+	return rc;
+}
+
+/* Removes the names to go from `names`, telling them in `deleted`. */
+static void prune_names(struct oci_store *s, struct json_object *names, bool all,
+			struct json_object *busy, struct json_object *deleted)
+{
+	struct json_object_iterator it = json_object_iter_begin(s->names);
+	struct json_object_iterator end = json_object_iter_end(s->names);
+
+	for (; !json_object_iter_equal(&it, &end); json_object_iter_next(&it)) {
+		const char *name = json_object_iter_peek_name(&it);
+
+		if ((!all && !strchr(name, '@')) ||
+		    name_is_busy(s, json_object_iter_peek_value(&it), busy))
+			continue;
 		json_object_object_del(names, name);
 		json_add_str(deleted, name);
-	} else {
+	}
+}
+
+int oci_prune(struct oci_store *s, bool all, struct json_object *busy, struct json_object **out,
+	      struct error **err)
+{
+	CLEANUP_JSON struct json_object *o = json_object_new_object();
+	struct json_object *deleted = json_object_new_array(), *names = NULL;
+	uint64_t reclaimed = 0;
+	int rc = 0;
+
+	json_set(o, "deleted", deleted);
+	pthread_mutex_lock(&s->lock);
+	if (json_object_deep_copy(s->names, &names, NULL) < 0)
+		abort(); /* out of memory */
+	prune_names(s, names, all, busy, deleted);
+	if (json_object_array_length(deleted))
+		rc = store_names_write(s, names, err);
+	json_object_put(names);
+	pthread_mutex_unlock(&s->lock);
+	if (rc < 0 || store_collect(s, busy, NULL, &reclaimed, err) < 0)
+		return -1;
+	json_set_int(o, "reclaimed", (int64_t)reclaimed);
+	*out = STEAL(o);
+	return 0;
+}
+
+/* ---- delete ---- */
+/* An id stands for all names of its image only when there is one, or with force. */
+static int drop_name(struct oci_store *s, struct json_object *names, const char *ref, bool force,
+		     struct json_object *deleted, struct buf *missing, struct error **err)
+{
+	CLEANUP_STRV struct strv found = {0};
+	size_t i;
+
+	if (store_names_find(s, names, ref, &found, err) < 0)
+		return -1;
+	if (found.n > 1 && !force)
+		return error_set(err, ERR_INVALID_STATE,
+				 "image %s has %zu names; delete them by name or use --force", ref,
+				 found.n);
+	if (found.n == 0)
 		buf_printf(missing, "%s%s", missing->len ? ", " : "", ref);
+	for (i = 0; i < found.n; i++) {
+		json_object_object_del(names, found.v[i]);
+		json_add_str(deleted, found.v[i]);
 	}
 	return 0;
 }
 
-static int drop_names(struct oci_store *s, const char *const *refs, size_t n,
+static int drop_names(struct oci_store *s, const char *const *refs, size_t n, bool force,
 		      struct json_object *deleted, struct buf *missing, struct error **err)
 {
 	struct json_object *names = NULL;
@@ -262,7 +411,7 @@ static int drop_names(struct oci_store *s, const char *const *refs, size_t n,
 	if (json_object_deep_copy(s->names, &names, NULL) < 0)
 		abort(); /* out of memory */
 	for (i = 0; i < n && rc == 0; i++)
-		rc = drop_name(s, names, refs[i], deleted, missing, err);
+		rc = drop_name(s, names, refs[i], force, deleted, missing, err);
 	if (rc == 0 && json_object_array_length(deleted))
 		rc = store_names_write(s, names, err);
 	json_object_put(names);
@@ -277,7 +426,7 @@ int oci_delete(struct oci_store *s, const char *const *refs, size_t n, bool forc
 	CLEANUP_BUF struct buf missing = {0};
 	uint64_t reclaimed = 0;
 
-	if (drop_names(s, refs, n, deleted, &missing, err) < 0 ||
+	if (drop_names(s, refs, n, force, deleted, &missing, err) < 0 ||
 	    store_collect(s, busy, NULL, &reclaimed, err) < 0) {
 		json_object_put(deleted);
 		return -1;

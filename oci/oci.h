@@ -86,6 +86,28 @@ int oci_inspect(struct oci_store *s, const char *const *refs, size_t n, struct j
 int oci_delete(struct oci_store *s, const char *const *refs, size_t n, bool force,
 	       struct json_object *busy, struct json_object **out, struct error **err);
 
+/* oci_tag: names an image once more, replacing what had that name. */
+int oci_tag(struct oci_store *s, const char *source, const char *target, struct error **err);
+/* oci_prune: removes names without a tag, with `all` every name, but none of an image that has a manifest in busy;
+ * then unused content as oci_delete does. *out as there. */
+int oci_prune(struct oci_store *s, bool all, struct json_object *busy, struct json_object **out,
+	      struct error **err);
+/* oci_usage: {"total", "active": names, "sizeInBytes", "reclaimable": allocated bytes}. Active is an image with a
+ * manifest in busy, reclaimable what oci_prune with `all` would free. */
+int oci_usage(struct oci_store *s, struct json_object *busy, struct json_object **out,
+	      struct error **err);
+
+/* oci_save: writes images to fd, which may be a pipe, as a tar: an OCI image layout with all variants that are here or
+ * those of `platform`; with docker as `docker save` does, with the one variant of `platform` (NULL: the host's). *names:
+ * canonical references. */
+struct oci_save_opts {
+	const char *platform;
+	bool docker;
+};
+int oci_save(struct oci_store *s, const char *const *refs, size_t n, int fd,
+	     const struct oci_save_opts *o, const struct oci_progress *p,
+	     struct json_object **names, struct error **err);
+
 /* oci_resolve: what `create` needs: {"reference", "descriptor": index or manifest, "manifest":
  * digest, "platform": {…}, "config": the image's config object {User?, Env?, Entrypoint?, Cmd?,
  * WorkingDir?, Labels?, StopSignal?}}. notFound when absent. */

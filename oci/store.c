@@ -226,26 +226,106 @@ int store_name_set(struct oci_store *s, const char *ref, const struct oci_desc *
 	return rc < 0 ? error_wrap(err, "name %s", ref) : 0;
 }
 
+/* The hex digits of "sha256:<hex>" or "<hex>" when they could begin a digest, else NULL. */
+static const char *id_prefix(const char *ref)
+{
+	const char *hex = str_prefix(ref, "sha256:") ? digest_hex(ref) : ref;
+	size_t n = strspn(hex, "0123456789abcdef");
+
+	return n >= STORE_MIN_ID && n <= OCI_HEX_LEN && !hex[n] ? hex : NULL;
+}
+
+static int find_by_id(struct json_object *names, const char *hex, struct strv *out,
+		      struct error **err)
+{
+	struct json_object_iterator it = json_object_iter_begin(names);
+	struct json_object_iterator end = json_object_iter_end(names);
+	const char *first = NULL;
+
+	for (; !json_object_iter_equal(&it, &end); json_object_iter_next(&it)) {
+		const char *digest = json_str(json_object_iter_peek_value(&it), "digest", "");
+
+		if (!str_prefix(digest, "sha256:") || !str_prefix(digest_hex(digest), hex))
+			continue;
+		if (first && strcmp(first, digest))
+			return error_set(err, ERR_INVALID_ARGUMENT,
+					 "image id %s is ambiguous: more than one begins with it",
+					 hex);
+		first = digest;
+		strv_add(out, json_object_iter_peek_name(&it));
+	}
+	return 0;
+}
+
+int store_names_find(struct oci_store *s, struct json_object *names, const char *ref,
+		     struct strv *out, struct error **err)
+{
+	const char *hex = id_prefix(ref);
+	struct error *why = NULL;
+	struct oci_ref r;
+
+	if (oci_ref_parse(ref, s->default_domain, &r, &why) == 0) {
+		CLEANUP_FREE char *name = oci_ref_string(&r);
+
+		oci_ref_free(&r);
+		if (json_get(names, name)) {
+			strv_take(out, STEAL(name));
+			return 0;
+		}
+	}
+	if (!hex && why)
+		return error_move(err, why);
+	error_free(why);
+	return hex ? find_by_id(names, hex, out, err) : 0;
+}
+
 int store_name_get(struct oci_store *s, const char *ref, char **canonical, struct oci_desc *out,
 		   struct error **err)
 {
-	CLEANUP_FREE char *name = NULL;
-	struct json_object *found;
-	struct oci_ref r;
-	int rc = -1;
+	CLEANUP_STRV struct strv found = {0};
+	int rc;
 
-	if (oci_ref_parse(ref, s->default_domain, &r, err) < 0)
-		return -1;
-	name = oci_ref_string(&r);
-	oci_ref_free(&r);
 	pthread_mutex_lock(&s->lock);
-	found = json_obj(s->names, name);
-	if (found)
-		rc = oci_desc_parse(found, out, err);
-	else
-		error_set(err, ERR_NOT_FOUND, "image not found: %s", ref);
+	rc = store_names_find(s, s->names, ref, &found, err);
+	if (rc == 0 && found.n)
+		rc = oci_desc_parse(json_obj(s->names, found.v[0]), out, err);
+	else if (rc == 0)
+		rc = error_set(err, ERR_NOT_FOUND, "image not found: %s", ref);
 	pthread_mutex_unlock(&s->lock);
 	if (rc == 0 && canonical)
-		*canonical = STEAL(name);
+		*canonical = xstrdup(found.v[0]);
+	return rc;
+}
+
+int oci_tag(struct oci_store *s, const char *source, const char *target, struct error **err)
+{
+	CLEANUP_STRV struct strv found = {0};
+	CLEANUP_FREE char *name = NULL;
+	struct json_object *names = NULL;
+	struct oci_ref r;
+	int rc;
+
+	if (oci_ref_parse(target, s->default_domain, &r, err) < 0)
+		return -1;
+	name = oci_ref_string(&r);
+	rc = r.digest ? error_set(err, ERR_INVALID_ARGUMENT, "a new name cannot have a digest: %s",
+				  target)
+		      : 0;
+	oci_ref_free(&r);
+	if (rc < 0)
+		return -1;
+	/* Under one lock, so that a collection in between cannot take what the new name leads to. */
+	pthread_mutex_lock(&s->lock);
+	rc = store_names_find(s, s->names, source, &found, err);
+	if (rc == 0 && !found.n)
+		rc = error_set(err, ERR_NOT_FOUND, "image not found: %s", source);
+	if (rc == 0) {
+		if (json_object_deep_copy(s->names, &names, NULL) < 0)
+			abort(); /* out of memory */
+		json_set(names, name, json_object_get(json_get(names, found.v[0])));
+		rc = store_names_write(s, names, err);
+		json_object_put(names);
+	}
+	pthread_mutex_unlock(&s->lock);
 	return rc;
 }

@@ -128,8 +128,28 @@ int store_name_set(struct oci_store *s, const char *ref, const struct oci_desc *
 /* store_name_get: 0, or notFound. *canonical (may be NULL) and out are the caller's. */
 int store_name_get(struct oci_store *s, const char *ref, char **canonical, struct oci_desc *out,
 		   struct error **err);
+#define STORE_MIN_ID 4 /* digits of an image's id that may stand for it */
+/* store_names_find: the names that `ref` means among `names` (as s->names): the reference itself or, when there is none,
+ * all names of the one image whose id begins with it. None found is success. Two images: invalidArgument. */
+int store_names_find(struct oci_store *s, struct json_object *names, const char *ref,
+		     struct strv *out, struct error **err);
 /* store_names_write: replaces all names by `names` (borrowed). Call with s->lock held. */
 int store_names_write(struct oci_store *s, struct json_object *names, struct error **err);
+
+/* ---- pick.c: what of an image goes to another place ---- */
+struct picked {
+	struct oci_desc root;  /* what the name leads to there */
+	struct oci_desc *docs; /* manifests and indexes, children first, the root last */
+	size_t n_docs;
+	struct oci_desc *blobs; /* configurations and layers, each once */
+	size_t n_blobs;
+};
+/* pick_image: all variants that are here, or those of one platform. An index that names more than that is replaced by
+ * one that names only what is picked, put into op's session. Everything is pinned. */
+int pick_image(struct oci_op *op, const struct oci_desc *root, const struct oci_platform *want,
+	       struct picked *out, struct error **err);
+void picked_free(struct picked *p);
+#define CLEANUP_PICKED CLEANUP(picked_free)
 
 /* ---- variants: the images of an index that are here (inspect.c) ---- */
 struct variant {

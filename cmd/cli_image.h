@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cli_image.h - what the files of the image commands share. */
+#ifndef CMD_CLI_IMAGE_H
+#define CMD_CLI_IMAGE_H
+
+#include "cmd/cli.h"
+
+#define IMAGE_GROUP "IMAGE SUBCOMMANDS"
+
+extern const struct opt opt_image_platform[]; /* --arch, --os, --platform */
+extern const struct opt_cmd cmd_image_prune, cmd_image_save, cmd_image_tag; /* cli_image_move.c */
+
+/* image_call: a call with progress on stderr; `what` is its headline. params is consumed, *result the caller's. */
+int image_call(struct cli *c, const struct opt_args *a, const char *what, const char *method,
+	       struct json_object *params, const int *fds, size_t nfds, struct json_object **result,
+	       struct error **err);
+/* image_references: {"references": positionals}; the caller's. */
+struct json_object *image_references(const struct opt_args *a);
+const char *image_name(struct json_object *image);
+/* image_print_deleted: names to stdout, what it freed to stderr. */
+void image_print_deleted(struct json_object *reply);
+
+#endif

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cli_image_move.c - image tag, save and prune. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include "cmd/cli_config.h"
+#include "cmd/cli_image.h"
+#include "cmd/progress.h"
+
+#define GROUP IMAGE_GROUP
+
+/* ---- tag ---- */
+
+static const struct opt_pos tag_pos[] = {{"source", POS_ONE, "Existing reference, or image id"},
+					 {"target", POS_ONE, "New reference"},
+					 {0}};
+
+static int run_tag(struct cli *c, const struct opt_args *a, struct error **err)
+{
+	struct json_object *params = json_object_new_object();
+
+	json_set_str(params, "source", a->pos[0]);
+	json_set_str(params, "target", a->pos[1]);
+	if (cli_call(c, "image.tag", params, NULL, err))
+		return -1;
+	cli_out(a->pos[1]);
+	return 0;
+}
+
+const struct opt_cmd cmd_image_tag = {
+	.name = "tag",
+	.summary = "Give an image another name",
+	.group = GROUP,
+	.pos = tag_pos,
+	.notes = "A name that exists is moved.",
+	.run = run_tag,
+};
+
+const struct opt_cmd cmd_tag = {
+	.name = "tag",
+	.summary = "Short for `container image tag`",
+	.group = GROUP,
+	.pos = tag_pos,
+	.run = run_tag,
+};
+
+/* ---- save ---- */
+
+static const struct opt opt_save[] = {
+	{"output", 'o', OPT_VALUE, "path", NULL, "File to write; standard output when not given",
+	 0},
+	{"format", 0, OPT_VALUE, "format", "oci-archive|docker-archive",
+	 "Format of the archive: an OCI image layout, or what docker save writes", 0},
+	{"progress", 0, OPT_VALUE, "type", PROGRESS_CHOICES, "How to show progress", 0},
+	{0},
+};
+static const struct opt *const save_opts[] = {opt_save, opt_image_platform, NULL};
+static const struct opt_pos save_pos[] = {{"references", POS_SOME, "Image references"}, {0}};
+
+/* Where the archive goes. A file appears under its name when it is whole. */
+struct output {
+	int fd;
+	const char *path;
+	char *tmp; /* NULL: written in place */
+};
+
+static int output_open(struct output *o, const char *path, struct error **err)
+{
+	struct stat st;
+
+	*o = (struct output){.fd = STDOUT_FILENO, .path = path};
+	if (!path || !strcmp(path, "-")) {
+		o->path = NULL;
+		if (isatty(STDOUT_FILENO))
+			return error_set(err, ERR_INVALID_ARGUMENT,
+					 "an archive is not written to a terminal; use --output");
+		return 0;
+	}
+	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
+		o->fd = open(path, O_WRONLY | O_CLOEXEC);
+	} else {
+		o->tmp = xasprintf("%s.%d.part", path, (int)getpid());
+		o->fd = open(o->tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
+	}
+	return o->fd < 0 ? error_sys(err, errno, "open %s", path) : 0;
+}
+
+static int output_commit(struct output *o, struct error **err)
+{
+	if (!o->tmp)
+		return 0;
+	if (rename(o->tmp, o->path) < 0)
+		return error_sys(err, errno, "rename %s", o->path);
+	free(STEAL(o->tmp));
+	return 0;
+}
+
+static void output_close(struct output *o)
+{
+	if (o->path)
+		base_close_fd(&o->fd);
+	if (o->tmp)
+		unlink(o->tmp);
+	free(o->tmp);
+}
+
+static int save_params(const struct opt_args *a, struct json_object *params, struct error **err)
+{
+	CLEANUP_FREE char *platform = NULL;
+	bool from_env;
+
+	if (platform_flags(a, getenv("CONTAINER_DEFAULT_PLATFORM"), true, &platform, &from_env,
+			   err))
+		return -1;
+	if (from_env)
+		cli_note("using platform %s from CONTAINER_DEFAULT_PLATFORM", platform);
+	json_set_str(params, "platform", platform);
+	json_set_str(params, "format", opt_str(a, "format", "oci-archive"));
+	return 0;
+}
+
+static int run_save(struct cli *c, const struct opt_args *a, struct error **err)
+{
+	CLEANUP_JSON struct json_object *params = image_references(a), *result = NULL;
+	CLEANUP(output_close) struct output out;
+	struct json_object *names;
+
+	if (output_open(&out, opt_str(a, "output", NULL), err) || save_params(a, params, err) ||
+	    image_call(c, a, "Saving images", "image.save", STEAL(params), &out.fd, 1, &result,
+		       err) ||
+	    output_commit(&out, err))
+		return -1;
+	names = json_arr(result, "names");
+	for (size_t i = 0; names && i < json_object_array_length(names); i++) {
+		const char *name = json_object_get_string(json_object_array_get_idx(names, i));
+
+		/* Behind the archive on standard output there must be nothing. */
+		if (out.path)
+			cli_out(name);
+		else
+			cli_note("%s", name);
+	}
+	return 0;
+}
+
+const struct opt_cmd cmd_image_save = {
+	.name = "save",
+	.summary = "Write images to an archive",
+	.group = GROUP,
+	.opts = save_opts,
+	.pos = save_pos,
+	.notes = "Without a platform all variants in the store are written. An index that names "
+		 "more than is written is replaced by one that names what is. A docker-archive "
+		 "holds one variant: the platform given, else the host's.",
+	.run = run_save,
+};
+
+const struct opt_cmd cmd_save = {
+	.name = "save",
+	.summary = "Short for `container image save`",
+	.group = GROUP,
+	.opts = save_opts,
+	.pos = save_pos,
+	.run = run_save,
+};
+
+/* ---- prune ---- */
+
+static const struct opt opt_prune[] = {
+	{"all", 'a', OPT_FLAG, NULL, NULL, "Also tagged images that no container uses", 0},
+	{0},
+};
+static const struct opt *const prune_opts[] = {opt_prune, NULL};
+
+static int run_prune(struct cli *c, const struct opt_args *a, struct error **err)
+{
+	CLEANUP_JSON struct json_object *params = json_object_new_object(), *reply = NULL;
+
+	json_set_bool(params, "all", opt_has(a, "all"));
+	if (cli_call(c, "image.prune", STEAL(params), &reply, err))
+		return -1;
+	image_print_deleted(reply);
+	return 0;
+}
+
+const struct opt_cmd cmd_image_prune = {
+	.name = "prune",
+	.summary = "Delete images without a tag, and content that nothing needs",
+	.group = GROUP,
+	.opts = prune_opts,
+	.notes = "An image that a container uses, running or not, stays.",
+	.run = run_prune,
+};
