@@ -50,10 +50,10 @@ run0=$(date +%s%N)
 "$C" run --rm --name hello demo sh -c '
 	echo "  kernel    $(uname -sr)"
 	echo "  host name $(hostname)"
-	echo "  PID 1     $(tr "\0" " " </proc/1/cmdline | cut -c1-40)…"
+	echo "  PID 1     $(cat /proc/1/comm), and nothing of the host: $(ls -d /proc/[0-9]* | wc -l) processes"
 	echo "  memory    $(sed -n "s/MemTotal: *//p" /proc/meminfo), $(nproc) CPUs"'
 run1=$(date +%s%N)
-echo "  (on this host: kernel $(uname -sr), host name $(hostname), PID 1 $(tr '\0' ' ' </proc/1/cmdline | cut -c1-40))"
+echo "  (on this host: kernel $(uname -sr), host name $(hostname), PID 1 $(cat /proc/1/comm), $(ls -d /proc/[0-9]* | wc -l) processes)"
 printf '  the run took %d ms\n' $(((run1 - run0) / 1000000))
 
 step "Done in $(since) s. Try:
