@@ -51,7 +51,8 @@ for engine in kvm qemu; do
 	export CONTAINER_ENGINE=$engine
 	run "$C" system start
 	if [ "$rc" != 0 ] || ! "$C" system status --format json | jq -e --arg e $engine '.engine == $e' >/dev/null; then
-		printf '# engine %s is not usable here: %s\n' $engine "$(tail -1 <<<"$err")"
+		[ "$rc" != 0 ] || err=$("$C" system status --format json | jq -r .engineReason)
+		printf '# engine %s is not usable here: %s\n' $engine "$(head -1 <<<"$err")"
 		run "$C" system stop
 		continue
 	fi
@@ -81,6 +82,7 @@ for engine in kvm qemu; do
 	while read -r stage us; do
 		row "$engine: run, $stage" "$(us_to_ms <<<"$us")" ms
 	done < <(stages "$T/timing")
+	# "kernel" is the time from the machine's start to the agent's first word; with qemu the start of QEMU is in it.
 	row "$engine: run, outside the guest" "$(median <"$T/outside" | us_to_ms)" ms 100
 
 	"$C" run -d --name mem -m 256m demo sleep 600 >/dev/null
