@@ -9,8 +9,8 @@
 
 #include "core/error.h"
 
-#define error_set(...)	(error_set(__VA_ARGS__), -1)
-#define error_sys(...)	(error_sys(__VA_ARGS__), -1)
+#define error_set(...)  (error_set(__VA_ARGS__), -1)
+#define error_sys(...)  (error_sys(__VA_ARGS__), -1)
 #define error_wrap(...) (error_wrap(__VA_ARGS__), -1)
 #define error_move(...) (error_move(__VA_ARGS__), -1)
 

@@ -9,7 +9,7 @@ run_ok 'make quickstart' "$TOP/tests/quickstart.sh"
 like 'says which engine and why' "$out" 'engine +(kvm|qemu)'
 like "its own kernel's version" "$out" 'kernel +Linux [0-9]'
 like 'its own host name' "$out" 'host name hello'
-like 'its own PID 1' "$out" 'PID 1 +sh -c'
+like 'its own PID 1' "$out" 'PID 1 +sh'
 like 'how long it took' "$out" 'the run took [0-9]+ ms'
 run_ok 'afterwards build/container run works' "$TOP/build/container" run --rm demo true
 run_ok 'quickstart again' "$TOP/tests/quickstart.sh"
