@@ -140,7 +140,7 @@ install: $(B)/container man completions
 	install -m 644 $(B)/completions/container.bash $(D)/share/bash-completion/completions/container
 	install -m 644 $(B)/completions/_container $(D)/share/zsh/site-functions/_container
 	install -m 644 $(B)/completions/container.fish $(D)/share/fish/vendor_completions.d/container.fish
-	for u in container-apiserver.service container-apiserver.socket; do \
+	for u in container-apiserver.service; do \
 	    sed 's,@PREFIX@,$(PREFIX),g' cmd/units/$$u.in >$(DESTDIR)$(UNITDIR)/$$u || exit 1; done
 	if [ -s build/kernel/vmlinux ]; then install -D -m 644 build/kernel/vmlinux $(D)/share/container/vmlinux; fi
 
