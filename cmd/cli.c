@@ -20,11 +20,11 @@ static const struct {
 	const char *path;
 	const char *subs; /* NULL: a command of its own */
 } later[] = {
-	{"build", NULL},   {"export", NULL},     {"stats", NULL},    {"prune", NULL},
-	{"copy", NULL},    {"cp", NULL},         {"registry", NULL}, {"r", NULL},
-	{"machine", NULL}, {"m", NULL},          {"volume", NULL},   {"v", NULL},
-	{"builder", NULL}, {"network", NULL},    {"n", NULL},        {"k8s", NULL},
-	{"image", "push"}, {"system", "df|dns"},
+	{"build", NULL},      {"export", NULL},  {"stats", NULL},    {"prune", NULL},
+	{"copy", NULL},       {"cp", NULL},      {"registry", NULL}, {"r", NULL},
+	{"machine", NULL},    {"m", NULL},       {"volume", NULL},   {"v", NULL},
+	{"builder", NULL},    {"network", NULL}, {"n", NULL},        {"k8s", NULL},
+	{"system", "df|dns"},
 };
 
 static const struct opt_pos help_pos[] = {{"path", POS_MANY, "The command to explain"}, {0}};
@@ -37,7 +37,7 @@ static const struct opt_cmd cmd_help = {.name = "help",
 static const struct opt_cmd *const root_subs[] = {
 	&cmd_create, &cmd_delete, &cmd_exec, &cmd_inspect, &cmd_kill,   &cmd_list, &cmd_logs,
 	&cmd_run,    &cmd_start,  &cmd_stop, &cmd_image,   &cmd_images, &cmd_load, &cmd_pull,
-	&cmd_rmi,    &cmd_save,   &cmd_tag,  &cmd_system,  &cmd_help,   NULL};
+	&cmd_rmi,    &cmd_push,   &cmd_save, &cmd_tag,     &cmd_system, &cmd_help, NULL};
 
 const struct opt_cmd cmd_root = {
 	.name = "container",

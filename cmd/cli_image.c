@@ -408,10 +408,11 @@ static const struct opt_cmd cmd_image_delete = {
 
 /* ---- the group and the short forms ---- */
 
-static const struct opt_cmd *const image_subs[] = {
-	&cmd_image_delete, &cmd_image_inspect, &cmd_image_list,
-	&cmd_image_load,   &cmd_image_prune,   &cmd_image_pull,
-	&cmd_image_save,   &cmd_image_tag,     NULL};
+static const struct opt_cmd *const image_subs[] = {&cmd_image_delete, &cmd_image_inspect,
+						   &cmd_image_list,   &cmd_image_load,
+						   &cmd_image_prune,  &cmd_image_pull,
+						   &cmd_image_push,   &cmd_image_save,
+						   &cmd_image_tag,    NULL};
 
 const struct opt_cmd cmd_image = {
 	.name = "image",

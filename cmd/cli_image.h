@@ -8,7 +8,8 @@
 #define IMAGE_GROUP "IMAGE SUBCOMMANDS"
 
 extern const struct opt opt_image_platform[]; /* --arch, --os, --platform */
-extern const struct opt_cmd cmd_image_prune, cmd_image_save, cmd_image_tag; /* cli_image_move.c */
+extern const struct opt_cmd cmd_image_prune, cmd_image_push, cmd_image_save,
+	cmd_image_tag; /* cli_image_move.c */
 
 /* image_call: a call with progress on stderr; `what` is its headline. params is consumed, *result the caller's. */
 int image_call(struct cli *c, const struct opt_args *a, const char *what, const char *method,

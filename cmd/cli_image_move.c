@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cli_image_move.c - image tag, save and prune. */
+/* cli_image_move.c - image tag, push, save and prune. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -42,6 +42,65 @@ const struct opt_cmd cmd_tag = {
 	.group = GROUP,
 	.pos = tag_pos,
 	.run = run_tag,
+};
+
+/* ---- push ---- */
+
+static const struct opt opt_push[] = {
+	{"scheme", 0, OPT_VALUE, "scheme", "http|https|auto", "Scheme to use with the registry", 0},
+	{"progress", 0, OPT_VALUE, "type", PROGRESS_CHOICES, "How to show progress", 0},
+	{0},
+};
+static const struct opt *const push_opts[] = {opt_push, opt_image_platform, NULL};
+static const struct opt_pos push_pos[] = {{"reference", POS_ONE, "Image reference"}, {0}};
+
+/* {"platform"?} from the flags. */
+static int put_platform(const struct opt_args *a, struct json_object *params, struct error **err)
+{
+	CLEANUP_FREE char *platform = NULL;
+	bool from_env;
+
+	if (platform_flags(a, getenv("CONTAINER_DEFAULT_PLATFORM"), true, &platform, &from_env,
+			   err))
+		return -1;
+	if (from_env)
+		cli_note("using platform %s from CONTAINER_DEFAULT_PLATFORM", platform);
+	json_set_str(params, "platform", platform);
+	return 0;
+}
+
+static int run_push(struct cli *c, const struct opt_args *a, struct error **err)
+{
+	CLEANUP_JSON struct json_object *params = json_object_new_object(), *result = NULL;
+
+	json_set_str(params, "reference", a->pos[0]);
+	json_set_str(params, "scheme", opt_str(a, "scheme", "auto"));
+	if (put_platform(a, params, err) ||
+	    image_call(c, a, "Pushing image", "image.push", STEAL(params), NULL, 0, &result, err))
+		return -1;
+	cli_out(json_str(result, "reference", ""));
+	return 0;
+}
+
+const struct opt_cmd cmd_image_push = {
+	.name = "push",
+	.summary = "Push an image",
+	.group = GROUP,
+	.opts = push_opts,
+	.pos = push_pos,
+	.notes = "Without a platform all variants in the store are sent. An index that names "
+		 "more than is sent is replaced by one that names what is. What the registry has "
+		 "is not sent again.",
+	.run = run_push,
+};
+
+const struct opt_cmd cmd_push = {
+	.name = "push",
+	.summary = "Short for `container image push`",
+	.group = GROUP,
+	.opts = push_opts,
+	.pos = push_pos,
+	.run = run_push,
 };
 
 /* ---- save ---- */
@@ -104,28 +163,14 @@ static void output_close(struct output *o)
 	free(o->tmp);
 }
 
-static int save_params(const struct opt_args *a, struct json_object *params, struct error **err)
-{
-	CLEANUP_FREE char *platform = NULL;
-	bool from_env;
-
-	if (platform_flags(a, getenv("CONTAINER_DEFAULT_PLATFORM"), true, &platform, &from_env,
-			   err))
-		return -1;
-	if (from_env)
-		cli_note("using platform %s from CONTAINER_DEFAULT_PLATFORM", platform);
-	json_set_str(params, "platform", platform);
-	json_set_str(params, "format", opt_str(a, "format", "oci-archive"));
-	return 0;
-}
-
 static int run_save(struct cli *c, const struct opt_args *a, struct error **err)
 {
 	CLEANUP_JSON struct json_object *params = image_references(a), *result = NULL;
 	CLEANUP(output_close) struct output out;
 	struct json_object *names;
 
-	if (output_open(&out, opt_str(a, "output", NULL), err) || save_params(a, params, err) ||
+	json_set_str(params, "format", opt_str(a, "format", "oci-archive"));
+	if (output_open(&out, opt_str(a, "output", NULL), err) || put_platform(a, params, err) ||
 	    image_call(c, a, "Saving images", "image.save", STEAL(params), &out.fd, 1, &result,
 		       err) ||
 	    output_commit(&out, err))

@@ -215,6 +215,22 @@ static int run_pull(struct job *j, struct error **err)
 	return 0;
 }
 
+static int run_push(struct job *j, struct error **err)
+{
+	struct oci_progress p = job_progress(j);
+	struct oci_push_opts o = {
+		.scheme = json_str(j->params, "scheme", "auto"),
+		.platform = json_str(j->params, "platform", NULL),
+	};
+	const char *ref;
+
+	if (json_need_str(j->params, "reference", &ref, err) < 0 ||
+	    oci_push(j->im->store, ref, &o, &p, &j->result, err) < 0)
+		return -1;
+	log_info("pushed %s", ref);
+	return 0;
+}
+
 static int run_load(struct job *j, struct error **err)
 {
 	struct oci_progress p = job_progress(j);
@@ -294,6 +310,11 @@ static int run_rootfs(struct job *j, struct error **err)
 static void on_pull(void *ctx, struct rpc_req *req, struct json_object *params)
 {
 	job_start(ctx, req, params, -1, run_pull);
+}
+
+static void on_push(void *ctx, struct rpc_req *req, struct json_object *params)
+{
+	job_start(ctx, req, params, -1, run_push);
 }
 
 static void on_load(void *ctx, struct rpc_req *req, struct json_object *params)
@@ -387,10 +408,19 @@ static void on_tag(void *ctx, struct rpc_req *req, struct json_object *params)
 }
 
 static const struct rpc_route routes[] = {
-	{"image.pull", on_pull},       {"image.load", on_load},     {"image.list", on_list},
-	{"image.inspect", on_inspect}, {"image.delete", on_delete}, {"image.resolve", on_resolve},
-	{"image.rootfs", on_rootfs},   {"image.tag", on_tag},       {"image.save", on_save},
-	{"image.prune", on_prune},     {"image.usage", on_usage},   {NULL, NULL},
+	{"image.pull", on_pull},
+	{"image.push", on_push},
+	{"image.load", on_load},
+	{"image.list", on_list},
+	{"image.inspect", on_inspect},
+	{"image.delete", on_delete},
+	{"image.resolve", on_resolve},
+	{"image.rootfs", on_rootfs},
+	{"image.tag", on_tag},
+	{"image.save", on_save},
+	{"image.prune", on_prune},
+	{"image.usage", on_usage},
+	{NULL, NULL},
 };
 
 static const struct rpc_handler handler = {.service = "container.images", .routes = routes};

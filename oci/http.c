@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * http.c - GET requests through libcurl, followed by hand.
+ * http.c - requests through libcurl, redirects followed by hand.
  *
  * Redirects are not left to libcurl: each hop is parsed, checked and counted here, so that a registry
- * cannot send a client from https to http, to another protocol, or let it show its token to another
- * host. The body of an answer that is no 200 or 206 is read only to the end of its first 64 KiB.
+ * cannot send a client from https to http, to another protocol, or let it show its credentials to
+ * another host. The body of an answer that is no 200 or 206 is read only to the end of its first 64 KiB.
  */
 #include <curl/curl.h>
 #include <stdio.h>
 #include <strings.h>
 
+#include "core/path.h"
 #include "core/version.h"
 #include "oci/http.h"
 
@@ -19,6 +20,7 @@
 #define CONNECT_MS       15000L
 #define STALL_S          60L
 #define SMALL_MS         120000L /* a whole manifest or token */
+#define COMMIT_MS        600000L /* a registry may hash a blob before it answers */
 
 struct http {
 	struct oci_op *op;
@@ -33,6 +35,7 @@ struct hop {
 	struct http_request *q;
 	struct http_result *res;
 	char *location;
+	uint64_t sent;
 	int64_t range_start; /* from Content-Range, -1 if there is none */
 	bool started;        /* body bytes of a 200 or 206 have come */
 	size_t discarded;
@@ -92,7 +95,8 @@ void http_result_free(struct http_result *res)
 {
 	free(res->challenge);
 	free(res->content_type);
-	*res = (struct http_result){0};
+	free(res->location);
+	*res = (struct http_result){.range_end = -1};
 }
 
 /* ---- URLs ---- */
@@ -241,6 +245,12 @@ static size_t on_header(char *p, size_t size, size_t n, void *arg)
 		if (sscanf(v, "bytes %llu-", &start) == 1)
 			hop->range_start = (int64_t)MIN(start, (unsigned long long)INT64_MAX);
 		free(v);
+	} else if ((v = header_value(p, n, "Range"))) { /* what an upload has got so far */
+		const char *dash = strchr(v, '-');
+
+		if (!dash || parse_i64(dash + 1, &hop->res->range_end) < 0)
+			hop->res->range_end = -1;
+		free(v);
 	}
 	return n;
 }
@@ -286,13 +296,41 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
 	long status = status_of(hop);
 
 	n *= size;
-	if (status == 200 || (status == 206 && hop->q->blob && hop->q->blob->size))
+	if ((status == 200 && (hop->q->body || hop->q->blob)) ||
+	    (status == 206 && hop->q->blob && hop->q->blob->size))
 		return keep_body(hop, p, n, status) < 0 ? 0 : n;
 	hop->discarded += n;
 	if (hop->discarded <= MAX_ERROR_BODY)
 		return n;
 	hop->enough = true;
 	return 0;
+}
+
+static size_t on_send(char *p, size_t size, size_t n, void *arg)
+{
+	struct hop *hop = arg;
+	struct http_request *q = hop->q;
+
+	n = (size_t)MIN((uint64_t)n * size, q->up_size - hop->sent);
+	if (q->up_data)
+		memcpy(p, (const char *)q->up_data + hop->sent, n);
+	else if (fd_pread_full(q->up_fd, p, n, (off_t)(q->up_off + hop->sent), &hop->err) < 0)
+		return CURL_READFUNC_ABORT;
+	hop->sent += n;
+	if (q->item && !q->up_data)
+		op_item_at(q->item, q->up_off + hop->sent);
+	return n;
+}
+
+/* Over a connection that turned out to be dead the body is sent once more. */
+static int on_rewind(void *arg, curl_off_t offset, int origin)
+{
+	struct hop *hop = arg;
+
+	if (origin != SEEK_SET || offset < 0 || (uint64_t)offset > hop->q->up_size)
+		return CURL_SEEKFUNC_FAIL;
+	hop->sent = (uint64_t)offset;
+	return CURL_SEEKFUNC_OK;
 }
 
 static int on_tick(void *arg, curl_off_t dltotal, curl_off_t dlnow, curl_off_t ultotal,
@@ -304,6 +342,47 @@ static int on_tick(void *arg, curl_off_t dltotal, curl_off_t dlnow, curl_off_t u
 }
 
 /* ---- one hop ---- */
+static bool is_upload(const struct http_request *q)
+{
+	return str_eq(q->method, "PUT") || str_eq(q->method, "PATCH");
+}
+
+static void set_method(CURL *c, struct hop *hop)
+{
+	struct http_request *q = hop->q;
+
+	if (str_eq(q->method, "HEAD"))
+		curl_easy_setopt(c, CURLOPT_NOBODY, 1L);
+	if (str_eq(q->method, "POST")) {
+		curl_easy_setopt(c, CURLOPT_POSTFIELDS, "");
+		curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE, 0L);
+	}
+	if (!is_upload(q))
+		return;
+	curl_easy_setopt(c, CURLOPT_UPLOAD, 1L);
+	curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, q->method);
+	curl_easy_setopt(c, CURLOPT_READFUNCTION, on_send);
+	curl_easy_setopt(c, CURLOPT_READDATA, hop);
+	curl_easy_setopt(c, CURLOPT_SEEKFUNCTION, on_rewind);
+	curl_easy_setopt(c, CURLOPT_SEEKDATA, hop);
+	curl_easy_setopt(c, CURLOPT_INFILESIZE_LARGE, (curl_off_t)q->up_size);
+	curl_easy_setopt(c, CURLOPT_UPLOAD_BUFFERSIZE, 256L << 10);
+}
+
+/* Transfers of blobs may take any time as long as something moves; all else has a limit. */
+static void set_limits(CURL *c, const struct http_request *q)
+{
+	curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
+	if (str_eq(q->method, "PUT")) {
+		curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, COMMIT_MS);
+		return;
+	}
+	curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, 1L);
+	curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, STALL_S);
+	if (!q->blob && !is_upload(q))
+		curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, SMALL_MS);
+}
+
 static void set_options(struct http *h, struct hop *hop, const char *url,
 			struct curl_slist *headers)
 {
@@ -318,11 +397,8 @@ static void set_options(struct http *h, struct hop *hop, const char *url,
 	curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(c, CURLOPT_ERRORBUFFER, h->errbuf);
 	curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers);
-	curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
-	curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, 1L);
-	curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, STALL_S);
-	if (!q->blob)
-		curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, SMALL_MS);
+	set_method(c, hop);
+	set_limits(c, q);
 	curl_easy_setopt(c, CURLOPT_BUFFERSIZE, 256L << 10);
 	curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header);
 	curl_easy_setopt(c, CURLOPT_HEADERDATA, hop);
@@ -343,16 +419,20 @@ static void set_options(struct http *h, struct hop *hop, const char *url,
 	}
 }
 
-static struct curl_slist *make_headers(const struct http_request *q, bool with_token)
+static struct curl_slist *make_headers(const struct http_request *q, bool with_auth)
 {
 	CLEANUP_FREE char *agent = xasprintf("User-Agent: container/%s", version_release);
 	CLEANUP_FREE char *auth = NULL;
 	struct curl_slist *l = curl_slist_append(NULL, agent);
+	size_t i;
 
-	if (q->accept)
-		l = curl_slist_append(l, q->accept);
-	if (with_token) {
-		auth = xasprintf("Authorization: Bearer %s", q->token);
+	for (i = 0; i < ARRAY_SIZE(q->headers); i++)
+		if (q->headers[i])
+			l = curl_slist_append(l, q->headers[i]);
+	if (is_upload(q))
+		l = curl_slist_append(l, "Expect:");
+	if (with_auth) {
+		auth = xasprintf("Authorization: %s", q->auth);
 		l = curl_slist_append(l, auth);
 	}
 	return l;
@@ -396,10 +476,10 @@ static int transport_error(struct hop *hop, CURLcode rc, const struct http_origi
 	}
 }
 
-static int run_hop(struct http *h, struct hop *hop, const char *url, bool with_token,
+static int run_hop(struct http *h, struct hop *hop, const char *url, bool with_auth,
 		   const struct http_origin *to, struct error **err)
 {
-	struct curl_slist *headers = make_headers(hop->q, with_token);
+	struct curl_slist *headers = make_headers(hop->q, with_auth);
 	CURLcode rc;
 
 	set_options(h, hop, url, headers);
@@ -419,17 +499,48 @@ static bool is_redirect(long status)
 	return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
 }
 
+/* Only 307 and 308 say that a request with a body goes elsewhere as it is. */
+static int check_redirect(const struct http_request *q, long status, struct error **err)
+{
+	if (!q->method || !strcmp(q->method, "HEAD") || status == 307 || status == 308)
+		return 0;
+	return error_set(err, ERR_INVALID_ARGUMENT, "a %s was answered with a redirect (%ld)",
+			 q->method, status);
+}
+
+/* Where the redirect at *url leads to replaces it, if it may be followed. */
+static int next_hop(const struct http_request *q, const struct hop *hop,
+		    const struct http_origin *at, char **url, struct error **err)
+{
+	struct http_origin next;
+	char *to;
+
+	if (check_redirect(q, hop->res->status, err) < 0)
+		return -1;
+	if (!hop->location)
+		return error_set(err, ERR_INVALID_ARGUMENT, "redirected to nowhere");
+	to = resolve_location(*url, hop->location, err);
+	if (!to)
+		return -1;
+	free(*url);
+	*url = to;
+	if (http_origin_of(to, &next, err) < 0)
+		return error_wrap(err, "redirect");
+	if (at->https && !next.https)
+		return error_set(err, ERR_INVALID_ARGUMENT, "redirect from https to http refused");
+	return 0;
+}
+
 static int follow(struct http *h, struct http_request *q, struct http_result *res, char **url,
 		  struct error **err)
 {
-	struct http_origin first, at, next;
+	struct http_origin first, at;
 	int hops;
 
 	if (http_origin_of(h->origin, &first, err) < 0)
 		return -1;
 	for (hops = 0; hops <= MAX_REDIRECTS; hops++) {
 		struct hop hop = {.h = h, .q = q, .res = res, .range_start = -1};
-		char *to;
 		int rc;
 
 		http_result_free(res);
@@ -437,29 +548,22 @@ static int follow(struct http *h, struct http_request *q, struct http_result *re
 			q->body->len = 0;
 		if (http_origin_of(*url, &at, err) < 0)
 			return -1;
-		rc = run_hop(h, &hop, *url, q->token && same_origin(&first, &at), &at, err);
+		rc = run_hop(h, &hop, *url, q->auth && same_origin(&first, &at), &at, err);
 		if (rc < 0 || !is_redirect(res->status)) {
+			if (rc == 0 && hop.location)
+				res->location = resolve_location(*url, hop.location, NULL);
 			free(hop.location);
 			return rc;
 		}
-		to = hop.location ? resolve_location(*url, hop.location, err) : NULL;
-		if (!hop.location)
-			error_set(err, ERR_INVALID_ARGUMENT, "redirected to nowhere");
+		rc = next_hop(q, &hop, &at, url, err);
 		free(hop.location);
-		if (!to)
+		if (rc < 0)
 			return -1;
-		free(*url);
-		*url = to;
-		if (http_origin_of(to, &next, err) < 0)
-			return error_wrap(err, "redirect");
-		if (at.https && !next.https)
-			return error_set(err, ERR_INVALID_ARGUMENT,
-					 "redirect from https to http refused");
 	}
 	return error_set(err, ERR_INVALID_ARGUMENT, "more than %d redirects", MAX_REDIRECTS);
 }
 
-int http_get(struct http *h, struct http_request *q, struct http_result *res, struct error **err)
+int http_do(struct http *h, struct http_request *q, struct http_result *res, struct error **err)
 {
 	char *url = xstrdup(q->url);
 	int rc = follow(h, q, res, &url, err);

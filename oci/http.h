@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * http.h - GET over libcurl with the rules a registry client needs: bounded bodies, at most five redirects, never from
- * https to http, and a token that goes to the first origin only. One handle belongs to one thread.
+ * http.h - requests over libcurl with the rules a registry client needs: bounded bodies, at most five redirects, never from
+ * https to http, and credentials that go to the first origin only. One handle belongs to one thread.
  */
 #ifndef OCI_HTTP_H
 #define OCI_HTTP_H
@@ -9,19 +9,25 @@
 #include "oci/registry.h"
 
 struct http;
-/* http_new: origin is the URL whose scheme, host and port may see tokens. */
+/* http_new: origin is the URL whose scheme, host and port may see credentials. */
 struct http *http_new(struct oci_op *op, const char *origin);
 void http_free(struct http *h);
 
 struct http_request {
 	const char *url;
-	const char *accept; /* a whole header line, or NULL */
-	const char *token;  /* Bearer token, or NULL */
-	struct buf *body;   /* either a buffer of at most max bytes, */
+	const char *method;     /* NULL: GET */
+	const char *headers[3]; /* whole lines; NULL where there is none */
+	const char *auth;       /* value of Authorization, or NULL */
+	struct buf *body; /* either a buffer of at most max bytes, or NULL: the body is dropped, */
 	size_t max;
 	struct blob_writer *blob; /* or a blob, from where it stands */
+	/* With PUT and PATCH: up_size bytes from up_data or, when that is NULL, from offset up_off of up_fd. */
+	const void *up_data;
+	int up_fd;
+	uint64_t up_off, up_size;
 	struct op_item *item;
 	bool loopback; /* never through a proxy */
+	bool once;     /* registry.c: what fails is not tried again */
 };
 
 struct http_result {
@@ -29,10 +35,12 @@ struct http_result {
 	bool transient;      /* the failure may pass */
 	char *challenge;     /* WWW-Authenticate, Bearer preferred */
 	char *content_type;  /* without parameters */
+	char *location;      /* as an absolute URL, of an answer that is no redirect */
+	int64_t range_end;   /* N of "Range: 0-N", -1 if not said */
 	int64_t retry_after; /* seconds, 0 if not said */
 };
-/* http_get: 0 when a final answer came, whatever its status; its body is kept only for 200 and 206. */
-int http_get(struct http *h, struct http_request *q, struct http_result *res, struct error **err);
+/* http_do: 0 when a final answer came, whatever its status; its body is kept only for 200 and 206. */
+int http_do(struct http *h, struct http_request *q, struct http_result *res, struct error **err);
 void http_result_free(struct http_result *res);
 
 struct http_origin {

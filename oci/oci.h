@@ -63,13 +63,23 @@ struct oci_pull_opts {
 	const char *scheme;   /* "auto", "http", "https" */
 	const char *platform; /* NULL: the host's */
 	bool all_platforms;
-	int max_downloads; /* 0: 3 */
+	int max_downloads;         /* 0: 3 */
+	const char *user, *secret; /* NULL: anonymous */
 };
 /* oci_pull: fetches what is missing, verifies digest and size of every blob, unpacks, names the
  * image. *image: the image object (apple-container.md §1.7) with the canonical reference; owned by
  * the caller. Blocking. */
 int oci_pull(struct oci_store *s, const char *reference, const struct oci_pull_opts *o,
 	     const struct oci_progress *p, struct json_object **image, struct error **err);
+struct oci_push_opts {
+	const char *scheme;        /* as above */
+	const char *platform;      /* NULL: all that is here */
+	const char *user, *secret; /* NULL: anonymous */
+};
+/* oci_push: sends the image of that name to where the name says: what is not there, manifests last. *out: {"reference",
+ * "digest"} of what it is there. Blocking. */
+int oci_push(struct oci_store *s, const char *reference, const struct oci_push_opts *o,
+	     const struct oci_progress *p, struct json_object **out, struct error **err);
 /* oci_load: an OCI layout tar or a docker-archive, plain, gzip or zstd, from fd (may be a pipe).
  * *images: array of image objects. force: skip unsafe members with a warning event instead of
  * failing. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* registry.h - a client of the distribution spec 1.1: one repository, several connections. */
+/* registry.h - a client of the distribution spec 1.1: one repository, several connections. A reference without a
+ * repository stands for the registry itself. */
 #ifndef OCI_REGISTRY_H
 #define OCI_REGISTRY_H
 
@@ -37,6 +38,13 @@ static inline void registry_conn_freep(struct registry_conn **c)
 	registry_conn_free(*c);
 }
 
+/* registry_login: what to answer when the registry asks who we are; user NULL: nobody. Before the first request. */
+void registry_login(struct registry *r, const char *user, const char *secret);
+/* registry_scope: asks the token service for this too ("pull", "pull,push"), and for nothing it was not told so. */
+void registry_scope(struct registry *r, const char *repository, const char *actions);
+/* registry_ping: the API's root answers, and takes our credentials if it wants any. */
+int registry_ping(struct registry_conn *c, struct error **err);
+
 /* registry_manifest: by tag or digest; at most 4 MiB. *type (Content-Type without parameters, or NULL) is the
  * caller's. Its digest is not looked at here. */
 int registry_manifest(struct registry_conn *c, const char *reference, struct buf *body, char **type,
@@ -45,5 +53,17 @@ int registry_manifest(struct registry_conn *c, const char *reference, struct buf
  * The caller commits w. */
 int registry_blob(struct registry_conn *c, const char *digest, struct blob_writer *w,
 		  struct op_item *item, struct error **err);
+
+/* ---- registry_push.c ---- */
+/* registry_has: 1 when a blob ("blobs") or manifest ("manifests") is there, 0 when not, -1 on failure. */
+int registry_has(struct registry_conn *c, const char *kind, const struct oci_desc *d,
+		 struct error **err);
+/* registry_put_blob: uploads d from fd. from: a repository of the same registry that may have it, or NULL; *mounted:
+ * nothing had to be sent. Goes on where it broke off. */
+int registry_put_blob(struct registry_conn *c, const struct oci_desc *d, int fd, const char *from,
+		      struct op_item *item, bool *mounted, struct error **err);
+/* registry_put_manifest: by tag or digest. */
+int registry_put_manifest(struct registry_conn *c, const char *reference, const char *type,
+			  const void *p, size_t n, struct error **err);
 
 #endif

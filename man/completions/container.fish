@@ -4,7 +4,7 @@ function __container_at
 	for w in (commandline -opc)[2..-1]
 		string match -q -- '-*' $w; and continue
 		set -l try (string trim -- "$path $w")
-		contains -- $try 'create' 'delete' 'exec' 'inspect' 'kill' 'list' 'logs' 'run' 'start' 'stop' 'image' 'image delete' 'image inspect' 'image list' 'image load' 'image prune' 'image pull' 'image save' 'image tag' 'images' 'load' 'pull' 'rmi' 'save' 'tag' 'system' 'system kernel' 'system kernel set' 'system logs' 'system property' 'system property list' 'system start' 'system status' 'system stop' 'system version'; and set path $try
+		contains -- $try 'create' 'delete' 'exec' 'inspect' 'kill' 'list' 'logs' 'run' 'start' 'stop' 'image' 'image delete' 'image inspect' 'image list' 'image load' 'image prune' 'image pull' 'image push' 'image save' 'image tag' 'images' 'load' 'pull' 'rmi' 'push' 'save' 'tag' 'system' 'system kernel' 'system kernel set' 'system logs' 'system property' 'system property list' 'system start' 'system status' 'system stop' 'system version'; and set path $try
 	end
 	test "$path" = "$argv[1]"
 end
@@ -23,6 +23,7 @@ complete -c container -f -n '__container_at ""' -a images -d 'Short for `contain
 complete -c container -f -n '__container_at ""' -a load -d 'Short for `container image load`'
 complete -c container -f -n '__container_at ""' -a pull -d 'Short for `container image pull`'
 complete -c container -f -n '__container_at ""' -a rmi -d 'Short for `container image delete`'
+complete -c container -f -n '__container_at ""' -a push -d 'Short for `container image push`'
 complete -c container -f -n '__container_at ""' -a save -d 'Short for `container image save`'
 complete -c container -f -n '__container_at ""' -a tag -d 'Short for `container image tag`'
 complete -c container -f -n '__container_at ""' -a system -d 'Manage the container services'
@@ -161,6 +162,7 @@ complete -c container -f -n '__container_at "image"' -a list -d 'List images'
 complete -c container -f -n '__container_at "image"' -a load -d 'Load images from an OCI or Docker archive'
 complete -c container -f -n '__container_at "image"' -a prune -d 'Delete images without a tag, and content that nothing needs'
 complete -c container -f -n '__container_at "image"' -a pull -d 'Pull an image'
+complete -c container -f -n '__container_at "image"' -a push -d 'Push an image'
 complete -c container -f -n '__container_at "image"' -a save -d 'Write images to an archive'
 complete -c container -f -n '__container_at "image"' -a tag -d 'Give an image another name'
 complete -c container -n '__container_at "image"' -l debug -d 'Write debug messages to stderr [environment: CONTAINER_DEBUG]'
@@ -198,6 +200,14 @@ complete -c container -n '__container_at "image pull"' -l platform -r -d 'Limit 
 complete -c container -n '__container_at "image pull"' -l debug -d 'Write debug messages to stderr [environment: CONTAINER_DEBUG]'
 complete -c container -n '__container_at "image pull"' -l version -d 'Show the version'
 complete -c container -n '__container_at "image pull"' -l help -s h -d 'Show help'
+complete -c container -n '__container_at "image push"' -l scheme -r -f -a 'http https auto' -d 'Scheme to use with the registry'
+complete -c container -n '__container_at "image push"' -l progress -r -f -a 'auto none ansi plain color' -d 'How to show progress'
+complete -c container -n '__container_at "image push"' -l arch -s a -r -d 'Limit to this architecture'
+complete -c container -n '__container_at "image push"' -l os -r -d 'Limit to this operating system'
+complete -c container -n '__container_at "image push"' -l platform -r -d 'Limit to this platform: os/arch[/variant] [environment: CONTAINER_DEFAULT_PLATFORM]'
+complete -c container -n '__container_at "image push"' -l debug -d 'Write debug messages to stderr [environment: CONTAINER_DEBUG]'
+complete -c container -n '__container_at "image push"' -l version -d 'Show the version'
+complete -c container -n '__container_at "image push"' -l help -s h -d 'Show help'
 complete -c container -n '__container_at "image save"' -l output -s o -r -d 'File to write; standard output when not given'
 complete -c container -n '__container_at "image save"' -l format -r -f -a 'oci-archive docker-archive' -d 'Format of the archive: an OCI image layout, or what docker save writes'
 complete -c container -n '__container_at "image save"' -l progress -r -f -a 'auto none ansi plain color' -d 'How to show progress'
@@ -235,6 +245,14 @@ complete -c container -n '__container_at "rmi"' -l force -s f -d 'Ignore images 
 complete -c container -n '__container_at "rmi"' -l debug -d 'Write debug messages to stderr [environment: CONTAINER_DEBUG]'
 complete -c container -n '__container_at "rmi"' -l version -d 'Show the version'
 complete -c container -n '__container_at "rmi"' -l help -s h -d 'Show help'
+complete -c container -n '__container_at "push"' -l scheme -r -f -a 'http https auto' -d 'Scheme to use with the registry'
+complete -c container -n '__container_at "push"' -l progress -r -f -a 'auto none ansi plain color' -d 'How to show progress'
+complete -c container -n '__container_at "push"' -l arch -s a -r -d 'Limit to this architecture'
+complete -c container -n '__container_at "push"' -l os -r -d 'Limit to this operating system'
+complete -c container -n '__container_at "push"' -l platform -r -d 'Limit to this platform: os/arch[/variant] [environment: CONTAINER_DEFAULT_PLATFORM]'
+complete -c container -n '__container_at "push"' -l debug -d 'Write debug messages to stderr [environment: CONTAINER_DEBUG]'
+complete -c container -n '__container_at "push"' -l version -d 'Show the version'
+complete -c container -n '__container_at "push"' -l help -s h -d 'Show help'
 complete -c container -n '__container_at "save"' -l output -s o -r -d 'File to write; standard output when not given'
 complete -c container -n '__container_at "save"' -l format -r -f -a 'oci-archive docker-archive' -d 'Format of the archive: an OCI image layout, or what docker save writes'
 complete -c container -n '__container_at "save"' -l progress -r -f -a 'auto none ansi plain color' -d 'How to show progress'

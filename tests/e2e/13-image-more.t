@@ -78,6 +78,60 @@ else
 	skip 'umoci reads what was saved' 'umoci is not installed'
 fi
 
+# push
+if command -v skopeo >/dev/null; then
+	start_registry
+	hits() # method path: how often the registry was asked
+	{
+		grep -c "\"$1 $2" "$T/registry.log"
+	}
+	run_ok 'the first archive again' "$C" load -i "$T/out.tar"
+	run_ok 'tag for a registry' "$C" tag demo "$REGISTRY/a/demo:1"
+	run_ok 'push' "$C" image push "$REGISTRY/a/demo:1"
+	is 'prints the reference' "$out" "$REGISTRY/a/demo:1"
+	is 'the registry has it byte for byte' "$(curl -fs -H 'Accept: application/vnd.oci.image.manifest.v1+json' "http://$REGISTRY/v2/a/demo/manifests/1" | sha256sum | cut -d' ' -f1)" "$digest"
+	n=$(hits PATCH /v2/)
+	ok 'blobs were sent' test "$n" -ge 4
+	run_ok 'push again' "$C" push "$REGISTRY/a/demo:1"
+	is 'sends nothing that is there' "$(hits PATCH /v2/)" "$n"
+	"$C" tag demo "$REGISTRY/b/demo:1" >/dev/null
+	run_ok 'push to another repository' "$C" push "$REGISTRY/b/demo:1"
+	is 'mounts the layers' "$(hits POST '/v2/b/demo/blobs/uploads/?.*mount=')" 3
+	is 'sends the configuration only' "$(($(hits PATCH /v2/) - n))" 1
+	run_ok 'skopeo reads it' "${sk[@]}" copy -q --src-tls-verify=false "docker://$REGISTRY/b/demo:1" "dir:$T/dir3"
+	is 'as it was' "$(sha256sum <"$T/dir3/manifest.json" | cut -d' ' -f1)" "$digest"
+	run_rc 1 'push of what is not there' "$C" push "$REGISTRY/a/nothing:1"
+	"$C" tag demo 127.0.0.1:1/a/demo:1 >/dev/null
+	run_rc 1 'nobody listens' "$C" push 127.0.0.1:1/a/demo:1
+	run_rc 1 'a platform that is not there' "$C" push --platform linux/s390x "$REGISTRY/a/demo:1"
+
+	# An index of which only one platform is here goes as one that names only that.
+	arm=$(jq -nc --arg d "sha256:$digest" --argjson n "$(stat -c %s "$D/$digest")" '{schemaVersion: 2, mediaType: "application/vnd.oci.image.index.v1+json",
+		annotations: {kept: "yes"}, manifests: [
+		{mediaType: "application/vnd.oci.image.manifest.v1+json", digest: ("sha256:" + "0" * 64), size: 7, platform: {os: "linux", architecture: "arm64"}},
+		{mediaType: "application/vnd.oci.image.manifest.v1+json", digest: $d, size: $n, platform: {os: "linux", architecture: "amd64"}}]}')
+	rm -rf "$T/multi" && mkdir "$T/multi"
+	tar -C "$T/multi" -xf "$T/stdout.tar"
+	printf %s "$arm" >"$T/multi/blobs/sha256/$(printf %s "$arm" | sha256sum | cut -d' ' -f1)"
+	jq -nc --arg d "sha256:$(printf %s "$arm" | sha256sum | cut -d' ' -f1)" --argjson n ${#arm} --arg r "$REGISTRY/multi:1" '{schemaVersion: 2, manifests: [
+		{mediaType: "application/vnd.oci.image.index.v1+json", digest: $d, size: $n, annotations: {"org.opencontainers.image.ref.name": $r}}]}' >"$T/multi/index.json"
+	tar -C "$T/multi" -cf "$T/multi.tar" oci-layout index.json blobs
+	run_ok 'load an index with a variant that is not here' "$C" load -i "$T/multi.tar"
+	run_ok 'push it' "$C" push "$REGISTRY/multi:1"
+	is 'as an index with what is here' "$(curl -fs -H 'Accept: application/vnd.oci.image.index.v1+json' "http://$REGISTRY/v2/multi/manifests/1" |
+		jq -c '[.annotations.kept, (.manifests[] | .platform.architecture)]')" '["yes","amd64"]'
+	run_ok 'save it' "$C" save -o "$T/multi2.tar" "$REGISTRY/multi:1"
+	run_ok 'skopeo reads all of it' "${sk[@]}" copy -q --all "oci-archive:$T/multi2.tar" "dir:$T/dir4"
+	run_ok 'push of one platform' "$C" push --platform linux/amd64 "$REGISTRY/multi:1"
+	for r in a/demo:1 b/demo:1 multi:1; do "$C" rmi "$REGISTRY/$r"; done >/dev/null 2>&1
+	"$C" rmi 127.0.0.1:1/a/demo:1 >/dev/null 2>&1
+	run_ok 'pull what was pushed' "$C" pull "$REGISTRY/b/demo:1"
+	is 'is what it was' "$("$C" image inspect "$REGISTRY/b/demo:1" | jq -r '.[0].id')" "$digest"
+	"$C" rmi "$REGISTRY/b/demo:1" >/dev/null 2>&1
+else
+	skip 'push' 'skopeo is not installed'
+fi
+
 # prune
 run_ok 'prune' "$C" image prune
 is 'keeps what has a tag' "$out" ''

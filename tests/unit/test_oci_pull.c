@@ -486,7 +486,7 @@ static void test_bad_auth(void **state)
 	for (m.other = 0; m.other < 6; m.other++)
 		assert_refused(&m, "token");
 	m.hook = basic_only;
-	assert_refused(&m, "not supported yet");
+	assert_refused(&m, "access denied");
 	m.hook = odd_realm;
 	for (m.other = 0; m.other < 4; m.other++)
 		assert_refused(&m, "token service");
