@@ -51,12 +51,24 @@ struct rt_process *runtime_process_new(struct runtime *rt, const char *id, bool 
 void runtime_process_remove(struct rt_process *proc)
 {
 	struct rt_process **at = &proc->rt->procs;
+	struct rt_waiter *w;
 
 	while (*at && *at != proc)
 		at = &(*at)->next;
 	if (*at)
 		*at = proc->next;
 	proc->rt->nprocs--;
+	while ((w = proc->waiters)) {
+		struct error *e = NULL;
+
+		proc->waiters = w->next;
+		error_set(&e, ERR_NOT_FOUND, "process %s did not start", proc->id);
+		if (w->req)
+			rpc_reply_error(w->req, e);
+		else
+			error_free(e);
+		free(w);
+	}
 	runtime_streams_close(proc);
 	loop_source_free(proc->drain);
 	free(proc->id);
@@ -102,14 +114,15 @@ void runtime_process_wait(struct rt_process *proc, struct rpc_req *req)
 
 /* ---- the end of a process ---- */
 
-/* forget_old: keeps the list of finished execs short. */
+/* forget_old: keeps the list of finished execs short. One that the agent has not answered for yet stays: a guest may
+ * say that a process has ended before it says that it began. */
 static void forget_old(struct runtime *rt)
 {
 	struct rt_process *p, *oldest = NULL;
 	unsigned n = 0;
 
 	for (p = rt->procs; p; p = p->next) {
-		if (p == rt->procs || p->state != RT_PROC_EXITED)
+		if (p == rt->procs || p->state != RT_PROC_EXITED || p->start_req)
 			continue;
 		n++;
 		if (!oldest)
@@ -191,7 +204,8 @@ static void agent_failed(struct runtime *rt, struct rt_process *proc, struct jso
 {
 	struct error *e = NULL;
 
-	if (proc->state != RT_PROC_STARTING || proc != rt->procs)
+	/* Once is enough: every further one would put off the end. */
+	if (proc->state != RT_PROC_STARTING || proc != rt->procs || rt->start_error)
 		return;
 	error_set(&e, error_code_parse(json_str(params, "code", "")), "%.512s",
 		  json_str(params, "message", "the process did not start"));

@@ -1,0 +1,240 @@
+// links: cmd vmm oci net core
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_runtime_agent.c - the runtime helper between an honest client and a guest that lies (attack class G). The role's
+ * own handlers answer both, so its files are included whole; no machine runs.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <sys/socket.h>
+#include <cmocka.h>
+
+#include "cmd/runtime.c"
+#include "cmd/runtime_process.c"
+
+const unsigned char guest_init_start[1], guest_init_end[1];
+
+struct fix {
+	struct runtime rt;
+	struct rpc_conn *served;
+	int guest, client;
+	char dir[64];
+};
+
+static void say(int fd, const char *fmt, ...) PRINTF(2, 3);
+static void say(int fd, const char *fmt, ...)
+{
+	char text[1024];
+	uint32_t n;
+	va_list ap;
+
+	va_start(ap, fmt);
+	n = (uint32_t)vsnprintf(text + 4, sizeof(text) - 4, fmt, ap);
+	va_end(ap);
+	memcpy(text, &n, 4);
+	assert_int_equal(send(fd, text, n + 4, MSG_NOSIGNAL), n + 4);
+}
+
+static void turns(struct fix *f)
+{
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(loop_turn(f->rt.loop, 0, NULL), 0);
+}
+
+/* The next frame on fd, NULL when there is none. */
+static struct json_object *hear(int fd)
+{
+	char text[4096];
+	uint32_t n;
+
+	if (recv(fd, &n, 4, MSG_DONTWAIT) != 4)
+		return NULL;
+	assert_true(n < sizeof(text));
+	assert_int_equal(recv(fd, text, n, MSG_DONTWAIT), n);
+	return json_parse(text, n, NULL);
+}
+
+static unsigned hear_all(int fd, const char *member)
+{
+	struct json_object *o;
+	unsigned n = 0;
+
+	while ((o = hear(fd))) {
+		n += json_get(o, member) != NULL;
+		json_object_put(o);
+	}
+	return n;
+}
+
+static void closed(void *ctx, struct rpc_conn *c, const struct error *e)
+{
+	container_of((struct runtime *)ctx, struct fix, rt)->served = NULL;
+}
+
+static int setup(void **state)
+{
+	static struct rpc_handler served;
+	struct fix *f = xcalloc(1, sizeof(*f));
+	int a[2], b[2];
+
+	served = handler;
+	served.on_close = closed;
+	strcpy(f->dir, "/tmp/test-agent.XXXXXX");
+	assert_non_null(mkdtemp(f->dir));
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, a), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, b), 0);
+	f->guest = a[0];
+	f->client = b[0];
+	f->rt = (struct runtime){.loop = loop_new(NULL),
+				 .id = (char *)"test",
+				 .dirfd = open(f->dir, O_DIRECTORY | O_CLOEXEC),
+				 .log_fd = -1,
+				 .boot_fd = -1,
+				 .next_port = AGENT_PORT_STDIO_MIN,
+				 .caps = json_object_new_array(),
+				 .state = RT_STARTING};
+	assert_non_null(runtime_process_new(&f->rt, "init", true, NULL));
+	f->rt.agent = rpc_conn_new(f->rt.loop, a[1], &agent_handler, &f->rt);
+	f->served = rpc_conn_new(f->rt.loop, b[1], &served, &f->rt);
+	say(f->guest, "{\"hello\":{\"version\":1}}");
+	say(f->client, "{\"hello\":{\"version\":1}}");
+	turns(f);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fix *f = *state;
+
+	rpc_conn_free(f->served);
+	rpc_conn_free(f->rt.agent);
+	while (f->rt.procs)
+		runtime_process_remove(f->rt.procs);
+	loop_free(f->rt.loop);
+	error_free(f->rt.start_error);
+	json_object_put(f->rt.caps);
+	close(f->rt.dirfd);
+	close(f->guest);
+	close(f->client);
+	path_remove_tree(AT_FDCWD, f->dir, NULL);
+	free(f);
+	return 0;
+}
+
+static void bring_up(struct fix *f)
+{
+	say(f->guest, "{\"event\":\"ready\"}");
+	say(f->guest, "{\"event\":\"started\",\"params\":{\"process\":\"init\"}}");
+	turns(f);
+	assert_int_equal(f->rt.state, RT_RUNNING);
+	hear_all(f->client, "hello");
+	hear_all(f->guest, "hello");
+}
+
+static void exec(struct fix *f, unsigned id)
+{
+	say(f->client,
+	    "{\"id\":%u,\"method\":\"runtime.exec\",\"params\":{\"process\":{},\"streams\":[]}}",
+	    id);
+	turns(f);
+}
+
+/* G: processes end before they begin, more of them than are remembered; then the guest answers. */
+static void test_exit_before_start(void **state)
+{
+	struct fix *f = *state;
+	unsigned i, n = KEEP_EXITED + 10;
+
+	bring_up(f);
+	for (i = 1; i <= n; i++) {
+		exec(f, i);
+		say(f->guest,
+		    "{\"event\":\"exited\",\"params\":{\"process\":\"exec-%u\",\"code\":1}}", i);
+		turns(f);
+	}
+	for (i = 1; i <= n; i++) {
+		say(f->guest, i % 2 ? "{\"id\":%u,\"result\":{}}" : "{\"id\":%u,\"error\":{}}", i);
+		turns(f);
+	}
+	assert_int_equal(hear_all(f->client, "id"), n);
+	assert_non_null(f->rt.agent);
+	/* What is over and answered is forgotten as ever. */
+	exec(f, n + 1);
+	say(f->guest, "{\"event\":\"exited\",\"params\":{\"process\":\"exec-%u\"}}", n + 1);
+	say(f->guest, "{\"id\":%u,\"result\":{}}", n + 1);
+	turns(f);
+	assert_true(f->rt.nprocs < n);
+}
+
+/* G: who waits for a process that does not start is told. */
+static void test_wait_for_failed(void **state)
+{
+	struct fix *f = *state;
+	struct json_object *o;
+
+	bring_up(f);
+	exec(f, 1);
+	say(f->client,
+	    "{\"id\":2,\"method\":\"runtime.wait\",\"params\":{\"process\":\"exec-1\"}}");
+	turns(f);
+	say(f->guest, "{\"id\":1,\"error\":{\"code\":\"notFound\",\"message\":\"no such file\"}}");
+	turns(f);
+	o = hear(f->client);
+	assert_non_null(json_obj(o, "error"));
+	json_object_put(o);
+	o = hear(f->client);
+	assert_non_null(json_obj(o, "error"));
+	json_object_put(o);
+	assert_int_equal(f->rt.nprocs, 1);
+}
+
+/* G: a guest cannot put off its end by failing again and again. */
+static void test_fails_once(void **state)
+{
+	struct fix *f = *state;
+	struct error *first;
+
+	say(f->guest, "{\"event\":\"failed\",\"params\":{\"process\":\"init\",\"message\":\"a\"}}");
+	turns(f);
+	first = f->rt.start_error;
+	assert_non_null(first);
+	assert_int_equal(f->rt.state, RT_STOPPING);
+	say(f->guest, "{\"event\":\"failed\",\"params\":{\"process\":\"init\",\"message\":\"b\"}}");
+	turns(f);
+	assert_ptr_equal(f->rt.start_error, first);
+	assert_string_equal(first->msg, "a");
+}
+
+/* G: notices about nobody, of no kind, in no order, change nothing. */
+static void test_nonsense(void **state)
+{
+	struct fix *f = *state;
+
+	say(f->guest, "{\"event\":\"exited\",\"params\":{\"process\":\"exec-9\",\"code\":0}}");
+	say(f->guest, "{\"event\":\"started\"}");
+	say(f->guest, "{\"event\":\"boo\",\"params\":{\"process\":\"init\"}}");
+	say(f->guest, "{\"id\":1,\"method\":\"runtime.exec\",\"params\":{}}");
+	turns(f);
+	assert_int_equal(f->rt.state, RT_STARTING);
+	assert_int_equal(f->rt.nprocs, 1);
+	assert_non_null(f->rt.agent);
+	assert_int_equal(hear_all(f->guest, "error"), 1);
+	/* An answer to what nobody asked ends the connection. */
+	say(f->guest, "{\"id\":77,\"result\":{}}");
+	turns(f);
+	assert_null(f->rt.agent);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_exit_before_start, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_wait_for_failed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_fails_once, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_nonsense, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
