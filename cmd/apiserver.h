@@ -103,6 +103,7 @@ struct container {
 	bool forced;   /* killed from outside */
 	bool keep_log; /* of the helper: a start failed */
 	bool paused;
+	bool keep_stdin; /* as the last start had it; a restart has it too */
 	struct loop_source *child, *grace, *adopt_timer;
 	struct rpc_conn *conn;
 	unsigned calls; /* under way on conn */

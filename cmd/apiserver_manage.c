@@ -18,6 +18,7 @@ void container_restart(struct container *ct, bool deleted)
 	struct error *e = NULL;
 
 	if (!deleted && !ct->s->stopping) {
+		json_set_bool(params, "keepStdin", ct->keep_stdin);
 		start_begin(ct, req, params);
 		return;
 	}

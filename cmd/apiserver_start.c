@@ -476,6 +476,7 @@ void start_begin(struct container *ct, struct rpc_req *req, struct json_object *
 	ct->state = CT_STARTING;
 	ct->has_exit = false;
 	ct->keep_log = false;
+	ct->keep_stdin = json_bool(params, "keepStdin", false);
 	op->legs = 1; /* this function */
 	/* The cheap checks first; then what others do for us; our own part while they work. Each may end it all. */
 	leg_kernel(op);

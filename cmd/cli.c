@@ -20,11 +20,10 @@ static const struct {
 	const char *path;
 	const char *subs; /* NULL: a command of its own */
 } later[] = {
-	{"build", NULL},      {"export", NULL},  {"stats", NULL},    {"prune", NULL},
-	{"copy", NULL},       {"cp", NULL},      {"registry", NULL}, {"r", NULL},
-	{"machine", NULL},    {"m", NULL},       {"volume", NULL},   {"v", NULL},
-	{"builder", NULL},    {"network", NULL}, {"n", NULL},        {"k8s", NULL},
-	{"system", "df|dns"},
+	{"build", NULL},    {"export", NULL}, {"copy", NULL},       {"cp", NULL},
+	{"registry", NULL}, {"r", NULL},      {"machine", NULL},    {"m", NULL},
+	{"volume", NULL},   {"v", NULL},      {"builder", NULL},    {"network", NULL},
+	{"n", NULL},        {"k8s", NULL},    {"system", "df|dns"},
 };
 
 static const struct opt_pos help_pos[] = {{"path", POS_MANY, "The command to explain"}, {0}};
@@ -35,9 +34,11 @@ static const struct opt_cmd cmd_help = {.name = "help",
 					.run = run_help};
 
 static const struct opt_cmd *const root_subs[] = {
-	&cmd_create, &cmd_delete, &cmd_exec, &cmd_inspect, &cmd_kill,   &cmd_list, &cmd_logs,
-	&cmd_run,    &cmd_start,  &cmd_stop, &cmd_image,   &cmd_images, &cmd_load, &cmd_pull,
-	&cmd_rmi,    &cmd_push,   &cmd_save, &cmd_tag,     &cmd_system, &cmd_help, NULL};
+	&cmd_create, &cmd_delete, &cmd_exec,   &cmd_inspect, &cmd_kill,   &cmd_list,   &cmd_logs,
+	&cmd_run,    &cmd_start,  &cmd_stop,   &cmd_image,   &cmd_images, &cmd_load,   &cmd_pull,
+	&cmd_rmi,    &cmd_push,   &cmd_save,   &cmd_tag,     &cmd_system, &cmd_attach, &cmd_pause,
+	&cmd_port,   &cmd_prune,  &cmd_rename, &cmd_restart, &cmd_stats,  &cmd_top,    &cmd_unpause,
+	&cmd_wait,   &cmd_help,   NULL};
 
 const struct opt_cmd cmd_root = {
 	.name = "container",
@@ -49,7 +50,9 @@ const struct opt_cmd cmd_root = {
 		 "run`. "
 		 "The exit status of run, exec and an attached start is that of the process, 128+n "
 		 "when "
-		 "signal n ended it; usage errors give 64, all other failures 1.",
+		 "signal n ended it, 126 or 127 when its program cannot be run or is not there; "
+		 "usage errors "
+		 "give 64, all other failures 1.",
 };
 
 static void put_version(void)

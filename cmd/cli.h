@@ -14,9 +14,11 @@
 #include "core/roots.h"
 #include "core/rpc.h"
 
-#define CLI_EXIT_USAGE  64
-#define CLI_CONNECT_MS  10000
-#define CLI_SERVER_NAME "container-apiserver"
+#define CLI_EXIT_USAGE      64
+#define CLI_EXIT_CANNOT_RUN 126
+#define CLI_EXIT_NOT_FOUND  127
+#define CLI_CONNECT_MS      10000
+#define CLI_SERVER_NAME     "container-apiserver"
 
 struct cli {
 	const struct opt_cmd *cmd;
@@ -40,6 +42,10 @@ extern const struct opt_cmd cmd_system;                        /* cli_system.c *
 extern const struct opt_cmd cmd_system_start, cmd_system_stop; /* cli_start.c */
 extern const struct opt_cmd cmd_system_logs;                   /* cli_logs.c */
 extern const struct opt_cmd cmd_root;                          /* cli.c */
+
+extern const struct opt_cmd cmd_attach, cmd_pause, cmd_port, cmd_prune, cmd_rename, cmd_restart,
+	cmd_top, cmd_unpause, cmd_wait; /* cli_manage.c */
+extern const struct opt_cmd cmd_stats;  /* cli_stats.c */
 
 /* Options of a process that several commands share (cli_run.c). */
 extern const struct opt opt_process[];
@@ -81,6 +87,10 @@ int cli_flush(int status);
  * (invalidArgument). state: NULL or the only state that --all takes. */
 int cli_ids(struct cli *c, const struct opt_args *a, const char *what, const char *state,
 	    struct strv *ids, struct error **err);
+
+/* cli_get: one container by id or the beginning of its id; *one borrows from *reply, which is the caller's. */
+int cli_get(struct cli *c, const char *id, struct json_object **reply, struct json_object **one,
+	    struct error **err);
 
 /* cli_generate: the hidden `--generate man|bash|zsh|fish DIR`. */
 int cli_generate(const char *what, const char *dir, struct error **err);

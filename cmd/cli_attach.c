@@ -13,6 +13,8 @@
 #define RECONNECT_MS    250
 #define RECONNECT_TRIES 60
 #define STREAMS_MAX     3
+#define KEY_CTRL_P      0x10
+#define KEY_CTRL_Q      0x11
 
 enum { S_IN, S_OUT, S_ERR };
 
@@ -29,6 +31,7 @@ struct session {
 	unsigned open_outputs;
 	char *process; /* exec's id */
 	bool waiting, exited, stopped;
+	bool typed_p; /* the last key was Ctrl-P */
 	int exit_code, end_signals, pending_signal, tries;
 	int broken; /* errno of a standard stream that cannot be written */
 	struct error *e;
@@ -161,11 +164,39 @@ static void session_kill(void *arg)
 	session_signal(arg, SIGKILL);
 }
 
+/* Ends this client; the process goes on. */
+static void session_leave(struct session *s, int status)
+{
+	s->exited = true;
+	s->exit_code = status;
+	session_end(s, NULL);
+}
+
+/* Ctrl-P Ctrl-Q, which may come in two pieces. */
+static bool on_typed(void *arg, const char *p, size_t n)
+{
+	struct session *s = arg;
+
+	for (size_t i = 0; i < n; i++) {
+		if (s->typed_p && p[i] == KEY_CTRL_Q) {
+			session_leave(s, 0);
+			return false;
+		}
+		s->typed_p = p[i] == KEY_CTRL_P;
+	}
+	return true;
+}
+
 static void on_output_done(void *arg, struct pump *p)
 {
 	struct session *s = arg;
 
 	s->open_outputs--;
+	if (p->out_errno && s->a->running && !s->exited) {
+		/* It was there before us, and goes on without us. */
+		session_leave(s, 128 + SIGPIPE);
+		return;
+	}
 	if (p->out_errno && !s->broken && !s->exited) {
 		s->broken = p->out_errno;
 		session_signal(s, SIGPIPE);
@@ -190,6 +221,7 @@ static int session_stream(struct session *s, int which, struct error **err)
 	s->fds[s->nfds++] = s->remote[which];
 	p->arg = s;
 	if (which == S_IN) {
+		p->on_input = s->a->running && s->a->tty ? on_typed : NULL;
 		rc = pump_start_input(p, s->loop, STDIN_FILENO, ours, err);
 	} else {
 		p->on_first = on_first;
@@ -275,6 +307,8 @@ static void on_started(void *arg, struct json_object *result, struct rpc_fds *fd
 		s->process = xstrdup(process);
 	s->timings = json_object_get(json_obj(result, "timings"));
 	session_wait(s);
+	if (s->a->running && s->a->tty)
+		session_resize(s); /* its terminal is as large as that of the last client */
 	if (s->pending_signal)
 		session_signal(s, s->pending_signal);
 }
@@ -350,6 +384,11 @@ static struct json_object *start_params(struct attach *a, const char *const *str
 	return p;
 }
 
+static const char *start_method(const struct attach *a)
+{
+	return a->process ? "container.exec" : a->running ? "container.attach" : "container.start";
+}
+
 static int session_open(struct session *s, struct error **err)
 {
 	int fd = cli_socket(s->c, err);
@@ -374,8 +413,7 @@ static void session_start(struct session *s)
 	struct json_object *p = start_params(s->a, s->names, s->nfds);
 
 	s->t_start = time_mono_us();
-	rpc_call_async(s->conn, s->a->process ? "container.exec" : "container.start", p, s->fds,
-		       s->nfds, on_started, NULL, s);
+	rpc_call_async(s->conn, start_method(s->a), p, s->fds, s->nfds, on_started, NULL, s);
 	for (int i = 0; i < STREAMS_MAX; i++)
 		base_close_fd(&s->remote[i]);
 	memset(s->remote, 0xff, sizeof(s->remote));
@@ -469,11 +507,12 @@ int attach_run(struct cli *c, struct attach *a, struct error **err)
 int attach_detached(struct cli *c, struct attach *a, struct error **err)
 {
 	CLEANUP_JSON struct json_object *reply = NULL;
-	const char *method = a->process ? "container.exec" : "container.start";
 	uint64_t t = time_mono_us();
-	struct json_object *stages;
+	struct json_object *stages, *params;
 
-	if (cli_call(c, method, start_params(a, NULL, 0), &reply, err))
+	params = start_params(a, NULL, 0);
+	json_set_bool(params, "keepStdin", a->interactive && !a->process);
+	if (cli_call(c, start_method(a), params, &reply, err))
 		return -1;
 	a->started = true;
 	if (!a->timings)

@@ -21,6 +21,7 @@ struct attach {
 	const char *id; /* of the container */
 	struct json_object
 		*process; /* exec: the process object (borrowed); NULL: start the container */
+	bool running;     /* attach to the init process of a container that runs */
 	bool interactive, tty;
 	bool timings; /* print `timing <stage> <microseconds>` lines at the end */
 	bool started; /* out: the process was started */

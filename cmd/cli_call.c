@@ -309,3 +309,18 @@ int cli_ids(struct cli *c, const struct opt_args *a, const char *what, const cha
 			strv_add(ids, a->pos[i]);
 	return 0;
 }
+
+int cli_get(struct cli *c, const char *id, struct json_object **reply, struct json_object **one,
+	    struct error **err)
+{
+	struct json_object *params = json_object_new_object(), *ids = json_object_new_array();
+
+	json_add_str(ids, id);
+	json_set(params, "ids", ids);
+	if (cli_call(c, "container.get", params, reply, err))
+		return -1;
+	*one = json_object_array_get_idx(json_arr(*reply, "containers"), 0);
+	if (!*one)
+		return error_set(err, ERR_NOT_FOUND, "container not found: %s", id);
+	return 0;
+}

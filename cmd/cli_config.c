@@ -304,6 +304,24 @@ static void put_image(struct json_object *image, struct json_object *out)
 	json_set_str(out, "stopSignal", json_str(json_obj(image, "config"), "StopSignal", NULL));
 }
 
+static int put_stop(const struct opt_args *a, struct json_object *out, struct error **err)
+{
+	const char *signal = opt_str(a, "stop-signal", NULL);
+	const char *timeout = opt_str(a, "stop-timeout", NULL);
+	int64_t seconds;
+	int signo;
+
+	if (signal && signal_parse(signal, &signo, err))
+		return -1;
+	if (signal)
+		json_set_str(out, "stopSignal", signal);
+	if (timeout && (parse_i64(timeout, &seconds) || seconds < 0 || seconds > INT32_MAX))
+		return error_set(err, ERR_INVALID_ARGUMENT, "invalid stop timeout '%s'", timeout);
+	if (timeout)
+		json_set_int(out, "stopTimeout", seconds);
+	return 0;
+}
+
 /* Members that say what is not used. */
 static void put_constants(struct json_object *out)
 {
@@ -342,8 +360,9 @@ int config_build(const struct opt_args *a, struct json_object *image,
 	if (networks_parse(nets, id, d->dns_domain, &networks, err))
 		return -1;
 	json_set(o, "networks", networks);
-	if (put_resources(a, d, o, err) || put_labels(a, o, err) || put_dns(a, d, o, err) ||
-	    put_mounts(a, o, err) || put_isolation(a, o, err) || put_kernel(a, o, err))
+	if (put_stop(a, o, err) || put_resources(a, d, o, err) || put_labels(a, o, err) ||
+	    put_dns(a, d, o, err) || put_mounts(a, o, err) || put_isolation(a, o, err) ||
+	    put_kernel(a, o, err))
 		return -1;
 	*out = STEAL(o);
 	return 0;

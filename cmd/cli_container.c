@@ -5,7 +5,9 @@
 #include <sys/stat.h>
 #include "cmd/cli.h"
 #include "cmd/cli_config.h"
+#include "cmd/cli_list.h"
 #include "cmd/table.h"
+#include "cmd/template.h"
 #include "core/path.h"
 
 #define GROUP "CONTAINER SUBCOMMANDS"
@@ -16,7 +18,11 @@ static const struct opt_pos ids_pos[] = {{"container-ids", POS_MANY, "Container 
 
 static const struct opt opt_list_containers[] = {
 	{"all", 'a', OPT_FLAG, NULL, NULL, "Show stopped containers as well", 0},
-	{"format", 0, OPT_VALUE, "format", FORMAT_CHOICES, "Format of the output", 0},
+	{"filter", 'f', OPT_LIST, "filter", NULL,
+	 "Only those that fit: id=, name=, status=, label= or ancestor= and a value", 0},
+	{"format", 0, OPT_VALUE, "format", FORMAT_CHOICES,
+	 "Format of the output; also a template of fields such as '{{.ID}} {{.Image}}'",
+	 OPT_TEMPLATE},
 	{"quiet", 'q', OPT_FLAG, NULL, NULL, "Print only the ids", 0},
 	{0},
 };
@@ -55,12 +61,23 @@ static int run_list(struct cli *c, const struct opt_args *a, struct error **err)
 	CLEANUP_TABLE struct table t = {0};
 	CLEANUP_BUF struct buf b = {0};
 	struct json_object *params = json_object_new_object(), *list;
+	size_t n;
+	CLEANUP_FREE const char **filters = opt_list(a, "filter", &n);
 	enum format f = format_parse(opt_str(a, "format", NULL));
 
-	json_set_bool(params, "all", opt_has(a, "all"));
+	if (list_filters_check(filters, err)) {
+		json_object_put(params);
+		return -1;
+	}
+	json_set_bool(params, "all", opt_has(a, "all") || list_filters_status(filters));
 	if (cli_call(c, "container.list", params, &reply, err) ||
 	    json_need_arr(reply, "containers", &list, err))
 		return -1;
+	for (size_t i = json_object_array_length(list); i-- > 0;)
+		if (!list_matches(json_object_array_get_idx(list, i), filters))
+			json_object_array_del_idx(list, i, 1);
+	if (template_is(opt_str(a, "format", NULL)))
+		return template_list(opt_str(a, "format", NULL), list, list_field, err);
 	if (f != FORMAT_TABLE) {
 		format_print(f, list);
 		return 0;
@@ -87,6 +104,10 @@ const struct opt_cmd cmd_list = {
 	.summary = "List containers",
 	.group = GROUP,
 	.opts = list_opts,
+	.notes = "Filters with the same key are alternatives, labels must all be there. Fields of "
+		 "a template: ID, Names, Image, Command, CreatedAt, StartedAt, State, Status, "
+		 "ExitCode, Labels, Ports, Networks, IP, OS, Arch, CPUs, Memory; {{json .}} is the "
+		 "whole object. A template that begins with 'table ' gives a header.",
 	.run = run_list,
 };
 
@@ -135,9 +156,9 @@ const struct opt_cmd cmd_inspect = {
 static const struct opt opt_stop[] = {
 	{"all", 'a', OPT_FLAG, NULL, NULL, "Stop all containers", 0},
 	{"signal", 's', OPT_VALUE, "signal", NULL,
-	 "First signal to send; the image's stop signal or TERM when not given", 0},
+	 "First signal to send; the container's stop signal when not given", 0},
 	{"time", 't', OPT_VALUE, "seconds", NULL,
-	 "Seconds to wait before killing, 5 when not given", 0},
+	 "Seconds to wait before killing; the container's stop timeout when not given", 0},
 	{0},
 };
 static const struct opt *const stop_opts[] = {opt_stop, NULL};
@@ -146,13 +167,14 @@ static int run_stop(struct cli *c, const struct opt_args *a, struct error **err)
 {
 	CLEANUP_STRV struct strv ids = {0};
 	CLEANUP_JSON struct json_object *extra = json_object_new_object();
-	const char *text = opt_str(a, "time", "5");
+	const char *text = opt_str(a, "time", NULL);
 	int64_t seconds;
 	int signo;
 
-	if (parse_i64(text, &seconds) || seconds < 0 || seconds > INT32_MAX)
+	if (text && (parse_i64(text, &seconds) || seconds < 0 || seconds > INT32_MAX))
 		return cli_usage(c, "The value '%s' is invalid for '--time <seconds>'", text);
-	json_set_int(extra, "timeout", seconds);
+	if (text)
+		json_set_int(extra, "timeout", seconds);
 	if (opt_has(a, "signal")) {
 		if (signal_parse(opt_str(a, "signal", ""), &signo, err))
 			return -1;
@@ -196,10 +218,17 @@ static int wait_gone(struct cli *c, const char *id, struct error **err)
 	return error_move(err, e);
 }
 
-static int kill_one(struct cli *c, const char *id, int signo, struct error **err)
+/* Its id is looked up first: when it is gone, a prefix of it may fit another one. */
+static int kill_one(struct cli *c, const char *name, int signo, struct error **err)
 {
-	struct json_object *params = json_object_new_object();
+	CLEANUP_JSON struct json_object *reply = NULL;
+	struct json_object *params, *one;
+	const char *id;
 
+	if (cli_get(c, name, &reply, &one, err))
+		return -1;
+	id = json_str(one, "id", name);
+	params = json_object_new_object();
 	json_set_str(params, "id", id);
 	json_set_int(params, "signal", signo);
 	if (cli_call(c, "container.kill", params, NULL, err))

@@ -16,45 +16,59 @@ static const struct opt_pos exec_pos[] = {
 	{0},
 };
 
-static int get_init(struct cli *c, const char *id, struct json_object **reply,
+static int get_init(struct cli *c, const char *name, struct json_object **reply, const char **id,
 		    struct json_object **init, struct error **err)
 {
-	struct json_object *params = json_object_new_object(), *ids = json_object_new_array(), *one;
+	struct json_object *one;
+	const char *state;
 
-	json_add_str(ids, id);
-	json_set(params, "ids", ids);
-	if (cli_call(c, "container.get", params, reply, err))
+	if (cli_get(c, name, reply, &one, err))
 		return -1;
-	one = json_object_array_get_idx(json_arr(*reply, "containers"), 0);
-	if (!one)
-		return error_set(err, ERR_NOT_FOUND, "container not found: %s", id);
-	if (!str_eq(json_str(json_obj(one, "status"), "state", NULL), "running"))
-		return error_set(err, ERR_INVALID_STATE, "container %s is not running", id);
+	*id = json_str(one, "id", name);
+	state = json_str(json_obj(one, "status"), "state", "");
+	if (strcmp(state, "running"))
+		return error_set(err, ERR_INVALID_STATE, "container %s is %s", *id,
+				 !strcmp(state, "paused") ? "paused" : "not running");
 	*init = json_obj(json_obj(one, "configuration"), "initProcess");
 	return 0;
 }
 
+/* What became of the process is the status; a program that cannot be run has one of its own, as shells have it. */
+static int exec_status(struct cli *c, const struct attach *at, int rc, struct error **err)
+{
+	int code;
+
+	if (rc >= 0 || at->started || !err || !*err ||
+	    ((*err)->code != ERR_NOT_FOUND && (*err)->code != ERR_INTERNAL))
+		return rc;
+	code = (*err)->code == ERR_NOT_FOUND ? CLI_EXIT_NOT_FOUND : CLI_EXIT_CANNOT_RUN;
+	cli_report(c, err);
+	return code;
+}
+
 static int run_exec(struct cli *c, const struct opt_args *a, struct error **err)
 {
-	struct attach at = {.id = a->pos[0],
-			    .interactive = opt_has(a, "interactive"),
+	struct attach at = {.interactive = opt_has(a, "interactive"),
 			    .tty = opt_has(a, "tty"),
 			    .timings = c->debug};
 	CLEANUP_JSON struct json_object *reply = NULL, *process = NULL;
 	CLEANUP_FREE const char **argv = xcalloc(a->npos + 1, sizeof(*argv));
 	struct json_object *init = NULL;
 	size_t first = !strcmp(a->pos[1], "--") ? 2 : 1;
+	int rc;
 
 	if (first >= a->npos)
 		return cli_usage(c, "Missing expected argument '<arguments>'");
 	memcpy(argv, a->pos + first, (a->npos - first) * sizeof(*argv));
-	if (get_init(c, at.id, &reply, &init, err) || process_build(a, init, argv, &process, err))
+	if (get_init(c, a->pos[0], &reply, &at.id, &init, err) ||
+	    process_build(a, init, argv, &process, err))
 		return -1;
 	at.process = process;
 	if (!opt_has(a, "detach"))
-		return attach_run(c, &at, err);
-	if (attach_detached(c, &at, err))
-		return -1;
+		return exec_status(c, &at, attach_run(c, &at, err), err);
+	rc = exec_status(c, &at, attach_detached(c, &at, err), err);
+	if (rc)
+		return rc;
 	cli_out(at.id);
 	return 0;
 }
@@ -68,6 +82,8 @@ const struct opt_cmd cmd_exec = {
 	.passthrough = true,
 	.notes = "Environment, user, working directory and limits are those of the container's "
 		 "init process unless "
-		 "a flag says otherwise. The exit status is that of the command.",
+		 "a flag says otherwise. The exit status is that of the command; 126 says that it "
+		 "cannot be run, 127 "
+		 "that there is none of that name.",
 	.run = run_exec,
 };

@@ -68,6 +68,8 @@ static const struct opt opt_management[] = {
 	 "Attach to a network: <name>[,mac=XX:XX:XX:XX:XX:XX][,mtu=N], or none", 0},
 	{"no-dns", 0, OPT_FLAG, NULL, NULL, "Do not configure DNS in the container", 0},
 	{"os", 0, OPT_VALUE, "os", NULL, "Operating system of the image to use", 0},
+	{"pull", 0, OPT_VALUE, "when", "missing|always|never",
+	 "When to fetch the image: missing (as when not given), always or never", 0},
 	{"publish", 'p', OPT_LIST, "spec", NULL,
 	 "Publish a port: [host-ip:]host-port:container-port[/protocol]", OPT_LATER},
 	{"platform", 0, OPT_VALUE, "platform", NULL,
@@ -82,6 +84,10 @@ static const struct opt opt_management[] = {
 	{"runtime", 0, OPT_VALUE, "runtime", NULL, "Runtime to use", OPT_LATER},
 	{"ssh", 0, OPT_FLAG, NULL, NULL, "Forward the SSH agent's socket", OPT_LATER},
 	{"shm-size", 0, OPT_VALUE, "size", NULL, "Size of /dev/shm", 0},
+	{"stop-signal", 0, OPT_VALUE, "signal", NULL,
+	 "Signal that stops the container; the image's or TERM when not given", 0},
+	{"stop-timeout", 0, OPT_VALUE, "seconds", NULL,
+	 "Seconds that stop waits before killing, 5 when not given", 0},
 	{"tmpfs", 0, OPT_LIST, "path", NULL, "Mount a tmpfs at this path", 0},
 	{"virtualization", 0, OPT_FLAG, NULL, NULL, "Offer virtualization to the container",
 	 OPT_LATER},
@@ -179,17 +185,20 @@ static int image_resolve(struct cli *c, const char *ref, const char *platform,
 static int image_get(struct cli *c, const struct opt_args *a, struct progress *p,
 		     struct json_object **image, struct error **err)
 {
+	const char *pull = opt_str(a, "pull", "missing");
 	CLEANUP_FREE char *platform = NULL;
 	struct error *e = NULL;
 	int64_t n;
 
 	if (downloads(a, &n, err) || choose_platform(a, &platform, err))
 		return -1;
-	if (!image_resolve(c, a->pos[0], platform, image, &e))
-		return 0;
-	if (!e || e->code != ERR_NOT_FOUND)
-		return error_move(err, e);
-	error_free(e);
+	if (strcmp(pull, "always")) {
+		if (!image_resolve(c, a->pos[0], platform, image, &e))
+			return 0;
+		if (!e || e->code != ERR_NOT_FOUND || !strcmp(pull, "never"))
+			return error_move(err, e);
+		error_free(e);
+	}
 	progress_task(p, 1, RUN_STEPS, "Fetching image");
 	if (image_pull(c, a, platform, p, err))
 		return -1;
@@ -290,6 +299,23 @@ static int run_create(struct cli *c, const struct opt_args *a, struct error **er
 	return 0;
 }
 
+/* After a start that failed: reports it and gives 126 or 127 when that was due to the program; else -1. */
+static int start_status(struct cli *c, const char *id, struct error **err)
+{
+	CLEANUP_JSON struct json_object *reply = NULL;
+	struct json_object *params = json_object_new_object();
+	int64_t code;
+
+	json_set_str(params, "id", id);
+	if (!err || !*err || cli_call(c, "container.wait", params, &reply, NULL))
+		return -1;
+	code = json_int(reply, "exitCode", 0);
+	if (code != CLI_EXIT_CANNOT_RUN && code != CLI_EXIT_NOT_FOUND)
+		return -1;
+	cli_report(c, err);
+	return (int)code;
+}
+
 static int run_run(struct cli *c, const struct opt_args *a, struct error **err)
 {
 	struct attach at = {.interactive = opt_has(a, "interactive"),
@@ -304,9 +330,13 @@ static int run_run(struct cli *c, const struct opt_args *a, struct error **err)
 		return -1;
 	at.id = id;
 	rc = opt_has(a, "detach") ? attach_detached(c, &at, err) : attach_run(c, &at, err);
-	if (rc < 0 && !at.started)
+	if (rc < 0 && !at.started) {
+		rc = start_status(c, id, err);
 		delete_quietly(c, id);
-	else if (rc >= 0 && opt_has(a, "detach"))
+	}
+	if (rc > 0 && !at.started)
+		return rc;
+	if (rc >= 0 && opt_has(a, "detach"))
 		cli_out(id);
 	return rc;
 }
@@ -320,7 +350,8 @@ const struct opt_cmd cmd_run = {
 	.passthrough = true,
 	.notes = "Creates a container from an image and starts it. Unless --detach is given the "
 		 "command stays "
-		 "attached and ends with the exit status of the process.",
+		 "attached and ends with the exit status of the process; 126 says that the "
+		 "program cannot be run, 127 that there is none of that name.",
 	.run = run_run,
 };
 
@@ -345,31 +376,17 @@ static const struct opt opt_start[] = {
 static const struct opt *const start_opts[] = {opt_start, NULL};
 static const struct opt_pos start_pos[] = {{"container-id", POS_ONE, "Container id"}, {0}};
 
-static int get_container(struct cli *c, const char *id, struct json_object **reply,
-			 struct json_object **one, struct error **err)
-{
-	struct json_object *params = json_object_new_object(), *ids = json_object_new_array();
-
-	json_add_str(ids, id);
-	json_set(params, "ids", ids);
-	if (cli_call(c, "container.get", params, reply, err))
-		return -1;
-	*one = json_object_array_get_idx(json_arr(*reply, "containers"), 0);
-	if (!*one)
-		return error_set(err, ERR_NOT_FOUND, "container not found: %s", id);
-	return 0;
-}
-
 static int run_start(struct cli *c, const struct opt_args *a, struct error **err)
 {
-	struct attach at = {.id = a->pos[0], .timings = c->debug};
+	struct attach at = {.timings = c->debug};
 	CLEANUP_JSON struct json_object *reply = NULL;
 	struct json_object *one;
 	bool attached = opt_has(a, "attach") || opt_has(a, "interactive");
 	int rc;
 
-	if (get_container(c, a->pos[0], &reply, &one, err))
+	if (cli_get(c, a->pos[0], &reply, &one, err))
 		return -1;
+	at.id = json_str(one, "id", a->pos[0]);
 	if (str_eq(json_str(json_obj(one, "status"), "state", NULL), "running")) {
 		if (attached)
 			return error_set(

@@ -79,7 +79,8 @@ static const struct opt *opt_lookup(const struct opt_cmd *cmd, const char *name,
 static int opt_store(struct opt_args *a, const struct opt *o, const char *value, const char *shown,
 		     struct error **err)
 {
-	if (o->choices && !opt_names_match(o->choices, value))
+	if (o->choices && !opt_names_match(o->choices, value) &&
+	    !((o->flags & OPT_TEMPLATE) && strstr(value, "{{")))
 		return error_set(
 			err, ERR_INVALID_ARGUMENT,
 			"The value '%s' is invalid for '%s <%s>'. Please provide one of: %s", value,

@@ -13,8 +13,9 @@
 enum opt_kind { OPT_FLAG, OPT_VALUE, OPT_LIST };
 
 /* Flags of an option. */
-#define OPT_LATER  1u /* understood, but using it fails with "not supported yet" */
-#define OPT_HIDDEN 2u
+#define OPT_LATER    1u /* understood, but using it fails with "not supported yet" */
+#define OPT_HIDDEN   2u
+#define OPT_TEMPLATE 4u /* besides the choices anything with "{{" in it */
 
 struct opt {
 	const char

@@ -89,7 +89,9 @@ void runtime_machine_over(struct runtime *rt)
 	rt->machine_over = true;
 	for (p = rt->procs; p; p = next) {
 		next = p->next;
-		runtime_process_exited(p, p == rt->procs && !rt->killed ? 255 : 137);
+		runtime_process_exited(p, p == rt->procs && p->exit_code  ? p->exit_code
+					  : p == rt->procs && !rt->killed ? 255
+									  : 137);
 	}
 	runtime_check_over(rt);
 }
@@ -160,7 +162,9 @@ void runtime_init_exited(struct runtime *rt)
 void runtime_init_failed(struct runtime *rt, struct error *e)
 {
 	rt->start_error = e;
-	exit_record(rt, 255, time_now());
+	/* As shells say it: 127 not found, 126 cannot run. */
+	rt->procs->exit_code = e->code == ERR_NOT_FOUND ? 127 : 126;
+	exit_record(rt, rt->procs->exit_code, time_now());
 	rt->stop_stage = 1;
 	stop_after(rt, 1000);
 }
@@ -345,8 +349,12 @@ static int start_process(struct runtime *rt, struct json_object *params,
 
 	if (!init)
 		return -1;
-	return runtime_streams_open(init, json_arr(params, "streams"), fds,
-				    (size_t)(c->ntaps + c->nrootfs), tty, err);
+	if (runtime_streams_open(init, json_arr(params, "streams"), fds,
+				 (size_t)(c->ntaps + c->nrootfs), tty, err) < 0)
+		return -1;
+	if (json_flag(params, "keepStdin", false))
+		runtime_stdin_keep(init);
+	return 0;
 }
 
 static int start_machine(struct runtime *rt, struct json_object *params,
@@ -483,7 +491,7 @@ static void on_exec(void *ctx, struct rpc_req *req, struct json_object *params)
 		error_set(&e, ERR_INVALID_STATE, "container %s is not running", rt->id);
 		goto fail;
 	}
-	if (json_need_obj(params, "process", &in, &e) < 0)
+	if (json_need_obj(params, "process", &in, &e) < 0 || runtime_awake(rt, &e) < 0)
 		goto fail;
 	snprintf(id, sizeof(id), "exec-%u", ++rt->next_exec);
 	proc = runtime_process_new(rt, id, false, &e);
@@ -551,6 +559,8 @@ static void forward(struct runtime *rt, struct rpc_req *req, struct json_object 
 	CLEANUP_JSON struct json_object *p = json_object_new_object();
 	int64_t v;
 
+	if (proc && runtime_awake(rt, &e))
+		goto fail;
 	if (proc && (!rt->agent || !rt->agent_ready || proc->state == RT_PROC_EXITED)) {
 		error_set(&e, ERR_INVALID_STATE, "process %s is not running", proc->id);
 		proc = NULL;
@@ -573,6 +583,8 @@ static void on_kill(void *ctx, struct rpc_req *req, struct json_object *params)
 {
 	static const char *const ints[] = {"signal", NULL};
 
+	if (json_int(params, "signal", 0) == SIGKILL)
+		runtime_unpause(ctx, NULL);
 	forward(ctx, req, params, "process.signal", ints);
 }
 
@@ -590,6 +602,7 @@ static void on_stop(void *ctx, struct rpc_req *req, struct json_object *params)
 	int64_t signo = json_int(params, "signal", SIGTERM);
 
 	runtime_waiter_add(&rt->stop_waiters, req);
+	runtime_unpause(rt, NULL); /* one that sleeps hears no signal */
 	if (rt->state == RT_RUNNING && rt->agent && signo > 0 && signo < 65 && ms > 0) {
 		struct json_object *p = json_object_new_object();
 
@@ -612,7 +625,8 @@ static void on_state(void *ctx, struct rpc_req *req, struct json_object *params)
 	struct runtime *rt = ctx;
 	struct json_object *o = json_object_new_object();
 
-	json_set_str(o, "state", names[rt->state]);
+	json_set_str(o, "state",
+		     rt->state == RT_RUNNING && rt->paused ? "paused" : names[rt->state]);
 	if (rt->started_at) {
 		CLEANUP_FREE char *at = time_iso8601(rt->started_at);
 
@@ -625,10 +639,19 @@ static void on_state(void *ctx, struct rpc_req *req, struct json_object *params)
 }
 
 static const struct rpc_route routes[] = {
-	{"runtime.start", on_start},   {"runtime.exec", on_exec},
-	{"runtime.wait", on_wait},     {"runtime.kill", on_kill},
-	{"runtime.resize", on_resize}, {"runtime.stop", on_stop},
-	{"runtime.state", on_state},   {NULL, NULL},
+	{"runtime.start", on_start},
+	{"runtime.exec", on_exec},
+	{"runtime.wait", on_wait},
+	{"runtime.kill", on_kill},
+	{"runtime.resize", on_resize},
+	{"runtime.stop", on_stop},
+	{"runtime.state", on_state},
+	{"runtime.attach", runtime_on_attach},
+	{"runtime.pause", runtime_on_pause},
+	{"runtime.resume", runtime_on_resume},
+	{"runtime.stats", runtime_on_stats},
+	{"runtime.top", runtime_on_top},
+	{NULL, NULL},
 };
 
 static const struct rpc_handler handler = {.service = "container.runtime", .routes = routes};
@@ -640,6 +663,7 @@ static void on_signal(void *arg, int signo)
 	struct runtime *rt = arg;
 
 	log_info("signal %d: stopping", signo);
+	runtime_unpause(rt, NULL);
 	rt->stop_stage = rt->agent ? 0 : 1;
 	stop_after(rt, 0);
 }

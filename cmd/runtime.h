@@ -44,6 +44,7 @@ struct rt_stream {
 	struct loop_source *src; /* watches fd */
 	struct vsock_stream *vs; /* NULL before the guest dialled and after it is closed */
 	bool done;               /* output: the guest sent its last byte; input: shut down */
+	bool keep;               /* input: outlives the client, for the next one that attaches */
 	struct buf pending;      /* input read from fd that the guest had no credit for */
 };
 
@@ -102,6 +103,8 @@ struct runtime {
 	bool vm_gone;      /* the machine stopped; its last output may still be here */
 	bool machine_over; /* and the agent has nothing more to say */
 	bool killed;       /* stopped from outside because the guest did not go */
+	bool paused;
+	struct vsock_stream *kmsg; /* the guest's kernel log */
 	/* CLOCK_MONOTONIC microseconds of the start's milestones, and what the guest measured. */
 	uint64_t t_request, t_built, t_vm, t_ready, t_started, guest_init_us;
 	int exit_code; /* of the helper itself */
@@ -121,6 +124,12 @@ int runtime_streams_open(struct rt_process *proc, struct json_object *streams, s
 			 size_t first, bool tty, struct error **err);
 void runtime_streams_ports(struct rt_process *proc, struct json_object *process);
 int runtime_stream_accept(struct rt_stream *s, struct vsock_stream *vs, struct error **err);
+/* runtime_stdin_keep: gives proc a standard input that does not end with the client that has it. */
+void runtime_stdin_keep(struct rt_process *proc);
+/* runtime_streams_attach: connects a client's descriptors (all of fds, as `streams` names them) to the streams of a
+ * running process. A stream that another client still holds is an error; one that is over or never was is closed. */
+int runtime_streams_attach(struct rt_process *proc, struct json_object *streams,
+			   struct rpc_fds *fds, struct error **err);
 bool runtime_streams_drained(const struct rt_process *proc);
 void runtime_streams_close(struct rt_process *proc);
 void runtime_console(void *arg, const void *p, size_t len);
@@ -136,6 +145,19 @@ void runtime_process_wait(struct rt_process *proc, struct rpc_req *req);
 void runtime_waiter_add(struct rt_waiter **list, struct rpc_req *req);
 /* runtime_accept: vm_config.accept. */
 int runtime_accept(void *arg, uint32_t port, struct vsock_stream *s);
+
+/* runtime_ops.c: calls about a running container that need the guest or the machine */
+/* runtime_awake: -1 and an invalidState error while the machine is paused. */
+int runtime_awake(struct runtime *rt, struct error **err);
+/* runtime_unpause: lets a paused machine go on. */
+int runtime_unpause(struct runtime *rt, struct error **err);
+void runtime_on_attach(void *ctx, struct rpc_req *req, struct json_object *params);
+void runtime_on_pause(void *ctx, struct rpc_req *req, struct json_object *params);
+void runtime_on_resume(void *ctx, struct rpc_req *req, struct json_object *params);
+void runtime_on_stats(void *ctx, struct rpc_req *req, struct json_object *params);
+void runtime_on_top(void *ctx, struct rpc_req *req, struct json_object *params);
+/* runtime_accept_kmsg: the guest's kernel log goes to boot.log. */
+int runtime_accept_kmsg(struct runtime *rt, struct vsock_stream *s);
 
 /* runtime.c */
 void runtime_init_exited(

@@ -273,6 +273,8 @@ int runtime_accept(void *arg, uint32_t port, struct vsock_stream *s)
 
 	if (port == AGENT_PORT_CONTROL)
 		return accept_control(rt, s);
+	if (port == AGENT_PORT_BOOTLOG)
+		return runtime_accept_kmsg(rt, s);
 	for (p = rt->procs; port && p; p = p->next)
 		for (int k = 0; k < RT_STREAMS; k++)
 			if (p->stream[k].port == port) {

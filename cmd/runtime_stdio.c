@@ -10,6 +10,7 @@
 #include "cmd/runtime.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 
 #include "core/path.h"
@@ -158,6 +159,10 @@ static void input_readable(void *arg, int fd, uint32_t events)
 	n = RETRY_EINTR(read(fd, chunk, sizeof(chunk)));
 	if (n < 0 && errno == EAGAIN)
 		return;
+	if (n <= 0 && s->keep) {
+		stream_detach_fd(s);
+		return;
+	}
 	if (n <= 0) {
 		input_finish(s);
 		return;
@@ -291,6 +296,60 @@ int runtime_streams_open(struct rt_process *proc, struct json_object *streams, s
 	for (k = RT_STDOUT; proc->log && k <= (tty ? RT_STDOUT : RT_STDERR); k++)
 		if (!proc->stream[k].port)
 			proc->stream[k].port = proc->rt->next_port++;
+	return 0;
+}
+
+void runtime_stdin_keep(struct rt_process *proc)
+{
+	struct rt_stream *s = &proc->stream[RT_STDIN];
+
+	s->keep = true;
+	if (!s->port)
+		s->port = proc->rt->next_port++;
+}
+
+/* A client that went away is noticed when there is something for it; ask now. */
+static bool client_gone(struct rt_stream *s)
+{
+	struct pollfd p = {.fd = s->fd, .events = s->kind == RT_STDIN ? POLLIN : 0};
+
+	return s->fd < 0 ||
+	       (poll(&p, 1, 0) == 1 && !(p.revents & POLLIN) && (p.revents & (POLLERR | POLLHUP)));
+}
+
+int runtime_streams_attach(struct rt_process *proc, struct json_object *streams,
+			   struct rpc_fds *fds, struct error **err)
+{
+	size_t i, n = streams ? json_object_array_length(streams) : 0;
+	struct rt_stream *to[RT_STREAMS] = {NULL};
+	int k;
+
+	if (n > RT_STREAMS || n != fds->n)
+		return error_set(err, ERR_INVALID_ARGUMENT,
+				 "streams and descriptors differ in number");
+	for (i = 0; i < n; i++) {
+		k = stream_kind(json_object_get_string(json_object_array_get_idx(streams, i)));
+		if (k < 0)
+			return error_set(err, ERR_INVALID_ARGUMENT, "stream %zu is unknown", i);
+		to[i] = &proc->stream[k];
+		if (to[i]->port && !to[i]->done && !client_gone(to[i]))
+			return error_set(err, ERR_INVALID_STATE,
+					 "another client is attached to %s of container %s",
+					 kind_name[k], proc->rt->id);
+	}
+	for (i = 0; i < n; i++) {
+		struct rt_stream *s = to[i];
+
+		if (!s->port || s->done)
+			continue; /* its descriptor is closed with the request: the end, for the client */
+		stream_detach_fd(s);
+		if (stream_attach(s, rpc_fds_take(fds, i), err) < 0)
+			return -1;
+		if (s->kind == RT_STDIN && s->vs && !s->pending.len)
+			input_arm(s);
+		else if (s->kind != RT_STDIN && s->vs)
+			vsock_stream_resume(s->vs);
+	}
 	return 0;
 }
 

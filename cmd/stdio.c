@@ -59,6 +59,8 @@ static int pump_read(struct pump *p)
 		return 0;
 	if (n <= 0)
 		return -1;
+	if (p->on_input && !p->on_input(p->arg, p->buf, (size_t)n))
+		return -1;
 	p->at = 0;
 	p->len = (size_t)n;
 	if (!p->total && p->on_first)

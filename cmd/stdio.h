@@ -29,6 +29,8 @@ struct pump {
 	char last;      /* the last byte written */
 	/* Called on the first byte, when the pump has ended (end of input and all written, or broken). */
 	void (*on_first)(void *arg);
+	/* May be NULL. Looks at what the user typed; false ends the pump without passing it on. */
+	bool (*on_input)(void *arg, const char *p, size_t n);
 	void (*on_done)(void *arg, struct pump *p);
 	void *arg;
 	char buf[PUMP_BUF];

@@ -41,14 +41,18 @@
  * output was written to the streams before, and they are shut down Host's calls: process.start
  * {process object} → {"pid"}; process.signal {"process", "signal"}; process.resize {"process",
  * "rows", "cols"}; shutdown {} → {} (sync, unmount, power off; the machine goes away after the
- * reply); stats {} → counters. When the init process has exited the guest by itself kills what is
+ * reply); stats {} → counters;
+ * top {} → {"processes": [{"pid" (as the container sees it), "uid", "timeMs", "command"}]}. When the init process has exited the guest by itself kills what is
  * left, unmounts, and powers off; it does not wait for the host.
+ * Once the init process runs the guest dials AGENT_PORT_BOOTLOG and writes its kernel's log there, from the
+ * ring's beginning and then what is added, as lines "[    0.123456] text"; the host closes it when it has enough.
  */
 #ifndef VMM_AGENT_H
 #define VMM_AGENT_H
 
 #define AGENT_VERSION        1
 #define AGENT_PORT_CONTROL   1024
+#define AGENT_PORT_BOOTLOG   1025
 #define AGENT_PORT_STDIO_MIN 0x10000 /* the host numbers streams from here, never reusing one */
 
 #endif

@@ -6,19 +6,19 @@ _container()
 		[[ ${COMP_WORDS[i]} == -* ]] && continue
 		try="${path:+$path }${COMP_WORDS[i]}"
 		case $try in
-		''|'create'|'delete'|'exec'|'inspect'|'kill'|'list'|'logs'|'run'|'start'|'stop'|'image'|'image delete'|'image inspect'|'image list'|'image load'|'image prune'|'image pull'|'image push'|'image save'|'image tag'|'images'|'load'|'pull'|'rmi'|'push'|'save'|'tag'|'system'|'system kernel'|'system kernel set'|'system logs'|'system property'|'system property list'|'system start'|'system status'|'system stop'|'system version') path=$try ;;
+		''|'create'|'delete'|'exec'|'inspect'|'kill'|'list'|'logs'|'run'|'start'|'stop'|'image'|'image delete'|'image inspect'|'image list'|'image load'|'image prune'|'image pull'|'image push'|'image save'|'image tag'|'images'|'load'|'pull'|'rmi'|'push'|'save'|'tag'|'system'|'system kernel'|'system kernel set'|'system logs'|'system property'|'system property list'|'system start'|'system status'|'system stop'|'system version'|'attach'|'pause'|'port'|'prune'|'rename'|'restart'|'stats'|'top'|'unpause'|'wait') path=$try ;;
 		esac
 	done
 	case $path in
-	'') words='create delete exec inspect kill list logs run start stop image images load pull rmi push save tag system --debug --version --help -h' ;;
-	'create') words='--env -e --env-file --gid --interactive -i --tty -t --user -u --uid --workdir -w --ulimit --cpus -c --memory -m --arch -a --cap-add --cap-drop --cidfile --detach -d --dns --dns-domain --dns-option --dns-search --entrypoint --init --kernel -k --label -l --name --network --no-dns --os --platform --read-only --rm --shm-size --tmpfs --scheme --max-concurrent-downloads --debug --version --help -h' ;;
+	'') words='create delete exec inspect kill list logs run start stop image images load pull rmi push save tag system attach pause port prune rename restart stats top unpause wait --debug --version --help -h' ;;
+	'create') words='--env -e --env-file --gid --interactive -i --tty -t --user -u --uid --workdir -w --ulimit --cpus -c --memory -m --arch -a --cap-add --cap-drop --cidfile --detach -d --dns --dns-domain --dns-option --dns-search --entrypoint --init --kernel -k --label -l --name --network --no-dns --os --pull --platform --read-only --rm --shm-size --stop-signal --stop-timeout --tmpfs --scheme --max-concurrent-downloads --debug --version --help -h' ;;
 	'delete') words='--all -a --force -f --debug --version --help -h' ;;
 	'exec') words='--detach -d --env -e --env-file --gid --interactive -i --tty -t --user -u --uid --workdir -w --ulimit --debug --version --help -h' ;;
 	'inspect') words='--debug --version --help -h' ;;
 	'kill') words='--all -a --signal -s --debug --version --help -h' ;;
-	'list') words='--all -a --format --quiet -q --debug --version --help -h' ;;
+	'list') words='--all -a --filter -f --format --quiet -q --debug --version --help -h' ;;
 	'logs') words='--boot --follow -f --lines -n --debug --version --help -h' ;;
-	'run') words='--env -e --env-file --gid --interactive -i --tty -t --user -u --uid --workdir -w --ulimit --cpus -c --memory -m --arch -a --cap-add --cap-drop --cidfile --detach -d --dns --dns-domain --dns-option --dns-search --entrypoint --init --kernel -k --label -l --name --network --no-dns --os --platform --read-only --rm --shm-size --tmpfs --progress --scheme --max-concurrent-downloads --debug --version --help -h' ;;
+	'run') words='--env -e --env-file --gid --interactive -i --tty -t --user -u --uid --workdir -w --ulimit --cpus -c --memory -m --arch -a --cap-add --cap-drop --cidfile --detach -d --dns --dns-domain --dns-option --dns-search --entrypoint --init --kernel -k --label -l --name --network --no-dns --os --pull --platform --read-only --rm --shm-size --stop-signal --stop-timeout --tmpfs --progress --scheme --max-concurrent-downloads --debug --version --help -h' ;;
 	'start') words='--attach -a --interactive -i --debug --version --help -h' ;;
 	'stop') words='--all -a --signal -s --time -t --debug --version --help -h' ;;
 	'image') words='delete inspect list load prune pull push save tag --debug --version --help -h' ;;
@@ -48,6 +48,16 @@ _container()
 	'system status') words='--prefix -p --format --debug --version --help -h' ;;
 	'system stop') words='--debug --version --help -h' ;;
 	'system version') words='--format --debug --version --help -h' ;;
+	'attach') words='--no-stdin --debug --version --help -h' ;;
+	'pause') words='--debug --version --help -h' ;;
+	'port') words='--debug --version --help -h' ;;
+	'prune') words='--debug --version --help -h' ;;
+	'rename') words='--debug --version --help -h' ;;
+	'restart') words='--all -a --signal -s --time -t --debug --version --help -h' ;;
+	'stats') words='--format --no-stream --debug --version --help -h' ;;
+	'top') words='--debug --version --help -h' ;;
+	'unpause') words='--debug --version --help -h' ;;
+	'wait') words='--debug --version --help -h' ;;
 	esac
 	COMPREPLY=($(compgen -W "$words" -- "$cur"))
 }

@@ -79,7 +79,7 @@ run_rc 137 'PID 1 ended by SIGKILL from outside: 137' bash -c '
 	"$1" run --rm --name k9 demo sleep 300 & p=$!
 	for i in $(seq 600); do [ "$("$1" list -q)" = k9 ] && break; sleep 0.1; done
 	"$1" kill k9 >/dev/null; wait $p' - "$C"
-run_rc 1 'a program that is not there' "$C" run --rm demo no-such-program
+run_rc 127 'a program that is not there' "$C" run --rm demo no-such-program
 like 'is named' "$err" 'no-such-program'
 run_rc 1 'an unknown user' "$C" run --rm -u nosuchuser demo true
 like 'is named' "$err" 'nosuchuser'

@@ -42,7 +42,7 @@ web"
 is 'stderr' "$err" err
 run_rc 5 "exec's exit status" "$C" exec web sh -c 'exit 5'
 run_rc 143 'exec ended by a signal' "$C" exec web sh -c 'kill -TERM $$'
-run_rc 1 'exec of nothing' "$C" exec web no-such-program
+run_rc 127 'exec of nothing' "$C" exec web no-such-program
 like 'names it' "$err" 'no-such-program'
 run_ok 'exec -e -w -u' "$C" exec -e Y=2 -w /var/www -u www-data web sh -c 'echo $X$Y; pwd; id -un'
 is 'all of it' "$out" "12

@@ -59,12 +59,17 @@ static void on_stats(int64_t id, struct json_object *params)
 	wire_reply(&agent_wire, id, stats_collect());
 }
 
+static void on_top(int64_t id, struct json_object *params)
+{
+	wire_reply(&agent_wire, id, top_collect());
+}
+
 static const struct {
 	const char *method;
 	void (*fn)(int64_t id, struct json_object *params);
 } calls[] = {
 	{"process.start", on_start}, {"process.signal", on_signal}, {"process.resize", on_resize},
-	{"shutdown", on_shutdown},   {"stats", on_stats},
+	{"shutdown", on_shutdown},   {"stats", on_stats},           {"top", on_top},
 };
 
 static void on_call(struct wire *w, int64_t id, const char *method, struct json_object *params)

@@ -235,6 +235,12 @@ void proc_tick(void);
 bool proc_running(void); /* the init process has started and not ended */
 bool proc_over(void);    /* the init process has ended or never started, and all is told */
 
+/* ---- kmsg.c: the kernel's log to the host ---- */
+void kmsg_open(void); /* dials; a failure is logged and otherwise none */
+
+/* ---- top.c ---- */
+struct json_object *top_collect(void);
+
 /* ---- agent.c ---- */
 extern struct wire agent_wire;
 int agent_open(struct error **err);

@@ -129,6 +129,7 @@ static void serve(void)
 		if (!rest_loaded && proc_running()) {
 			rest_loaded = true;
 			boot_modules_later();
+			kmsg_open();
 		}
 	}
 }
