@@ -164,7 +164,8 @@ static bool entry_ok(const Elf64_Phdr *ph, unsigned n, uint64_t entry)
 	unsigned i;
 
 	for (i = 0; i < n; i++)
-		if (ph[i].p_type == PT_LOAD && entry >= ph[i].p_paddr &&
+		/* One without memory was not loaded, whatever its size in the file. */
+		if (ph[i].p_type == PT_LOAD && ph[i].p_memsz && entry >= ph[i].p_paddr &&
 		    entry - ph[i].p_paddr < ph[i].p_filesz)
 			return true;
 	return false;

@@ -374,6 +374,7 @@ static void test_elf_hostile(void **state)
 		{P_FILESZ, UINT64_MAX},
 		{P_FILESZ, 0x5001},
 		{P_FILESZ, 0x3001},
+		{P_MEMSZ, 0}, /* not loaded: no entry point in it */
 		{P_MEMSZ, UINT64_MAX},
 		{P_MEMSZ, 64 * MIB},
 		{P_MEMSZ, 0x17ff},
