@@ -20,10 +20,10 @@ static const struct {
 	const char *path;
 	const char *subs; /* NULL: a command of its own */
 } later[] = {
-	{"build", NULL},    {"export", NULL}, {"copy", NULL},       {"cp", NULL},
-	{"registry", NULL}, {"r", NULL},      {"machine", NULL},    {"m", NULL},
-	{"volume", NULL},   {"v", NULL},      {"builder", NULL},    {"network", NULL},
-	{"n", NULL},        {"k8s", NULL},    {"system", "df|dns"},
+	{"build", NULL},      {"export", NULL},  {"copy", NULL},   {"cp", NULL},
+	{"machine", NULL},    {"m", NULL},       {"volume", NULL}, {"v", NULL},
+	{"builder", NULL},    {"network", NULL}, {"n", NULL},      {"k8s", NULL},
+	{"system", "df|dns"},
 };
 
 static const struct opt_pos help_pos[] = {{"path", POS_MANY, "The command to explain"}, {0}};
@@ -34,11 +34,12 @@ static const struct opt_cmd cmd_help = {.name = "help",
 					.run = run_help};
 
 static const struct opt_cmd *const root_subs[] = {
-	&cmd_create, &cmd_delete, &cmd_exec,   &cmd_inspect, &cmd_kill,   &cmd_list,   &cmd_logs,
-	&cmd_run,    &cmd_start,  &cmd_stop,   &cmd_image,   &cmd_images, &cmd_load,   &cmd_pull,
-	&cmd_rmi,    &cmd_push,   &cmd_save,   &cmd_tag,     &cmd_system, &cmd_attach, &cmd_pause,
-	&cmd_port,   &cmd_prune,  &cmd_rename, &cmd_restart, &cmd_stats,  &cmd_top,    &cmd_unpause,
-	&cmd_wait,   &cmd_help,   NULL};
+	&cmd_create,  &cmd_delete, &cmd_exec,   &cmd_inspect, &cmd_kill,     &cmd_list,
+	&cmd_logs,    &cmd_run,    &cmd_start,  &cmd_stop,    &cmd_image,    &cmd_images,
+	&cmd_load,    &cmd_login,  &cmd_logout, &cmd_pull,    &cmd_registry, &cmd_rmi,
+	&cmd_push,    &cmd_save,   &cmd_tag,    &cmd_system,  &cmd_attach,   &cmd_pause,
+	&cmd_port,    &cmd_prune,  &cmd_rename, &cmd_restart, &cmd_stats,    &cmd_top,
+	&cmd_unpause, &cmd_wait,   &cmd_help,   NULL};
 
 const struct opt_cmd cmd_root = {
 	.name = "container",

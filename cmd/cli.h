@@ -37,11 +37,12 @@ extern const struct opt_cmd cmd_exec;                       /* cli_exec.c */
 extern const struct opt_cmd cmd_list, cmd_inspect, cmd_logs, cmd_stop, cmd_kill,
 	cmd_delete; /* cli_container.c */
 extern const struct opt_cmd cmd_image, cmd_pull, cmd_images, cmd_rmi, cmd_load; /* cli_image.c */
-extern const struct opt_cmd cmd_tag, cmd_save, cmd_push;       /* cli_image_move.c */
-extern const struct opt_cmd cmd_system;                        /* cli_system.c */
-extern const struct opt_cmd cmd_system_start, cmd_system_stop; /* cli_start.c */
-extern const struct opt_cmd cmd_system_logs;                   /* cli_logs.c */
-extern const struct opt_cmd cmd_root;                          /* cli.c */
+extern const struct opt_cmd cmd_tag, cmd_save, cmd_push;         /* cli_image_move.c */
+extern const struct opt_cmd cmd_registry, cmd_login, cmd_logout; /* cli_registry.c */
+extern const struct opt_cmd cmd_system;                          /* cli_system.c */
+extern const struct opt_cmd cmd_system_start, cmd_system_stop;   /* cli_start.c */
+extern const struct opt_cmd cmd_system_logs;                     /* cli_logs.c */
+extern const struct opt_cmd cmd_root;                            /* cli.c */
 
 extern const struct opt_cmd cmd_attach, cmd_pause, cmd_port, cmd_prune, cmd_rename, cmd_restart,
 	cmd_top, cmd_unpause, cmd_wait; /* cli_manage.c */

@@ -81,7 +81,7 @@ static int run_pull(struct cli *c, const struct opt_args *a, struct error **err)
 	CLEANUP_JSON struct json_object *result = NULL;
 	CLEANUP_JSON struct json_object *params = json_object_new_object();
 
-	if (pull_params(a, params, err) ||
+	if (pull_params(a, params, err) || image_credentials(a->pos[0], params, err) ||
 	    image_call(c, a, "Fetching image", "image.pull", STEAL(params), NULL, 0, &result, err))
 		return -1;
 	cli_out(image_name(json_obj(result, "image")));

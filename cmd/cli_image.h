@@ -21,4 +21,8 @@ const char *image_name(struct json_object *image);
 /* image_print_deleted: names to stdout, what it freed to stderr. */
 void image_print_deleted(struct json_object *reply);
 
+/* image_credentials: puts {"user", "secret"} into the params of a pull or push when the environment or docker's
+ * configuration has a login for the reference's registry (cli_credentials.c). */
+int image_credentials(const char *reference, struct json_object *params, struct error **err);
+
 #endif

@@ -75,7 +75,7 @@ static int run_push(struct cli *c, const struct opt_args *a, struct error **err)
 
 	json_set_str(params, "reference", a->pos[0]);
 	json_set_str(params, "scheme", opt_str(a, "scheme", "auto"));
-	if (put_platform(a, params, err) ||
+	if (put_platform(a, params, err) || image_credentials(a->pos[0], params, err) ||
 	    image_call(c, a, "Pushing image", "image.push", STEAL(params), NULL, 0, &result, err))
 		return -1;
 	cli_out(json_str(result, "reference", ""));

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include "cmd/cli_attach.h"
 #include "cmd/cli_config.h"
+#include "cmd/cli_image.h"
 #include "cmd/progress.h"
 #include "core/path.h"
 
@@ -163,7 +164,7 @@ static int image_pull(struct cli *c, const struct opt_args *a, const char *platf
 	json_set_str(params, "reference", a->pos[0]);
 	json_set_str(params, "scheme", opt_str(a, "scheme", "auto"));
 	json_set_str(params, "platform", platform);
-	if (downloads(a, &n, err)) {
+	if (downloads(a, &n, err) || image_credentials(a->pos[0], params, err)) {
 		json_object_put(params);
 		return -1;
 	}

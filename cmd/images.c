@@ -202,6 +202,8 @@ static int run_pull(struct job *j, struct error **err)
 		.all_platforms = json_bool(j->params, "allPlatforms", false),
 		.max_downloads =
 			(int)MAX(0, MIN(json_int(j->params, "maxConcurrentDownloads", 0), 16)),
+		.user = json_str(j->params, "user", NULL),
+		.secret = json_str(j->params, "secret", ""),
 	};
 	struct json_object *image;
 	const char *ref;
@@ -221,6 +223,8 @@ static int run_push(struct job *j, struct error **err)
 	struct oci_push_opts o = {
 		.scheme = json_str(j->params, "scheme", "auto"),
 		.platform = json_str(j->params, "platform", NULL),
+		.user = json_str(j->params, "user", NULL),
+		.secret = json_str(j->params, "secret", ""),
 	};
 	const char *ref;
 
@@ -298,6 +302,38 @@ static int run_save(struct job *j, struct error **err)
 	return 0;
 }
 
+static int run_login(struct job *j, struct error **err)
+{
+	struct oci_progress p = job_progress(j);
+	const char *server, *user, *secret;
+
+	if (json_need_str(j->params, "server", &server, err) < 0 ||
+	    json_need_str(j->params, "user", &user, err) < 0 ||
+	    json_need_str(j->params, "secret", &secret, err) < 0)
+		return -1;
+	return oci_login(j->im->store, server, json_str(j->params, "scheme", "auto"), user, secret,
+			 &p, err);
+}
+
+static int run_logout(struct job *j, struct error **err)
+{
+	const char *server;
+
+	if (json_need_str(j->params, "server", &server, err) < 0)
+		return -1;
+	return oci_logout(j->im->store, server, err);
+}
+
+static int run_logins(struct job *j, struct error **err)
+{
+	struct json_object *list;
+
+	if (oci_logins(j->im->store, &list, err) < 0)
+		return -1;
+	j->result = wrap("registries", list);
+	return 0;
+}
+
 static int run_rootfs(struct job *j, struct error **err)
 {
 	const char *digest;
@@ -340,6 +376,21 @@ static void on_usage(void *ctx, struct rpc_req *req, struct json_object *params)
 static void on_save(void *ctx, struct rpc_req *req, struct json_object *params)
 {
 	job_start(ctx, req, params, rpc_fds_take(rpc_req_fds(req), 0), run_save);
+}
+
+static void on_login(void *ctx, struct rpc_req *req, struct json_object *params)
+{
+	job_start(ctx, req, params, -1, run_login);
+}
+
+static void on_logout(void *ctx, struct rpc_req *req, struct json_object *params)
+{
+	job_start(ctx, req, params, -1, run_logout);
+}
+
+static void on_logins(void *ctx, struct rpc_req *req, struct json_object *params)
+{
+	job_start(ctx, req, params, -1, run_logins);
 }
 
 static void on_rootfs(void *ctx, struct rpc_req *req, struct json_object *params)
@@ -408,19 +459,14 @@ static void on_tag(void *ctx, struct rpc_req *req, struct json_object *params)
 }
 
 static const struct rpc_route routes[] = {
-	{"image.pull", on_pull},
-	{"image.push", on_push},
-	{"image.load", on_load},
-	{"image.list", on_list},
-	{"image.inspect", on_inspect},
-	{"image.delete", on_delete},
-	{"image.resolve", on_resolve},
-	{"image.rootfs", on_rootfs},
-	{"image.tag", on_tag},
-	{"image.save", on_save},
-	{"image.prune", on_prune},
-	{"image.usage", on_usage},
-	{NULL, NULL},
+	{"image.pull", on_pull},       {"image.push", on_push},
+	{"image.load", on_load},       {"image.list", on_list},
+	{"image.inspect", on_inspect}, {"image.delete", on_delete},
+	{"image.resolve", on_resolve}, {"image.rootfs", on_rootfs},
+	{"image.tag", on_tag},         {"image.save", on_save},
+	{"image.prune", on_prune},     {"image.usage", on_usage},
+	{"registry.login", on_login},  {"registry.logout", on_logout},
+	{"registry.list", on_logins},  {NULL, NULL},
 };
 
 static const struct rpc_handler handler = {.service = "container.images", .routes = routes};

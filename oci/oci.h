@@ -64,7 +64,7 @@ struct oci_pull_opts {
 	const char *platform; /* NULL: the host's */
 	bool all_platforms;
 	int max_downloads;         /* 0: 3 */
-	const char *user, *secret; /* NULL: anonymous */
+	const char *user, *secret; /* NULL: those of oci_login, else nobody's */
 };
 /* oci_pull: fetches what is missing, verifies digest and size of every blob, unpacks, names the
  * image. *image: the image object (apple-container.md §1.7) with the canonical reference; owned by
@@ -74,7 +74,7 @@ int oci_pull(struct oci_store *s, const char *reference, const struct oci_pull_o
 struct oci_push_opts {
 	const char *scheme;        /* as above */
 	const char *platform;      /* NULL: all that is here */
-	const char *user, *secret; /* NULL: anonymous */
+	const char *user, *secret; /* as above */
 };
 /* oci_push: sends the image of that name to where the name says: what is not there, manifests last. *out: {"reference",
  * "digest"} of what it is there. Blocking. */
@@ -128,6 +128,14 @@ int oci_resolve(struct oci_store *s, const char *reference, const char *platform
  * then layer blobs, in order; the caller owns *fds and each descriptor. */
 int oci_rootfs(struct oci_store *s, const char *manifest_digest, int **fds, size_t *nfds,
 	       struct error **err);
+
+/* oci_login: tries user and secret at a registry ("ghcr.io"; a URL will do) and keeps them, encrypted, if it takes them.
+ * Blocking. oci_logout: forgets them. oci_logins: [{"id", "name", "username", "creationDate", "modificationDate",
+ * "labels"}], never a secret. */
+int oci_login(struct oci_store *s, const char *server, const char *scheme, const char *user,
+	      const char *secret, const struct oci_progress *p, struct error **err);
+int oci_logout(struct oci_store *s, const char *server, struct error **err);
+int oci_logins(struct oci_store *s, struct json_object **out, struct error **err);
 
 /* ---- layers and root file systems (oci/layer.c, oci/tar.c, oci/erofs.c) ---- */
 /* A source of bytes: returns count, 0 at the end, -1 with *err. */

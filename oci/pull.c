@@ -305,7 +305,7 @@ int oci_pull(struct oci_store *s, const char *reference, const struct oci_pull_o
 	op_begin(&p.op, s, progress);
 	p.registry = registry_new(&p.op, &p.ref, o->scheme, &why);
 	if (p.registry) {
-		registry_login(p.registry, o->user, o->secret);
+		registry_login_as(p.registry, o->user, o->secret);
 		p.conn = registry_conn_new(p.registry);
 		rc = pull_run(&p, o->max_downloads > 0 ? o->max_downloads : DEFAULT_DOWNLOADS,
 			      &why);

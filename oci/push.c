@@ -173,7 +173,7 @@ static int push_run(struct push *p, const struct oci_push_opts *o, struct error 
 	if (!p->registry)
 		return -1;
 	find_sources(p);
-	registry_login(p->registry, o->user, o->secret);
+	registry_login_as(p->registry, o->user, o->secret);
 	registry_scope(p->registry, p->ref.repository, "pull,push");
 	for (i = 0; i < p->repositories.n; i++)
 		registry_scope(p->registry, p->repositories.v[i], "pull");

@@ -48,6 +48,14 @@ void registry_login(struct registry *r, const char *user, const char *secret)
 	r->secret = user ? xstrdup(secret ? secret : "") : NULL;
 }
 
+void registry_login_as(struct registry *r, const char *user, const char *secret)
+{
+	if (user)
+		registry_login(r, user, secret);
+	else
+		credentials_get(r->op->s, r->ref.domain, &r->user, &r->secret);
+}
+
 void registry_scope(struct registry *r, const char *repository, const char *actions)
 {
 	strv_addf(&r->scopes, "repository:%s:%s", repository, actions);

@@ -40,6 +40,8 @@ static inline void registry_conn_freep(struct registry_conn **c)
 
 /* registry_login: what to answer when the registry asks who we are; user NULL: nobody. Before the first request. */
 void registry_login(struct registry *r, const char *user, const char *secret);
+/* registry_login_as: user and secret, or when user is NULL those of the store for this registry. */
+void registry_login_as(struct registry *r, const char *user, const char *secret);
 /* registry_scope: asks the token service for this too ("pull", "pull,push"), and for nothing it was not told so. */
 void registry_scope(struct registry *r, const char *repository, const char *actions);
 /* registry_ping: the API's root answers, and takes our credentials if it wants any. */

@@ -180,6 +180,10 @@ int image_object(struct oci_store *s, const char *name, const struct oci_desc *r
 int store_collect(struct oci_store *s, struct json_object *busy, struct json_object *only,
 		  uint64_t *reclaimed, struct error **err);
 
+/* ---- credentials.c ---- */
+/* credentials_get: the stored login of a registry's domain, NULLs when there is none; the caller owns both. */
+void credentials_get(struct oci_store *s, const char *domain, char **user, char **secret);
+
 /* ---- rootfs.c ---- */
 /* rootfs_prepare: unpacks what is missing of a manifest's layers and merges them. */
 int rootfs_prepare(struct oci_op *op, const struct oci_desc *manifest, struct error **err);

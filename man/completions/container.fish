@@ -4,7 +4,7 @@ function __container_at
 	for w in (commandline -opc)[2..-1]
 		string match -q -- '-*' $w; and continue
 		set -l try (string trim -- "$path $w")
-		contains -- $try 'create' 'delete' 'exec' 'inspect' 'kill' 'list' 'logs' 'run' 'start' 'stop' 'image' 'image delete' 'image inspect' 'image list' 'image load' 'image prune' 'image pull' 'image push' 'image save' 'image tag' 'images' 'load' 'pull' 'rmi' 'push' 'save' 'tag' 'system' 'system kernel' 'system kernel set' 'system logs' 'system property' 'system property list' 'system start' 'system status' 'system stop' 'system version' 'attach' 'pause' 'port' 'prune' 'rename' 'restart' 'stats' 'top' 'unpause' 'wait'; and set path $try
+		contains -- $try 'create' 'delete' 'exec' 'inspect' 'kill' 'list' 'logs' 'run' 'start' 'stop' 'image' 'image delete' 'image inspect' 'image list' 'image load' 'image prune' 'image pull' 'image push' 'image save' 'image tag' 'images' 'load' 'login' 'logout' 'pull' 'registry' 'registry list' 'registry login' 'registry logout' 'rmi' 'push' 'save' 'tag' 'system' 'system kernel' 'system kernel set' 'system logs' 'system property' 'system property list' 'system start' 'system status' 'system stop' 'system version' 'attach' 'pause' 'port' 'prune' 'rename' 'restart' 'stats' 'top' 'unpause' 'wait'; and set path $try
 	end
 	test "$path" = "$argv[1]"
 end
@@ -21,7 +21,10 @@ complete -c container -f -n '__container_at ""' -a stop -d 'Stop one or more run
 complete -c container -f -n '__container_at ""' -a image -d 'Manage images'
 complete -c container -f -n '__container_at ""' -a images -d 'Short for `container image list`'
 complete -c container -f -n '__container_at ""' -a load -d 'Short for `container image load`'
+complete -c container -f -n '__container_at ""' -a login -d 'Short for `container registry login`'
+complete -c container -f -n '__container_at ""' -a logout -d 'Short for `container registry logout`'
 complete -c container -f -n '__container_at ""' -a pull -d 'Short for `container image pull`'
+complete -c container -f -n '__container_at ""' -a registry -d 'Manage logins to registries'
 complete -c container -f -n '__container_at ""' -a rmi -d 'Short for `container image delete`'
 complete -c container -f -n '__container_at ""' -a push -d 'Short for `container image push`'
 complete -c container -f -n '__container_at ""' -a save -d 'Short for `container image save`'
@@ -248,6 +251,15 @@ complete -c container -n '__container_at "load"' -l force -s f -d 'Skip unsafe m
 complete -c container -n '__container_at "load"' -l debug -d 'Write debug messages to stderr [environment: CONTAINER_DEBUG]'
 complete -c container -n '__container_at "load"' -l version -d 'Show the version'
 complete -c container -n '__container_at "load"' -l help -s h -d 'Show help'
+complete -c container -n '__container_at "login"' -l scheme -r -f -a 'http https auto' -d 'Scheme to use with the registry'
+complete -c container -n '__container_at "login"' -l username -s u -r -d 'User name; asked for when not given'
+complete -c container -n '__container_at "login"' -l password-stdin -d 'Read the password from standard input'
+complete -c container -n '__container_at "login"' -l debug -d 'Write debug messages to stderr [environment: CONTAINER_DEBUG]'
+complete -c container -n '__container_at "login"' -l version -d 'Show the version'
+complete -c container -n '__container_at "login"' -l help -s h -d 'Show help'
+complete -c container -n '__container_at "logout"' -l debug -d 'Write debug messages to stderr [environment: CONTAINER_DEBUG]'
+complete -c container -n '__container_at "logout"' -l version -d 'Show the version'
+complete -c container -n '__container_at "logout"' -l help -s h -d 'Show help'
 complete -c container -n '__container_at "pull"' -l scheme -r -f -a 'http https auto' -d 'Scheme to use with the registry'
 complete -c container -n '__container_at "pull"' -l progress -r -f -a 'auto none ansi plain color' -d 'How to show progress'
 complete -c container -n '__container_at "pull"' -l max-concurrent-downloads -r -d 'Parallel downloads, 3 when not given'
@@ -257,6 +269,26 @@ complete -c container -n '__container_at "pull"' -l platform -r -d 'Limit to thi
 complete -c container -n '__container_at "pull"' -l debug -d 'Write debug messages to stderr [environment: CONTAINER_DEBUG]'
 complete -c container -n '__container_at "pull"' -l version -d 'Show the version'
 complete -c container -n '__container_at "pull"' -l help -s h -d 'Show help'
+complete -c container -f -n '__container_at "registry"' -a list -d 'List the registries with stored credentials'
+complete -c container -f -n '__container_at "registry"' -a login -d 'Log in to a registry'
+complete -c container -f -n '__container_at "registry"' -a logout -d 'Forget the stored credentials of a registry'
+complete -c container -n '__container_at "registry"' -l debug -d 'Write debug messages to stderr [environment: CONTAINER_DEBUG]'
+complete -c container -n '__container_at "registry"' -l version -d 'Show the version'
+complete -c container -n '__container_at "registry"' -l help -s h -d 'Show help'
+complete -c container -n '__container_at "registry list"' -l format -r -f -a 'json table yaml toml' -d 'Format of the output'
+complete -c container -n '__container_at "registry list"' -l quiet -s q -d 'Print only the hosts'
+complete -c container -n '__container_at "registry list"' -l debug -d 'Write debug messages to stderr [environment: CONTAINER_DEBUG]'
+complete -c container -n '__container_at "registry list"' -l version -d 'Show the version'
+complete -c container -n '__container_at "registry list"' -l help -s h -d 'Show help'
+complete -c container -n '__container_at "registry login"' -l scheme -r -f -a 'http https auto' -d 'Scheme to use with the registry'
+complete -c container -n '__container_at "registry login"' -l username -s u -r -d 'User name; asked for when not given'
+complete -c container -n '__container_at "registry login"' -l password-stdin -d 'Read the password from standard input'
+complete -c container -n '__container_at "registry login"' -l debug -d 'Write debug messages to stderr [environment: CONTAINER_DEBUG]'
+complete -c container -n '__container_at "registry login"' -l version -d 'Show the version'
+complete -c container -n '__container_at "registry login"' -l help -s h -d 'Show help'
+complete -c container -n '__container_at "registry logout"' -l debug -d 'Write debug messages to stderr [environment: CONTAINER_DEBUG]'
+complete -c container -n '__container_at "registry logout"' -l version -d 'Show the version'
+complete -c container -n '__container_at "registry logout"' -l help -s h -d 'Show help'
 complete -c container -n '__container_at "rmi"' -l all -s a -d 'Delete all images'
 complete -c container -n '__container_at "rmi"' -l force -s f -d 'Ignore images that are not found'
 complete -c container -n '__container_at "rmi"' -l debug -d 'Write debug messages to stderr [environment: CONTAINER_DEBUG]'

@@ -132,6 +132,66 @@ else
 	skip 'push' 'skopeo is not installed'
 fi
 
+# A registry that wants to know who asks.
+if command -v docker-registry >/dev/null; then
+	port=$((40000 + RANDOM % 20000))
+	R=127.0.0.1:$port
+	bash "$TOP/tests/images/registry.sh" "$T/private" "$port" tester s3cret-word >"$T/private.log" 2>&1 &
+	wait_until 20 curl -fs -u tester:s3cret-word "http://$R/v2/" || { diag "$(cat "$T/private.log")"; bail 'the private registry runs'; }
+	export HOME=$T/home
+	mkdir -p "$HOME"
+	run_ok 'tag' "$C" tag demo "$R/p/demo:1"
+	run_rc 1 'push without a login' "$C" push "$R/p/demo:1"
+	like 'says how to log in' "$err" "container registry login $R"
+	login()
+	{
+		printf %s "$1" | timeout 30 "$C" registry login -u tester --password-stdin "$R" >"$T/login.out" 2>"$T/login.err"
+	}
+	ok 'a wrong password is refused' bash -c "! printf nope | $C login -u tester --password-stdin $R 2>/dev/null"
+	is 'and not kept' "$("$C" registry list -q)" ''
+	ok 'login' login s3cret-word
+	like 'says so on standard error' "$(cat "$T/login.err")" 'Login succeeded'
+	is 'and nothing on standard output' "$(cat "$T/login.out")" ''
+	run_ok 'registry list' "$C" registry list
+	like 'columns' "$out" '^HOSTNAME +USERNAME +MODIFIED +CREATED'
+	like 'the login' "$out" "$R +tester"
+	is 'as JSON' "$("$C" r ls --format json | jq -c '.[] | [.id, .name, .username, (.labels | length)]')" "[\"$R\",\"$R\",\"tester\",0]"
+	run_ok 'push with the login' "$C" push "$R/p/demo:1"
+	"$C" rmi "$R/p/demo:1" >/dev/null 2>&1
+	run_ok 'pull with the login' "$C" pull "$R/p/demo:1"
+	is 'the secret is nowhere on disk' "$(grep -rlF s3cret-word "$CONTAINER_APP_ROOT" "$CONTAINER_RUN_ROOT" "$CONTAINER_LOG_ROOT" 2>/dev/null)" ''
+	is 'nor is its base64' "$(grep -rlF "$(printf tester:s3cret-word | base64)" "$CONTAINER_APP_ROOT" "$CONTAINER_RUN_ROOT" "$CONTAINER_LOG_ROOT" 2>/dev/null)" ''
+	is 'only its owner reads the store' "$(stat -c %a "$CONTAINER_APP_ROOT/credentials")" 600
+	ok 'a key file, if any, too' bash -c '[ ! -e "$1" ] || [ "$(stat -c %a "$1")" = 600 ]' - "$CONTAINER_APP_ROOT/credentials.key"
+	run_ok 'logout' "$C" registry logout "$R"
+	is 'is silent' "$out$err" ''
+	run_rc 1 'once more' "$C" logout "$R"
+	run_rc 1 'without the login' "$C" pull "$R/p/demo:1"
+	run_ok 'from the environment' env CONTAINER_REGISTRY_HOST="$R" CONTAINER_REGISTRY_USER=tester CONTAINER_REGISTRY_TOKEN=s3cret-word "$C" pull "$R/p/demo:1"
+	run_rc 1 'for another host' env CONTAINER_REGISTRY_HOST=example.com CONTAINER_REGISTRY_USER=tester CONTAINER_REGISTRY_TOKEN=s3cret-word "$C" pull "$R/p/demo:1"
+	mkdir -p "$HOME/.docker" "$T/bin"
+	printf '{"auths": {"%s": {"auth": "%s"}}}' "$R" "$(printf tester:s3cret-word | base64)" >"$HOME/.docker/config.json"
+	run_ok "from docker's configuration" "$C" pull "$R/p/demo:1"
+	cat >"$T/bin/docker-credential-fake" <<X
+#!/bin/sh
+[ "\$1" = get ] && read -r s
+[ "\$s" = "$R" ] && echo '{"ServerURL": "$R", "Username": "tester", "Secret": "s3cret-word"}'
+X
+	chmod +x "$T/bin/docker-credential-fake"
+	printf '{"credHelpers": {"%s": "fake"}}' "$R" >"$HOME/.docker/config.json"
+	run_ok "from a credential helper" env PATH="$T/bin:$PATH" "$C" pull "$R/p/demo:1"
+	printf '{"credsStore": "fake"}' >"$HOME/.docker/config.json"
+	run_ok "from docker's credential store" env PATH="$T/bin:$PATH" "$C" pull "$R/p/demo:1"
+	printf '{"credsStore": "../../bin/fake"}' >"$HOME/.docker/config.json"
+	run_rc 1 'a helper is a name, not a path' env PATH="$T/bin:$PATH" "$C" pull "$R/p/demo:1"
+	rm -r "$HOME/.docker"
+	run_rc 1 'no such host' "$C" registry login -u a --password-stdin no-such-host.invalid
+	run_rc 1 'no host at all' "$C" registry logout 'Not a host'
+	"$C" rmi "$R/p/demo:1" >/dev/null 2>&1
+else
+	skip 'logins' 'docker-registry is not installed'
+fi
+
 # prune
 run_ok 'prune' "$C" image prune
 is 'keeps what has a tag' "$out" ''

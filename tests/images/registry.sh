@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# registry.sh <dir> <port>: Debian's docker-registry on 127.0.0.1:<port>, data below <dir>, in the foreground. Run it in a network namespace.
+# registry.sh <dir> <port> [user password]: Debian's docker-registry on 127.0.0.1:<port>, data below <dir>, in the foreground; with a
+# user, only for that one. Run it in a network namespace.
 set -euo pipefail
 dir=$1
 port=$2
@@ -17,4 +18,8 @@ log: {level: warn, accesslog: {disabled: false}}
 storage: {filesystem: {rootdirectory: $dir/data}, delete: {enabled: true}}
 http: {addr: "127.0.0.1:$port", secret: test}
 X
+if [ $# -ge 4 ]; then
+	perl -e 'print "$ARGV[0]:", crypt($ARGV[1], q($2b$05$saltsaltsaltsaltsaltsu)), "\n"' "$3" "$4" >"$dir/htpasswd"
+	echo "auth: {htpasswd: {realm: test, path: $dir/htpasswd}}" >>"$dir/config.yml"
+fi
 exec "$bin" serve "$dir/config.yml"

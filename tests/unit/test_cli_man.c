@@ -1,4 +1,4 @@
-// links: cmd core
+// links: cmd oci core
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_cli_man.c - the pages and completions that are checked in are those the tables give, and the table of
