@@ -1,0 +1,55 @@
+// links: vmm core
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fuzz_blk.c - the disk. Hostile: request headers, sectors, ranges to discard, where the status byte goes. Two disks
+ * take turns: one of three read-only segments, of which no byte may ever change, and a writable one.
+ */
+#include <sys/mman.h>
+
+#include "tests/fuzz/fuzz_virtio.h"
+
+#define RO_BYTES 4096u
+#define RW_BYTES 65536u
+
+static struct guest ro, rw;
+static const uint8_t *ro_map;
+static uint8_t ro_was[RO_BYTES];
+
+static void make(struct guest *g, int fd, bool readonly)
+{
+	struct vm_segment segs[3] = {{.fd = fd, .off = 0, .len = 1024},
+				     {.fd = fd, .off = 2048, .len = 512},
+				     {.fd = fd, .off = 3072, .len = 100}};
+	struct vm_segment whole = {.fd = fd, .off = 0, .len = RW_BYTES};
+	struct vm_disk d = {.segs = readonly ? segs : &whole,
+			    .nsegs = readonly ? 3 : 1,
+			    .readonly = readonly,
+			    .serial = "fuzz"};
+
+	guest_init(g);
+	guest_take(g, virtio_blk_new(g->l, &g->m, &d, NULL));
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	int fd;
+
+	memset(ro_was, 0x5a, sizeof(ro_was));
+	fd = fuzz_memfd(ro_was, sizeof(ro_was));
+	ro_map = mmap(NULL, RO_BYTES, PROT_READ, MAP_SHARED, fd, 0);
+	FUZZ_CHECK(ro_map != MAP_FAILED);
+	make(&ro, fd, true);
+	fd = fuzz_memfd(NULL, 0);
+	FUZZ_CHECK(!ftruncate(fd, RW_BYTES));
+	make(&rw, fd, false);
+	return 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	if (!size)
+		return 0;
+	guest_run(data[0] & 1 ? &ro : &rw, data + 1, size - 1);
+	FUZZ_CHECK(!memcmp(ro_map, ro_was, RO_BYTES));
+	return 0;
+}

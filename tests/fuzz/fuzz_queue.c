@@ -1,0 +1,102 @@
+// links: vmm core
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fuzz_queue.c - split rings. Hostile: ring addresses and sizes, descriptors (loops, lengths, directions, indirect
+ * tables), the available index, and where the driver left the used index. A chain that is handed out must lie in guest
+ * memory, byte for byte, and within the limits virtq.h promises.
+ */
+#include "tests/fuzz/fuzz_virtio.h"
+
+static struct guest g;
+static struct virtq_chain chain;
+
+static void chain_check(const struct virtq_chain *c, const struct virtq *q)
+{
+	size_t out = 0, in = 0;
+	unsigned i;
+
+	FUZZ_CHECK(c->nout + c->nin <= q->size);
+	for (i = 0; i < c->nout + c->nin; i++) {
+		const uint8_t *p = c->iov[i].iov_base, *start = g.m.regions[0].hva;
+		size_t len = c->iov[i].iov_len;
+
+		FUZZ_CHECK(len && p >= start && len <= GUEST_LOW + GUEST_HIGH);
+		FUZZ_CHECK(p + len <=
+			   start + (p < start + GUEST_LOW ? GUEST_LOW : GUEST_LOW + GUEST_HIGH));
+		*(i < c->nout ? &out : &in) += len;
+	}
+	FUZZ_CHECK(out == c->out_len && in == c->in_len && out + in <= VIRTQ_MAX_BYTES);
+}
+
+static void null_kick(struct virtio_dev *dev, unsigned q)
+{
+	static uint8_t flat[4096];
+	unsigned budget = 300;
+
+	while (budget-- && virtio_next(dev, q, &chain)) {
+		static struct iovec part[VIRTQ_MAX_SIZE];
+		size_t got, put;
+
+		chain_check(&chain, &dev->vq[q]);
+		got = virtq_read_out(&chain, chain.out_len / 2, flat, sizeof(flat));
+		FUZZ_CHECK(got <= chain.out_len - chain.out_len / 2);
+		FUZZ_CHECK(iov_slice(chain.iov, chain.nout, 1, SIZE_MAX, part) <= chain.nout);
+		if (got == 7 && !(budget % 4)) {
+			virtq_unpop(&dev->vq[q]);
+			break;
+		}
+		put = virtq_write_in(&chain, 0, flat, sizeof(flat));
+		FUZZ_CHECK(put <= chain.in_len);
+		virtq_push(&dev->vq[q], chain.head, (uint32_t)put);
+		if (budget % 3)
+			virtq_publish(&dev->vq[q]);
+	}
+	virtq_publish(&dev->vq[q]);
+	virtio_notify(dev, q);
+	(void)virtq_want_more(&dev->vq[q]);
+	(void)virtq_want_kick(&dev->vq[q], false);
+}
+
+static void null_config_read(struct virtio_dev *dev, uint32_t off, void *buf, uint32_t len)
+{
+	FUZZ_CHECK((uint64_t)off + len <= dev->config_len);
+	memset(buf, 0, len);
+}
+
+static void null_config_write(struct virtio_dev *dev, uint32_t off, const void *buf, uint32_t len)
+{
+	FUZZ_CHECK((uint64_t)off + len <= dev->config_len);
+}
+
+static void null_free(struct virtio_dev *dev)
+{
+	virtio_dev_fini(dev);
+}
+
+static const struct virtio_dev_ops null_ops = {
+	.name = "null",
+	.config_read = null_config_read,
+	.config_write = null_config_write,
+	.queue_kick = null_kick,
+	.free = null_free,
+};
+
+static struct virtio_dev null_dev;
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	guest_init(&g);
+	null_dev.nqueues = 2;
+	null_dev.vq[0].max_size = 256;
+	null_dev.vq[1].max_size = 64;
+	null_dev.config_len = 24;
+	FUZZ_CHECK(!virtio_dev_init(&null_dev, &null_ops, 42, g.l, &g.m, NULL));
+	guest_take(&g, &null_dev);
+	return 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	guest_run(&g, data, size);
+	return 0;
+}
