@@ -2,6 +2,7 @@
 # make            build/container, static        make V=1          show the commands
 # make quickstart from nothing to a container    make install      PREFIX=/usr/local DESTDIR=
 # make test       everything                     make check        clang-tidy, cppcheck, format, dependency arrows
+# make fuzz       every fuzz target, TIME=60 seconds each
 # make lab        end to end on KVM (emulated)   make bench        the table of times and sizes
 # make lib-core   one library alone              make SANITIZE=1   ASan and UBSan, dynamic, in build-asan/
 # make kernel     our own guest kernel
@@ -98,7 +99,7 @@ $(foreach t,$(UNIT),$(eval $(call unit_rule,$t)))
 .PHONY: unit
 unit: $(addprefix $(B)/unit/,$(UNIT))
 
-.PHONY: deps quickstart test test-unit check lab bench kernel install man completions
+.PHONY: deps quickstart test test-unit check fuzz lab bench kernel install man completions
 deps:
 	$(Q)third_party/deps.sh build
 quickstart:
@@ -114,6 +115,10 @@ check: third_party
 	$(Q)tests/check-deps.sh
 	$(Q)tests/check-format.sh
 	$(Q)tests/check-static.sh
+TIME     ?= 60
+fuzz: third_party
+	$(Q)third_party/deps.sh build fuzz
+	$(Q)tests/fuzz/run.sh -t $(TIME) -b $(B)/fuzz
 lab:
 	$(Q)third_party/deps.sh build test lab
 	$(Q)$(MAKE) --no-print-directory all

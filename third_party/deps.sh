@@ -1,12 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # deps.sh [--print] <group>…: installs what is missing of the distribution's packages for the groups, or prints the packages.
-# Groups: build, test, check, lab, quickstart, kernel. Packages that would change how the host runs or boots (a registry service, a
+# Groups: build, test, check, fuzz, lab, quickstart, kernel. Packages that would change how the host runs or boots (a registry service, a
 # kernel) are not among them: fetch-deb.sh unpacks those privately.
 set -euo pipefail
 print=0
 [ "${1:-}" = --print ] && { print=1; shift; }
-[ $# -gt 0 ] || { echo "usage: deps.sh [--print] build|test|check|lab|quickstart|kernel …" >&2; exit 64; }
+[ $# -gt 0 ] || { echo "usage: deps.sh [--print] build|test|check|fuzz|lab|quickstart|kernel …" >&2; exit 64; }
 
 build="gcc make binutils dpkg-dev libc6-dev libjson-c-dev zlib1g-dev libzstd-dev libcap-dev libseccomp-dev libext2fs-dev
 	liblz4-dev liblzma-dev libssl-dev libc-ares-dev libnghttp2-dev ca-certificates linux-libc-dev git"
@@ -14,6 +14,7 @@ run="qemu-system-x86 busybox-static zstd jq iproute2"
 test="$run libcmocka-dev perl e2fsprogs erofs-utils skopeo umoci mmdebstrap nftables socat tmux tcpdump curl procps
 	util-linux acpica-tools openssl"
 check="clang-format clang-tidy cppcheck"
+fuzz="clang-14 libclang-rt-14-dev erofs-utils"
 lab="$run cpio kmod perl e2fsprogs erofs-utils iproute2 nftables socat"
 kernel="bc bison flex libelf-dev xz-utils"
 
@@ -23,6 +24,7 @@ for g; do
 	build) ;;
 	test) want+=" $test" ;;
 	check) want+=" $check" ;;
+	fuzz) want+=" $fuzz" ;;
 	lab) want+=" $lab" ;;
 	quickstart) want+=" $run" ;;
 	kernel) want+=" $kernel" ;;
