@@ -158,7 +158,7 @@ static void test_receive(void **state)
 	struct fix *f = *state;
 	struct virtio_net_hdr_v1 h;
 	static uint8_t b[HDR + 5000], got[HDR + 5000];
-	uint32_t id, len, sum = 0, i;
+	uint32_t id = 0, len = 0, sum = 0, i;
 
 	post(&f->t, 0, 2048);
 	frame(b, 100, 1);
@@ -196,7 +196,7 @@ static void test_starvation(void **state)
 {
 	struct fix *f = *state;
 	static uint8_t b[HDR + 100];
-	uint32_t id, len, i;
+	uint32_t id = 0, len = 0, i;
 	uint64_t start;
 
 	for (i = 0; i < 10; i++) {
@@ -222,7 +222,7 @@ static void test_receive_bad_buffers(void **state)
 {
 	struct fix *f = *state;
 	static uint8_t b[HDR + 5000];
-	uint32_t id, len, i;
+	uint32_t id = 0, len = 0, i;
 
 	/* A ring full of buffers that together cannot take the frame: it is dropped, the next one comes. */
 	for (i = 0; i < DRV_SIZE; i++)
@@ -302,7 +302,7 @@ static void test_tap(void **state)
 	memcpy(b + 6, other, 6);
 	assert_int_equal(send(sock, b, 70, 0), 70);
 	for (i = 0; i < 20; i++) {
-		uint32_t id, len;
+		uint32_t id = 0, len = 0;
 
 		assert_true(drv_wait(&t, RX, &id, &len));
 		assert_int_equal(gmem_read(&t.m, RXB(id) + HDR, b, 12), 0);
