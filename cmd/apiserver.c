@@ -261,6 +261,7 @@ static const struct rpc_route routes[] = {
 	{"ping", on_ping},
 	{"system.status", on_status},
 	{"system.stop", on_stop},
+	{"system.df", on_system_df},
 	{"kernel.set", on_kernel_set},
 	{"container.create", on_container_create},
 	{"container.start", on_container_start},

@@ -233,6 +233,9 @@ void start_abort(struct container *ct, struct error *e);
 /* start_engine_known: the engine was chosen: starts that waited for it go on. */
 void start_engine_known(struct apiserver *s);
 
+/* apiserver_usage.c */
+void on_system_df(void *ctx, struct rpc_req *req, struct json_object *params);
+
 /* apiserver_kernel.c */
 void engine_check(struct apiserver *s);
 /* kernel_default: directory of the default kernel; the caller owns it. NULL and an error that says what to do. */

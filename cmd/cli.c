@@ -20,10 +20,9 @@ static const struct {
 	const char *path;
 	const char *subs; /* NULL: a command of its own */
 } later[] = {
-	{"build", NULL},      {"export", NULL},  {"copy", NULL},   {"cp", NULL},
-	{"machine", NULL},    {"m", NULL},       {"volume", NULL}, {"v", NULL},
-	{"builder", NULL},    {"network", NULL}, {"n", NULL},      {"k8s", NULL},
-	{"system", "df|dns"},
+	{"build", NULL}, {"export", NULL}, {"copy", NULL},    {"cp", NULL},      {"machine", NULL},
+	{"m", NULL},     {"volume", NULL}, {"v", NULL},       {"builder", NULL}, {"network", NULL},
+	{"n", NULL},     {"k8s", NULL},    {"system", "dns"},
 };
 
 static const struct opt_pos help_pos[] = {{"path", POS_MANY, "The command to explain"}, {0}};

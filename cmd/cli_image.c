@@ -178,7 +178,7 @@ static void put_digest(struct table *t, const char *digest)
 	table_cellf(t, "%.12s", hex ? hex + 1 : digest);
 }
 
-static void put_size(struct table *t, int64_t bytes)
+char *size_text(int64_t bytes)
 {
 	static const char *const units[] = {"KB", "MB", "GB", "TB"};
 	double v = (double)bytes / 1000;
@@ -188,7 +188,14 @@ static void put_size(struct table *t, int64_t bytes)
 		v /= 1000;
 		u++;
 	}
-	table_cellf(t, "%.1f %s", v, units[u]);
+	return xasprintf("%.1f %s", v, units[u]);
+}
+
+static void put_size(struct table *t, int64_t bytes)
+{
+	CLEANUP_FREE char *text = size_text(bytes);
+
+	table_cell(t, text);
 }
 
 static bool is_attestation(struct json_object *variant)

@@ -17,6 +17,8 @@ int image_call(struct cli *c, const struct opt_args *a, const char *what, const 
 	       struct error **err);
 /* image_references: {"references": positionals}; the caller's. */
 struct json_object *image_references(const struct opt_args *a);
+/* size_text: "12.3 MB"; the caller owns it. */
+char *size_text(int64_t bytes);
 const char *image_name(struct json_object *image);
 /* image_print_deleted: names to stdout, what it freed to stderr. */
 void image_print_deleted(struct json_object *reply);

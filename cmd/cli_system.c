@@ -345,10 +345,9 @@ static const struct opt_cmd cmd_property = {
 
 /* ---- the group ---- */
 
-static const struct opt_cmd *const system_subs[] = {&cmd_kernel,   &cmd_system_logs,
-						    &cmd_property, &cmd_system_start,
-						    &cmd_status,   &cmd_system_stop,
-						    &cmd_version,  NULL};
+static const struct opt_cmd *const system_subs[] = {
+	&cmd_system_df, &cmd_kernel,      &cmd_system_logs, &cmd_property, &cmd_system_start,
+	&cmd_status,    &cmd_system_stop, &cmd_version,     NULL};
 
 const struct opt_cmd cmd_system = {
 	.name = "system",

@@ -6,7 +6,7 @@ _container()
 		[[ ${COMP_WORDS[i]} == -* ]] && continue
 		try="${path:+$path }${COMP_WORDS[i]}"
 		case $try in
-		''|'create'|'delete'|'exec'|'inspect'|'kill'|'list'|'logs'|'run'|'start'|'stop'|'image'|'image delete'|'image inspect'|'image list'|'image load'|'image prune'|'image pull'|'image push'|'image save'|'image tag'|'images'|'load'|'login'|'logout'|'pull'|'registry'|'registry list'|'registry login'|'registry logout'|'rmi'|'push'|'save'|'tag'|'system'|'system kernel'|'system kernel set'|'system logs'|'system property'|'system property list'|'system start'|'system status'|'system stop'|'system version'|'attach'|'pause'|'port'|'prune'|'rename'|'restart'|'stats'|'top'|'unpause'|'wait') path=$try ;;
+		''|'create'|'delete'|'exec'|'inspect'|'kill'|'list'|'logs'|'run'|'start'|'stop'|'image'|'image delete'|'image inspect'|'image list'|'image load'|'image prune'|'image pull'|'image push'|'image save'|'image tag'|'images'|'load'|'login'|'logout'|'pull'|'registry'|'registry list'|'registry login'|'registry logout'|'rmi'|'push'|'save'|'tag'|'system'|'system df'|'system kernel'|'system kernel set'|'system logs'|'system property'|'system property list'|'system start'|'system status'|'system stop'|'system version'|'attach'|'pause'|'port'|'prune'|'rename'|'restart'|'stats'|'top'|'unpause'|'wait') path=$try ;;
 		esac
 	done
 	case $path in
@@ -44,7 +44,8 @@ _container()
 	'push') words='--scheme --progress --arch -a --os --platform --debug --version --help -h' ;;
 	'save') words='--output -o --format --progress --arch -a --os --platform --debug --version --help -h' ;;
 	'tag') words='--debug --version --help -h' ;;
-	'system') words='kernel logs property start status stop version --debug --version --help -h' ;;
+	'system') words='df kernel logs property start status stop version --debug --version --help -h' ;;
+	'system df') words='--format --debug --version --help -h' ;;
 	'system kernel') words='set --debug --version --help -h' ;;
 	'system kernel set') words='--binary --modules --name --force --recommended --debug --version --help -h' ;;
 	'system logs') words='--follow -f --last --debug --version --help -h' ;;

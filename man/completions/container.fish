@@ -4,7 +4,7 @@ function __container_at
 	for w in (commandline -opc)[2..-1]
 		string match -q -- '-*' $w; and continue
 		set -l try (string trim -- "$path $w")
-		contains -- $try 'create' 'delete' 'exec' 'inspect' 'kill' 'list' 'logs' 'run' 'start' 'stop' 'image' 'image delete' 'image inspect' 'image list' 'image load' 'image prune' 'image pull' 'image push' 'image save' 'image tag' 'images' 'load' 'login' 'logout' 'pull' 'registry' 'registry list' 'registry login' 'registry logout' 'rmi' 'push' 'save' 'tag' 'system' 'system kernel' 'system kernel set' 'system logs' 'system property' 'system property list' 'system start' 'system status' 'system stop' 'system version' 'attach' 'pause' 'port' 'prune' 'rename' 'restart' 'stats' 'top' 'unpause' 'wait'; and set path $try
+		contains -- $try 'create' 'delete' 'exec' 'inspect' 'kill' 'list' 'logs' 'run' 'start' 'stop' 'image' 'image delete' 'image inspect' 'image list' 'image load' 'image prune' 'image pull' 'image push' 'image save' 'image tag' 'images' 'load' 'login' 'logout' 'pull' 'registry' 'registry list' 'registry login' 'registry logout' 'rmi' 'push' 'save' 'tag' 'system' 'system df' 'system kernel' 'system kernel set' 'system logs' 'system property' 'system property list' 'system start' 'system status' 'system stop' 'system version' 'attach' 'pause' 'port' 'prune' 'rename' 'restart' 'stats' 'top' 'unpause' 'wait'; and set path $try
 	end
 	test "$path" = "$argv[1]"
 end
@@ -314,6 +314,7 @@ complete -c container -n '__container_at "save"' -l help -s h -d 'Show help'
 complete -c container -n '__container_at "tag"' -l debug -d 'Write debug messages to stderr [environment: CONTAINER_DEBUG]'
 complete -c container -n '__container_at "tag"' -l version -d 'Show the version'
 complete -c container -n '__container_at "tag"' -l help -s h -d 'Show help'
+complete -c container -f -n '__container_at "system"' -a df -d 'Show disk use'
 complete -c container -f -n '__container_at "system"' -a kernel -d 'Manage the default guest kernel'
 complete -c container -f -n '__container_at "system"' -a logs -d 'Fetch the logs of the container services'
 complete -c container -f -n '__container_at "system"' -a property -d 'Show the configuration'
@@ -324,6 +325,10 @@ complete -c container -f -n '__container_at "system"' -a version -d 'Show the ve
 complete -c container -n '__container_at "system"' -l debug -d 'Write debug messages to stderr [environment: CONTAINER_DEBUG]'
 complete -c container -n '__container_at "system"' -l version -d 'Show the version'
 complete -c container -n '__container_at "system"' -l help -s h -d 'Show help'
+complete -c container -n '__container_at "system df"' -l format -r -f -a 'json table yaml toml' -d 'Format of the output'
+complete -c container -n '__container_at "system df"' -l debug -d 'Write debug messages to stderr [environment: CONTAINER_DEBUG]'
+complete -c container -n '__container_at "system df"' -l version -d 'Show the version'
+complete -c container -n '__container_at "system df"' -l help -s h -d 'Show help'
 complete -c container -f -n '__container_at "system kernel"' -a set -d 'Set the default guest kernel'
 complete -c container -n '__container_at "system kernel"' -l debug -d 'Write debug messages to stderr [environment: CONTAINER_DEBUG]'
 complete -c container -n '__container_at "system kernel"' -l version -d 'Show the version'

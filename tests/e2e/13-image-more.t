@@ -192,6 +192,26 @@ else
 	skip 'logins' 'docker-registry is not installed'
 fi
 
+# df: allocated blocks; a container keeps its image.
+df()
+{
+	"$C" system df --format json | jq -r "$1"
+}
+run_ok 'system df' "$C" system df
+like 'columns' "$out" '^TYPE +TOTAL +ACTIVE +SIZE +RECLAIMABLE'
+like 'images' "$out" 'Images +2 +0 +[0-9.]+ [KM]B +[0-9.]+ [KM]B \(100%\)'
+like 'containers' "$out" 'Containers +0 +0 +0.0 KB +0.0 KB \(0%\)'
+like 'volumes' "$out" 'Local Volumes +0 +0'
+is 'says what du says' "$(df .images.sizeInBytes)" "$(($(du -s -B512 "$D" "$CONTAINER_APP_ROOT"/layers "$CONTAINER_APP_ROOT"/rootfs -c | tail -1 | cut -f1) * 512 -
+	($(stat -c %b "$D" "$CONTAINER_APP_ROOT/layers" "$CONTAINER_APP_ROOT/rootfs" | paste -sd+)) * 512))"
+run_ok 'a container' "$C" create --name keeper demo true
+is 'makes its image active, under both names' "$(df '[.images.active, .containers.total, .containers.active] | join(" ")')" '2 1 0'
+is 'nothing of it can be reclaimed' "$(df .images.reclaimable)" 0
+ok 'but the container can' test "$(df .containers.reclaimable)" -gt 0
+run_ok 'prune --all keeps it' "$C" image prune -a
+is 'silently' "$out$err" ''
+run_ok 'delete the container' "$C" delete keeper
+
 # prune
 run_ok 'prune' "$C" image prune
 is 'keeps what has a tag' "$out" ''
