@@ -11,9 +11,9 @@
 
 #include "cmd/roles.h"
 #include "core/path.h"
-#include "core/state.h"
 #include "oci/oci.h"
 #include "vmm/agent.h"
+#include "vmm/jail.h"
 #include "vmm/kernel.h"
 
 #define RUNTIME_LISTEN_FD 3
@@ -22,18 +22,6 @@
 #define GRACE_MS          5000 /* for a guest that was told to go, before it is stopped from outside */
 
 /* ---- the machine's way out ---- */
-
-static void exit_record(struct runtime *rt, int code, int64_t at)
-{
-	CLEANUP_JSON struct json_object *o = json_object_new_object();
-	CLEANUP_FREE char *when = time_iso8601(at);
-	CLEANUP_ERROR struct error *e = NULL;
-
-	json_set_int(o, "exitCode", code);
-	json_set_str(o, "exitedAt", when);
-	if (state_write(rt->dirfd, "exit.json", o, &e) < 0)
-		log_err(e, "record the exit status");
-}
 
 static void stop_answer(struct runtime *rt)
 {
@@ -151,10 +139,10 @@ static void stop_after(struct runtime *rt, int64_t ms)
 void runtime_init_exited(struct runtime *rt)
 {
 	if (rt->state == RT_STOPPED) {
-		exit_record(rt, rt->procs->exit_code, rt->procs->exited_at);
+		runtime_exit_record(rt, rt->procs->exit_code, rt->procs->exited_at);
 		return;
 	}
-	exit_record(rt, rt->procs->exit_code, rt->procs->exited_at);
+	runtime_exit_record(rt, rt->procs->exit_code, rt->procs->exited_at);
 	rt->stop_stage = 1; /* the guest powers off by itself now */
 	stop_after(rt, GRACE_MS);
 }
@@ -164,7 +152,7 @@ void runtime_init_failed(struct runtime *rt, struct error *e)
 	rt->start_error = e;
 	/* As shells say it: 127 not found, 126 cannot run. */
 	rt->procs->exit_code = e->code == ERR_NOT_FOUND ? 127 : 126;
-	exit_record(rt, rt->procs->exit_code, time_now());
+	runtime_exit_record(rt, rt->procs->exit_code, time_now());
 	rt->stop_stage = 1;
 	stop_after(rt, 1000);
 }
@@ -387,6 +375,7 @@ static int start_machine(struct runtime *rt, struct json_object *params,
 		.arg = rt,
 	};
 
+	runtime_jail_plan(rt, &cfg);
 	if (vm_engine_parse(json_str(params, "engine", ""), &cfg.engine) < 0)
 		return error_set(err, ERR_INVALID_ARGUMENT, "unknown engine");
 	if (take_nics(rt, fds, (size_t)c->ntaps, nics, err) < 0 ||
@@ -407,6 +396,7 @@ static int start_machine(struct runtime *rt, struct json_object *params,
 		return error_wrap(err, "build the machine");
 	hold_fd(rt, steal_fd(&files.kernel_fd));
 	rt->t_built = time_mono_us();
+	runtime_jail_prepare(rt);
 	if (vm_start(rt->vm, err) < 0)
 		return error_wrap(err, "start the machine");
 	rt->t_vm = time_mono_us();
@@ -668,25 +658,8 @@ static void on_signal(void *arg, int signo)
 	stop_after(rt, 0);
 }
 
-static int open_logs(struct runtime *rt, struct error **err)
-{
-	struct stat st;
-
-	rt->log_fd = openat(rt->dirfd, "stdio.log",
-			    O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
-	rt->boot_fd =
-		openat(rt->dirfd, "boot.log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-	if (rt->log_fd < 0 || rt->boot_fd < 0)
-		return error_sys(err, errno, "open the container's logs");
-	unlinkat(rt->dirfd, "stdio.log.1", 0);
-	/* The boot log is kept over starts; one that outgrew its bound starts afresh. */
-	if (fstat(rt->boot_fd, &st) == 0 && st.st_size >= RUNTIME_BOOT_LOG_MAX &&
-	    ftruncate(rt->boot_fd, 0) < 0)
-		return error_sys(err, errno, "truncate boot.log");
-	return 0;
-}
-
-static int runtime_open(struct runtime *rt, const char *id, bool debug, struct error **err)
+static int runtime_open(struct runtime *rt, const char *id, bool debug, unsigned strange,
+			struct error **err)
 {
 	CLEANUP_FREE char *dir = NULL, *label = xasprintf("container.runtime.%s", id);
 
@@ -695,19 +668,21 @@ static int runtime_open(struct runtime *rt, const char *id, bool debug, struct e
 	if (log_init_service(rt->roots.log, label, debug ? LOG_LVL_DEBUG : LOG_LVL_INFO, err) < 0)
 		return -1;
 	rt->id = xstrdup(id);
+	rt->debug = debug;
 	rt->next_port = AGENT_PORT_STDIO_MIN;
 	dir = xasprintf("%s/containers/%s", rt->roots.app, id);
 	rt->dirfd = path_open_dir(dir, err);
 	if (rt->dirfd < 0)
 		return -1;
-	unlinkat(rt->dirfd, "exit.json", 0);
 	rt->run_dir = xasprintf("%s/c/%s.d", rt->roots.run, id);
-	if (path_mkdirs(rt->run_dir, 0700, err) < 0 || open_logs(rt, err) < 0)
+	if (path_mkdirs(rt->run_dir, 0700, err) < 0 || runtime_files_open(rt, err) < 0)
 		return -1;
 	rt->loop = loop_new(err);
 	if (!rt->loop || !loop_add_signal(rt->loop, SIGTERM, on_signal, rt, err) ||
 	    !loop_add_signal(rt->loop, SIGINT, on_signal, rt, err))
 		return -1;
+	if (strange)
+		log_warn("%u descriptors were inherited that should not be there: closed", strange);
 	rt->server = rpc_server_new(rt->loop, RUNTIME_LISTEN_FD, &handler, rt, err);
 	return rt->server ? 0 : -1;
 }
@@ -727,8 +702,10 @@ static void runtime_close(struct runtime *rt)
 		rpc_conn_free(rt->agent);
 	if (rt->vm)
 		vm_free(rt->vm);
-	unlink(sock);
-	path_remove_tree(AT_FDCWD, rt->run_dir, &e);
+	if (!rt->jailed) { /* else the apiserver does it */
+		unlink(sock);
+		path_remove_tree(AT_FDCWD, rt->run_dir, &e);
+	}
 	rpc_server_free(rt->server);
 }
 
@@ -742,7 +719,10 @@ static int usage(void)
 
 int runtime_main(int argc, char **argv)
 {
-	struct runtime rt = {.dirfd = -1, .log_fd = -1, .boot_fd = -1};
+	static const int inherited[] = {0, 1, 2, RUNTIME_LISTEN_FD};
+	struct runtime rt = {
+		.dirfd = -1, .log_fd = -1, .boot_fd = -1, .old_log_fd = -1, .exit_fd = -1};
+	unsigned strange;
 	CLEANUP_ERROR struct error *e = NULL;
 	const char *id = NULL;
 	bool debug = false;
@@ -759,8 +739,9 @@ int runtime_main(int argc, char **argv)
 	}
 	if (!id || strchr(id, '/') || id[0] == '.')
 		return usage();
+	strange = jail_audit(inherited, ARRAY_SIZE(inherited));
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	if (runtime_open(&rt, id, debug, &e) < 0 || loop_run(rt.loop, &e) < 0) {
+	if (runtime_open(&rt, id, debug, strange, &e) < 0 || loop_run(rt.loop, &e) < 0) {
 		CLEANUP_FREE char *text = error_text(e);
 
 		log_err(e, "runtime %s", id);

@@ -85,6 +85,7 @@ struct runtime {
 	struct json_object *caps;     /* effective capability names */
 	int64_t started_at;
 	struct vm *vm;
+	unsigned own_uid; /* the jail's; 0: as we are */
 	int *fds; /* taps, rootfs segments, upper disk, kernel: held while the machine runs */
 	size_t nfds;
 	struct rpc_conn *agent;
@@ -94,6 +95,10 @@ struct runtime {
 	unsigned next_exec;
 	uint32_t next_port;
 	int log_fd, boot_fd;
+	int old_log_fd, exit_fd; /* stdio.log.1, exit.json */
+	int jail_done;           /* enum jail_stage */
+	bool debug;              /* a filter names what it refuses */
+	bool jailed;             /* no file of the host can be opened any more */
 	size_t log_bytes, boot_bytes;
 	struct rpc_req *start_req; /* runtime.start until the init process runs */
 	struct error *start_error;
@@ -133,6 +138,15 @@ int runtime_streams_attach(struct rt_process *proc, struct json_object *streams,
 bool runtime_streams_drained(const struct rt_process *proc);
 void runtime_streams_close(struct rt_process *proc);
 void runtime_console(void *arg, const void *p, size_t len);
+
+/* runtime_jail.c */
+/* runtime_files_open: what will be written to in the container's directory. */
+int runtime_files_open(struct runtime *rt, struct error **err);
+void runtime_exit_record(struct runtime *rt, int code, int64_t at);
+void runtime_log_rotate(struct runtime *rt);
+/* runtime_jail_plan: fills the members of cfg that concern the jail; runtime_jail_prepare: between vm_new and vm_start. */
+void runtime_jail_plan(struct runtime *rt, struct vm_config *cfg);
+void runtime_jail_prepare(struct runtime *rt);
 
 /* runtime_process.c */
 struct rt_process *runtime_process_new(struct runtime *rt, const char *id, bool log,

@@ -28,21 +28,6 @@ static void stream_detach_fd(struct rt_stream *s)
 
 /* ---- the container's own log ---- */
 
-static void log_rotate(struct runtime *rt)
-{
-	int fd;
-
-	if (renameat(rt->dirfd, "stdio.log", rt->dirfd, "stdio.log.1") < 0)
-		log_warn("rotate stdio.log: %s", strerror(errno));
-	fd = openat(rt->dirfd, "stdio.log", O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC,
-		    0600);
-	if (fd < 0)
-		return;
-	close(rt->log_fd);
-	rt->log_fd = fd;
-	rt->log_bytes = 0;
-}
-
 static void log_append(struct runtime *rt, const void *p, size_t n)
 {
 	const char *at = p;
@@ -50,7 +35,7 @@ static void log_append(struct runtime *rt, const void *p, size_t n)
 	if (rt->log_fd < 0)
 		return;
 	if (rt->log_bytes + n > RUNTIME_LOG_MAX)
-		log_rotate(rt);
+		runtime_log_rotate(rt);
 	rt->log_bytes += n;
 	while (n > 0) {
 		ssize_t w = RETRY_EINTR(write(rt->log_fd, at, n));

@@ -11,7 +11,15 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 
+#include "core/filter.h"
 #include "core/rpc_int.h"
+
+FILTER_RULES = {
+	FILTER_ALLOW(FILTER_MAIN, sendmsg),
+	FILTER_ALLOW(FILTER_MAIN, recvmsg),
+	FILTER_ALLOW(FILTER_MAIN, close),
+	FILTER_ALLOW_ARG(FILTER_MAIN, fcntl, 1, ~0u, F_DUPFD_CLOEXEC),
+};
 
 void fds_close(struct rpc_fds *fds)
 {

@@ -3,8 +3,8 @@
  * log.c - records to a file, to journald, to stderr; each on when its init function was called.
  *
  * A service's file is rotated by whoever writes the record that fills it: label.log becomes label.log.1, that
- * becomes label.log.2. The directory is held open, so that a process in an empty mount namespace can still do
- * it; where it may not, the file is emptied, because a log must never fill the disk.
+ * becomes label.log.2. A confined process (log_confine) has no directory left to do that in: it empties the file,
+ * because a log must never fill the disk.
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -15,6 +15,7 @@
 #include <sys/un.h>
 #include <time.h>
 
+#include "core/filter.h"
 #include "core/log.h"
 #include "core/path.h"
 
@@ -24,6 +25,12 @@
 
 static const char *const level_names[] = {"debug", "info", "warning", "error"};
 static const char journal_priority[] = {'7', '6', '4', '3'};
+
+FILTER_RULES = {
+	/* Any thread may log: write(2) is virtio.c's already. */
+	FILTER_ALLOW(FILTER_OURS, ftruncate),
+	FILTER_ALLOW(FILTER_OURS, sendto), /* journald; the socket is connected */
+};
 
 static struct {
 	pthread_mutex_t lock;
@@ -60,7 +67,7 @@ static int file_open(void)
 	return 0;
 }
 
-static void file_rotate(void)
+static bool file_move(void)
 {
 	CLEANUP_FREE char *name = xasprintf("%s.log", lg.label);
 	CLEANUP_FREE char *one = xasprintf("%s.log.1", lg.label);
@@ -68,16 +75,32 @@ static void file_rotate(void)
 	int old = lg.fd;
 
 	renameat(lg.dirfd, one, lg.dirfd, two);
-	if (!renameat(lg.dirfd, name, lg.dirfd, one)) {
-		lg.fd = -1;
-		if (!file_open()) {
-			close(old);
-			return;
-		}
-		lg.fd = old;
+	if (renameat(lg.dirfd, name, lg.dirfd, one))
+		return false;
+	lg.fd = -1;
+	if (!file_open()) {
+		close(old);
+		return true;
 	}
+	lg.fd = old;
+	return false;
+}
+
+static void file_rotate(void)
+{
+	if (lg.dirfd >= 0 && file_move())
+		return;
 	if (!ftruncate(lg.fd, 0))
 		lg.size = 0;
+}
+
+void log_confine(void)
+{
+	pthread_mutex_lock(&lg.lock);
+	if (lg.dirfd >= 0)
+		close(lg.dirfd);
+	lg.dirfd = -1;
+	pthread_mutex_unlock(&lg.lock);
 }
 
 static int journal_open(void)

@@ -22,6 +22,9 @@ int log_init_service(const char *dir, const char *label, enum log_level min, str
 /* log_fd: the descriptor records go to now (for a jail's allow-list), -1 if none. */
 int log_fd(void);
 
+/* log_confine: from here on no file is opened or renamed: one that grew too large is emptied. */
+void log_confine(void);
+
 void log_msg(enum log_level lvl, const char *fmt, ...) PRINTF(2, 3);
 #define log_debug(...) log_msg(LOG_LVL_DEBUG, __VA_ARGS__)
 #define log_info(...)  log_msg(LOG_LVL_INFO, __VA_ARGS__)

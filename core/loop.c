@@ -16,10 +16,22 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "core/filter.h"
 #include "core/loop.h"
 #include "core/str.h"
 
 #define MAX_EVENTS 64
+
+FILTER_RULES = {
+	FILTER_ALLOW(FILTER_MAIN, epoll_wait),
+	FILTER_ALLOW(FILTER_MAIN, epoll_pwait),
+	FILTER_ALLOW(FILTER_MAIN, epoll_ctl),
+	FILTER_ALLOW(FILTER_MAIN, read), /* of the wake-up, of signals */
+	FILTER_ALLOW(FILTER_MAIN, wait4),
+	FILTER_ALLOW(FILTER_MAIN, close),
+	/* loop_post() from anywhere */
+	FILTER_ALLOW(FILTER_OURS, write),
+};
 
 enum source_kind { SRC_FD, SRC_TIMER, SRC_SIGNAL, SRC_CHILD };
 

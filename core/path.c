@@ -14,11 +14,19 @@
 #include <stdio.h>
 #include <sys/syscall.h>
 
+#include "core/filter.h"
 #include "core/path.h"
 
 #define OPEN_RETRIES   64 /* openat2 gives EAGAIN when a rename races with ".." */
 #define REMOVE_DEPTH   32
 #define REMOVE_RESCANS 100000
+
+FILTER_RULES = {
+	/* fd_set_nonblock(), fd_set_cloexec() */
+	FILTER_ALLOW_ARG(FILTER_MAIN, fcntl, 1, ~0u, F_GETFL),
+	FILTER_ALLOW_ARG(FILTER_MAIN, fcntl, 1, ~0u, F_SETFL),
+	FILTER_ALLOW_ARG(FILTER_MAIN, fcntl, 1, ~0u, F_SETFD),
+};
 
 static int open_resolve(int dirfd, const char *path, int flags, mode_t mode, uint64_t resolve)
 {

@@ -81,6 +81,9 @@ static NORETURN void child_run(struct launch *l)
 	close_from((int)l->n + 1);
 	if (l->spec->new_session && setsid() < 0)
 		child_fail(placed);
+	/* No later: taking another user's id forgets the death signal. */
+	if (l->spec->confine && l->spec->confine(l->spec->confine_arg) < 0)
+		child_fail(placed);
 	if (l->spec->death_signal) {
 		if (prctl(PR_SET_PDEATHSIG, l->spec->death_signal))
 			child_fail(placed);

@@ -21,6 +21,10 @@ struct proc_spec {
 	size_t nfds;
 	bool new_session;
 	int death_signal; /* PR_SET_PDEATHSIG, 0 for none */
+	/* The child, before exec: gives up rights. System calls only (other threads' locks are held for ever). -1 with errno:
+	 * the start fails with it. NULL: none. */
+	int (*confine)(void *arg);
+	void *confine_arg;
 };
 
 /* proc_spawn: 0 with *pid, or -1; a failing exec is reported here, not as an exit status. */

@@ -3,12 +3,20 @@
  * descriptors. */
 #include <sys/socket.h>
 
+#include "core/filter.h"
 #include "core/log.h"
 #include "core/path.h"
 #include "core/rpc_int.h"
 
 #define ACCEPT_A_TURN   16
 #define ACCEPT_PAUSE_MS 100
+
+FILTER_RULES = {
+	FILTER_ALLOW(FILTER_MAIN, accept4),
+	FILTER_ALLOW(FILTER_MAIN, geteuid),
+	FILTER_ALLOW(FILTER_MAIN, close),
+	FILTER_ALLOW_ARG(FILTER_MAIN, getsockopt, 2, ~0u, SO_PEERCRED),
+};
 
 struct rpc_server {
 	struct loop *l;

@@ -26,7 +26,11 @@ struct vm_ops {
 	/* Sees the whole configuration (only borrowed); memory and devices are there already. On failure destroy() is
 	 * still called. */
 	int (*create)(struct vm *vm, const struct vm_config *cfg, struct error **err);
+	/* start: child processes. run: threads, none of which enters the guest before go, which cannot fail. All may be
+	 * NULL. */
 	int (*start)(struct vm *vm, struct error **err);
+	int (*run)(struct vm *vm, struct error **err);
+	void (*go)(struct vm *vm);
 	/* Asks for the end and returns; vm_report_stop(VM_STOP_KILLED) follows. Harmless when it has ended. */
 	void (*kill)(struct vm *vm);
 	int (*pause)(struct vm *vm, struct error **err);
@@ -51,7 +55,9 @@ struct vm {
 
 	void (*console)(void *arg, const void *p, size_t len);
 	void (*stopped)(void *arg, int reason, const char *detail);
+	int (*confine)(void *arg, enum vm_confine what, struct error **err);
 	void *arg;
+	unsigned own_uid;
 
 	/* The way from any thread to the loop. */
 	int event_fd;

@@ -289,13 +289,15 @@ static int start_thread(struct kvm_vcpu *v, const pthread_attr_t *attr)
 	return rc;
 }
 
-static int kvm_start(struct vm *vm, struct error **err)
+static int kvm_run(struct vm *vm, struct error **err)
 {
 	struct kvm_machine *k = vm->priv;
 	pthread_attr_t attr;
 	unsigned i;
 	int rc = 0;
 
+	/* As if paused, until kvm_go(). */
+	k->pause = k->attention = true;
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, VCPU_STACK);
 	/* The boot vCPU last: it may end the machine at once, and then all have to be there to be stopped. */
@@ -348,6 +350,11 @@ static int kvm_resume(struct vm *vm, struct error **err)
 	pthread_cond_broadcast(&k->cond);
 	pthread_mutex_unlock(&k->lock);
 	return 0;
+}
+
+static void kvm_go(struct vm *vm)
+{
+	(void)kvm_resume(vm, NULL);
 }
 
 static void free_vcpu(struct kvm_machine *k, struct kvm_vcpu *v)
@@ -404,7 +411,8 @@ static void kvm_destroy(struct vm *vm)
 const struct vm_ops vm_kvm_ops = {
 	.name = "kvm",
 	.create = kvm_create,
-	.start = kvm_start,
+	.run = kvm_run,
+	.go = kvm_go,
 	.kill = kvm_kill,
 	.pause = kvm_pause,
 	.resume = kvm_resume,

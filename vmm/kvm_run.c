@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <sys/ioctl.h>
 
+#include "core/filter.h"
 #include "core/log.h"
 #include "vmm/acpi.h"
 #include "vmm/kvm.h"
@@ -10,6 +11,13 @@
 #define PORT_I8042        0x64
 #define I8042_STATUS_OK   0x04 /* system flag: self-test passed, nothing to read */
 #define I8042_PULSE_RESET 0xfe
+
+FILTER_RULES = {
+	FILTER_ALLOW_ARG(FILTER_VCPU, ioctl, 1, ~0u, KVM_RUN),
+	FILTER_ALLOW_ARG(FILTER_VCPU, ioctl, 1, ~0u, KVM_KVMCLOCK_CTRL),
+	FILTER_ALLOW_ARG(FILTER_VCPU, ioctl, 1, ~0u, KVM_GET_REGS), /* for the report of a crash */
+	FILTER_ALLOW(FILTER_VCPU, rt_sigreturn),                    /* from the kick's handler */
+};
 
 static bool attention(struct kvm_machine *k)
 {
@@ -219,7 +227,8 @@ void *kvm_vcpu_main(void *arg)
 	snprintf(name, sizeof(name), "vcpu%u", v->index);
 	pthread_setname_np(pthread_self(), name);
 	block_signals();
-	if (v->index == 0)
+	filter_thread(FILTER_VCPU);
+	if (v->index == 0 && may_run(v))
 		vm_first_run(v->k->vm);
 	while (may_run(v)) {
 		if (ioctl(v->fd, KVM_RUN, 0) == 0) {

@@ -15,19 +15,23 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <linux/memfd.h>
 #include <x86intrin.h>
 
+#include "core/filter.h"
 #include "core/json.h"
 #include "core/log.h"
 #include "core/path.h"
 #include "core/proc.h"
 #include "core/rpc.h"
 #include "vmm/engine.h"
+#include "vmm/jail.h"
 #include "vmm/vhost_user.h"
 
 #define CHILD_FD0 3 /* proc_spawn() puts the first inherited descriptor here */
@@ -35,12 +39,59 @@
 #define WORDS_MAX 2048 /* of QEMU's stderr kept for the error's detail */
 #define QMP_MAX   (64u << 10)
 
+FILTER_RULES = {
+	/* Ours, for the child: console, QMP, its end; its network card's connection. */
+	FILTER_ALLOW(FILTER_MAIN, read),
+	FILTER_ALLOW(FILTER_MAIN, write),
+	FILTER_ALLOW(FILTER_MAIN, accept4),
+	FILTER_ALLOW_ARG(FILTER_MAIN, getsockopt, 2, ~0u, SO_PEERCRED),
+	FILTER_ALLOW_ARG(FILTER_MAIN, kill, 1, ~0u, SIGKILL),
+	FILTER_ALLOW_ARG(FILTER_MAIN, kill, 1, ~0u, SIGSTOP),
+	FILTER_ALLOW_ARG(FILTER_MAIN, kill, 1, ~0u, SIGCONT),
+	FILTER_ALLOW(FILTER_MAIN, wait4),
+	/* The child's, on top of its own sandbox: what no QEMU needs to be a CPU, and what a way out begins with. */
+	FILTER_DENY(ptrace),
+	FILTER_DENY(process_vm_readv),
+	FILTER_DENY(process_vm_writev),
+	FILTER_DENY(pidfd_getfd),
+	FILTER_DENY(kcmp),
+	FILTER_DENY(unshare),
+	FILTER_DENY(setns),
+	FILTER_DENY(mount),
+	FILTER_DENY(umount2),
+	FILTER_DENY(pivot_root),
+	FILTER_DENY(chroot),
+	FILTER_DENY(move_mount),
+	FILTER_DENY(open_tree),
+	FILTER_DENY(fsopen),
+	FILTER_DENY(fsmount),
+	FILTER_DENY(fspick),
+	FILTER_DENY(mount_setattr),
+	FILTER_DENY(open_by_handle_at),
+	FILTER_DENY(name_to_handle_at),
+	FILTER_DENY(bpf),
+	FILTER_DENY(perf_event_open),
+	FILTER_DENY(userfaultfd),
+	FILTER_DENY(io_uring_setup), /* it does without */
+	FILTER_DENY(keyctl),
+	FILTER_DENY(add_key),
+	FILTER_DENY(request_key),
+	FILTER_DENY(init_module),
+	FILTER_DENY(finit_module),
+	FILTER_DENY(kexec_load),
+	FILTER_DENY(mknod),
+	FILTER_DENY(mknodat),
+	FILTER_DENY(acct),
+	FILTER_DENY(quotactl),
+	FILTER_DENY(swapon),
+	FILTER_DENY(reboot),
+};
+
 /* A network card's connection: QEMU insists on a socket with a path for that. */
 struct door {
 	struct qemu *q;
 	unsigned dev;
-	char name[24]; /* in run_dir */
-	int fd;        /* listening; -1 once QEMU has come */
+	int fd; /* listening; -1 once QEMU has come */
 	struct loop_source *src;
 };
 
@@ -57,7 +108,6 @@ struct qemu {
 	struct loop_source *console_src, *qmp_src, *stderr_src, *child_src;
 	struct vhost_user *vu[VM_MAX_DEVS];
 	struct door door[VM_MAX_DEVS];
-	int run_dirfd, run_dir_num; /* ours, the child's; -1: no network card */
 	struct buf qmp_in, words;
 	pid_t pid;
 	bool running, killed, shutdown_seen;
@@ -80,6 +130,27 @@ static int give_dup(struct qemu *q, int fd, int *num, struct error **err)
 	if (d < 0)
 		return error_sys(err, errno, "qemu: duplicate descriptor");
 	*num = give_fd(q, d);
+	return 0;
+}
+
+/* The child opens it by its number: as another user it must be allowed to. */
+static int give_kernel(struct qemu *q, int fd, int *num, struct error **err)
+{
+	CLEANUP_CLOSE int copy = -1;
+	struct stat st;
+	off_t at = 0;
+
+	if (fstat(fd, &st) < 0)
+		return error_sys(err, errno, "qemu: kernel");
+	if (!q->vm->own_uid || st.st_mode & S_IROTH)
+		return give_dup(q, fd, num, err);
+	copy = (int)syscall(SYS_memfd_create, "kernel", MFD_CLOEXEC);
+	while (copy >= 0 && at < st.st_size)
+		if (sendfile(copy, fd, &at, (size_t)(st.st_size - at)) <= 0)
+			return error_sys(err, errno, "qemu: copy the kernel");
+	if (copy < 0)
+		return error_sys(err, errno, "qemu: memfd for the kernel");
+	*num = give_fd(q, steal_fd(&copy));
 	return 0;
 }
 
@@ -262,7 +333,6 @@ static void door_close(struct door *d)
 	if (d->fd < 0)
 		return;
 	loop_source_free(STEAL(d->src));
-	(void)unlinkat(d->q->run_dirfd, d->name, 0);
 	base_close_fd(&d->fd);
 	d->fd = -1;
 }
@@ -288,31 +358,41 @@ static void on_door(void *arg, int fd, uint32_t events)
 	door_close(d);
 }
 
-/* A listening socket in run_dir, which the child reaches through an inherited descriptor: no path is too long. */
+/*
+ * A listening socket that has a name in run_dir for a moment only. The child reaches it through a descriptor of the
+ * socket's own inode: so no path is too long, and a child that is another user needs no directory, which would be a way to
+ * everything.
+ */
 static int door_open(struct qemu *q, const struct vm_config *cfg, unsigned i, struct error **err)
 {
 	struct door *d = &q->door[i];
-	int num = 0;
+	CLEANUP_CLOSE int dir =
+		cfg->run_dir ? path_open_dir(cfg->run_dir, err)
+			     : error_set(err, ERR_INVALID_ARGUMENT, "qemu: no run directory");
+	uid_t uid = q->vm->own_uid;
+	char name[24];
+	int inode;
 
-	if (q->run_dirfd < 0) {
-		q->run_dirfd = cfg->run_dir ? path_open_dir(cfg->run_dir, err)
-					    : error_set(err, ERR_INVALID_ARGUMENT,
-							"qemu: no run directory");
-		if (q->run_dirfd < 0 || give_dup(q, q->run_dirfd, &q->run_dir_num, err) < 0)
-			return -1;
-	}
-	num = q->run_dir_num;
+	if (dir < 0)
+		return -1;
 	d->q = q;
 	d->dev = i;
-	snprintf(d->name, sizeof(d->name), "nic%u.sock", i);
-	d->fd = rpc_socket_listen(q->run_dirfd, d->name, err);
+	snprintf(name, sizeof(name), "nic%u.sock", i);
+	d->fd = rpc_socket_listen(dir, name, err);
 	if (d->fd < 0)
 		return -1;
 	d->src = loop_add_fd(q->vm->loop, d->fd, EPOLLIN, on_door, d, err);
 	if (!d->src)
 		return -1;
+	inode = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (inode < 0)
+		return error_sys(err, errno, "qemu: open %s", name);
+	if ((uid && fchownat(inode, "", uid, uid, AT_EMPTY_PATH)) || unlinkat(dir, name, 0)) {
+		close(inode);
+		return error_sys(err, errno, "qemu: give %s away", name);
+	}
 	strv_add(&q->argv, "-chardev");
-	strv_addf(&q->argv, "socket,id=c%u,path=/proc/self/fd/%d/%s", i, num, d->name);
+	strv_addf(&q->argv, "socket,id=c%u,path=/proc/self/fd/%d", i, give_fd(q, inode));
 	return 0;
 }
 
@@ -513,11 +593,11 @@ static int qemu_create(struct vm *vm, const struct vm_config *cfg, struct error 
 
 	vm->priv = q;
 	q->vm = vm;
-	q->console_fd = q->qmp_fd = q->stderr_fd = q->child_stderr = q->run_dirfd = -1;
+	q->console_fd = q->qmp_fd = q->stderr_fd = q->child_stderr = -1;
 	for (i = 0; i < VM_MAX_DEVS; i++)
 		q->door[i].fd = -1;
 	if (find_program(q, cfg, err) < 0 || give_dup(q, vm->mem.fd, &mem, err) < 0 ||
-	    give_dup(q, cfg->kernel_fd, &kernel, err) < 0)
+	    give_kernel(q, cfg->kernel_fd, &kernel, err) < 0)
 		return -1;
 	if (cfg->ninitrd && give_initrd(q, cfg, &initrd, err) < 0)
 		return -1;
@@ -563,9 +643,28 @@ static void close_child_fds(struct qemu *q)
 	q->child_stderr = -1;
 }
 
+struct child_jail {
+	struct filter filter;
+	uid_t uid;
+};
+
+static void child_jail_free(struct child_jail *j)
+{
+	filter_free(&j->filter);
+}
+
+/* In the child. The limits, no_new_privs and namespaces of jail_prepare() are its already. */
+static int confine_child(void *arg)
+{
+	const struct child_jail *j = arg;
+
+	return jail_drop(j->uid) || filter_install(&j->filter) ? -1 : 0;
+}
+
 static int qemu_start(struct vm *vm, struct error **err)
 {
 	struct qemu *q = vm->priv;
+	CLEANUP(child_jail_free) struct child_jail jail = {.uid = vm->own_uid};
 	struct proc_spec spec = {
 		.path = q->path,
 		.argv = q->argv.v,
@@ -574,9 +673,11 @@ static int qemu_start(struct vm *vm, struct error **err)
 		.nfds = q->nchild_fds,
 		.new_session = true, /* a terminal's Ctrl-C is for the container, not for its CPU */
 		.death_signal = SIGKILL,
+		.confine = vm->confine ? confine_child : NULL,
+		.confine_arg = &jail,
 	};
 
-	if (watch(q, err) < 0)
+	if (watch(q, err) < 0 || filter_build(FILTER_CHILD, &jail.filter, err) < 0)
 		return -1;
 	spec.stdio[1] = spec.stdio[2] = q->child_stderr;
 	if (proc_spawn(&spec, &q->pid, err) < 0)
@@ -634,7 +735,6 @@ static void qemu_destroy(struct vm *vm)
 		vhost_user_free(q->vu[i]);
 		door_close(&q->door[i]);
 	}
-	base_close_fd(&q->run_dirfd);
 	loop_source_free(q->console_src);
 	loop_source_free(q->qmp_src);
 	loop_source_free(q->stderr_src);

@@ -12,9 +12,20 @@
 #include <stdio.h>
 #include <sys/eventfd.h>
 
+#include "core/filter.h"
 #include "core/log.h"
 #include "core/path.h"
 #include "vmm/virtio.h"
+
+FILTER_RULES = {
+	/* Kicks and interrupts; on kvm a vCPU's thread resets and activates devices. */
+	FILTER_ALLOW(FILTER_OURS, read),
+	FILTER_ALLOW(FILTER_OURS, write),
+	FILTER_ALLOW(FILTER_WORKER, poll),
+	/* vhost-user's eventfds take the place of ours. */
+	FILTER_ALLOW(FILTER_MAIN, dup3),
+	FILTER_ALLOW(FILTER_MAIN, close),
+};
 
 static void eventfd_signal(int fd)
 {
@@ -106,6 +117,7 @@ static void *worker_main(void *arg)
 	struct pollfd p[VIRTIO_MAX_QUEUES + 1];
 	unsigned q;
 
+	filter_thread(FILTER_WORKER);
 	for (;;) {
 		p[dev->nqueues] = (struct pollfd){.fd = dev->wake_fd, .events = POLLIN};
 		for (q = 0; q < dev->nqueues; q++)
@@ -131,6 +143,20 @@ static void *worker_main(void *arg)
 			dev_kick(dev, q);
 		}
 	}
+}
+
+/* With the lock, or before anyone else knows the device. */
+int virtio_start_worker(struct virtio_dev *dev, struct error **err)
+{
+	int rc;
+
+	if (!dev->ops->worker || dev->worker_running)
+		return 0;
+	rc = pthread_create(&dev->worker, NULL, worker_main, dev);
+	if (rc)
+		return error_sys(err, rc, "virtio-%s: thread", dev->ops->name);
+	dev->worker_running = true;
+	return 0;
 }
 
 int virtio_dev_init(struct virtio_dev *dev, const struct virtio_dev_ops *ops, uint32_t id,
@@ -162,14 +188,8 @@ int virtio_dev_init(struct virtio_dev *dev, const struct virtio_dev_ops *ops, ui
 		if (dev->kick_fd[q] < 0)
 			return error_sys(err, errno, "virtio-%s: eventfd", ops->name);
 	}
-	if (ops->worker) {
-		int rc = pthread_create(&dev->worker, NULL, worker_main, dev);
-
-		if (rc)
-			return error_sys(err, rc, "virtio-%s: thread", ops->name);
-		dev->worker_running = true;
+	if (ops->worker)
 		return 0;
-	}
 	dev->wake_src = loop_add_fd(l, dev->wake_fd, EPOLLIN, on_wake, dev, err);
 	if (!dev->wake_src)
 		return -1;
@@ -245,6 +265,8 @@ int virtio_queue_set(struct virtio_dev *dev, unsigned q, uint32_t size, uint64_t
 
 static int queue_start(struct virtio_dev *dev, unsigned q, uint16_t next_avail)
 {
+	if (virtio_start_worker(dev, NULL))
+		return -1;
 	dev->vq[q].event_idx = virtio_has(dev, VIRTIO_RING_F_EVENT_IDX);
 	dev->vq[q].indirect = virtio_has(dev, VIRTIO_RING_F_INDIRECT_DESC);
 	return virtq_start(&dev->vq[q], dev->mem, next_avail);

@@ -119,6 +119,9 @@ void virtio_free(struct virtio_dev *dev); /* NULL is fine; vCPUs must have stopp
 int virtio_queue_start(struct virtio_dev *dev, unsigned q, uint16_t next_avail);
 uint16_t virtio_queue_stop(struct virtio_dev *dev, unsigned q);
 
+/* virtio_start_worker: the device's thread, if it is to have one. Without this call it comes with the first queue. */
+int virtio_start_worker(struct virtio_dev *dev, struct error **err);
+
 /* virtio_drain: serves what the driver had queued when its machine stopped (a last kick may not have been seen yet), so
  * that nothing the guest sent is lost. Before virtio_queue_stop() or virtio_reset() of a machine that has ended. */
 void virtio_drain(struct virtio_dev *dev);

@@ -14,8 +14,15 @@
 #include <linux/virtio_blk.h>
 #include <stdio.h>
 
+#include "core/filter.h"
 #include "core/log.h"
 #include "vmm/virtio.h"
+
+FILTER_RULES = {
+	FILTER_ALLOW(FILTER_WORKER, preadv),    FILTER_ALLOW(FILTER_WORKER, pwritev),
+	FILTER_ALLOW(FILTER_WORKER, pwrite64),  FILTER_ALLOW(FILTER_WORKER, fallocate),
+	FILTER_ALLOW(FILTER_WORKER, fdatasync),
+};
 
 #define QUEUE_SIZE 256
 #define SECTOR     512u

@@ -20,6 +20,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include "core/filter.h"
 #include "core/log.h"
 #include "core/path.h"
 #include "vmm/virtio.h"
@@ -31,6 +32,13 @@
 #define FRAME_MAX  (65535 + ETH_HLEN + 4)
 #define BATCH      64
 #define CONFIG_LEN 12 /* mac, status, max_virtqueue_pairs, mtu */
+
+FILTER_RULES = {
+	FILTER_ALLOW(FILTER_MAIN, read),
+	FILTER_ALLOW(FILTER_MAIN, writev),
+	/* Offloads are switched when the driver is there: on kvm by the vCPU that says so. */
+	FILTER_ALLOW_ARG(FILTER_MAIN | FILTER_VCPU, ioctl, 1, ~0u, TUNSETOFFLOAD),
+};
 
 _Static_assert(sizeof(struct virtio_net_hdr_v1) == 12, "vnet header (§5.1.6)");
 

@@ -8,11 +8,16 @@
  */
 #include <sys/random.h>
 
+#include "core/filter.h"
 #include "vmm/virtio.h"
 
 #define QUEUE_SIZE 64
 #define CHAIN_MAX  4096u
 #define BATCH      32
+
+FILTER_RULES = {
+	FILTER_ALLOW(FILTER_MAIN, getrandom),
+};
 
 struct rng {
 	struct virtio_dev dev;

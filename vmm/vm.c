@@ -205,7 +205,9 @@ struct vm *vm_new(struct loop *l, const struct vm_config *cfg, struct error **er
 			  .mem.fd = -1,
 			  .console = cfg->console,
 			  .stopped = cfg->stopped,
+			  .confine = cfg->confine,
 			  .arg = cfg->arg,
+			  .own_uid = cfg->own_uid,
 			  .event_fd = -1,
 			  .times.created = time_mono_us()};
 	pthread_mutex_init(&vm->event_lock, NULL);
@@ -217,14 +219,34 @@ struct vm *vm_new(struct loop *l, const struct vm_config *cfg, struct error **er
 	return vm;
 }
 
+static int confine(struct vm *vm, enum vm_confine what, struct error **err)
+{
+	return vm->confine ? vm->confine(vm->arg, what, err) : 0;
+}
+
+static int start_workers(struct vm *vm, struct error **err)
+{
+	unsigned i;
+
+	for (i = 0; i < vm->ndevs; i++)
+		if (virtio_start_worker(vm->devs[i], err))
+			return -1;
+	return 0;
+}
+
+/* Threads have the namespaces and rights of the one that makes them: so they come after it has given up its own. */
 int vm_start(struct vm *vm, struct error **err)
 {
 	if (vm->state != VM_CREATED)
 		return error_set(err, ERR_INVALID_STATE, "the VM was started before");
 	vm->times.started = time_mono_us();
-	if (vm->ops->start(vm, err))
+	if ((vm->ops->start && vm->ops->start(vm, err)) || confine(vm, VM_CONFINE_PROCESS, err) ||
+	    start_workers(vm, err) || (vm->ops->run && vm->ops->run(vm, err)) ||
+	    confine(vm, VM_CONFINE_CALLS, err))
 		return -1;
 	vm->state = VM_RUNNING;
+	if (vm->ops->go)
+		vm->ops->go(vm);
 	return 0;
 }
 

@@ -38,6 +38,10 @@ struct vm_nic {
 	uint16_t mtu;
 };
 
+/* PROCESS: children are started, threads are not, nothing has to be opened any more. CALLS: all threads are there and
+ * have their filters; the calling one is the last. */
+enum vm_confine { VM_CONFINE_PROCESS, VM_CONFINE_CALLS };
+
 struct vm_config {
 	enum vm_engine engine; /* KVM or QEMU, already chosen */
 	unsigned vcpus;
@@ -59,7 +63,10 @@ struct vm_config {
 	/* The machine is gone; called once. Exit status is not known here (the agent told it
 	 * before). */
 	void (*stopped)(void *arg, int reason, const char *detail);
-	void *arg; /* for all three */
+	/* Called twice by vm_start(), always before the guest's first instruction; may be NULL. -1: the start fails. */
+	int (*confine)(void *arg, enum vm_confine what, struct error **err);
+	void *arg;        /* for all four */
+	unsigned own_uid; /* user and group of the qemu engine's child; 0: as we are */
 };
 
 enum vm_stop { VM_STOP_POWEROFF, VM_STOP_RESET, VM_STOP_PANIC, VM_STOP_CRASH, VM_STOP_KILLED };
@@ -67,7 +74,7 @@ enum vm_stop { VM_STOP_POWEROFF, VM_STOP_RESET, VM_STOP_PANIC, VM_STOP_CRASH, VM
 struct vm;
 
 /* vm_new: builds the machine: memory, kernel and initramfs in place, devices ready; nothing runs
- * yet. */
+ * yet, not even a thread. */
 struct vm *vm_new(struct loop *l, const struct vm_config *cfg, struct error **err);
 int vm_start(struct vm *vm, struct error **err);
 /* vm_kill: stops at once, wherever the guest is; `stopped` follows from the loop. */

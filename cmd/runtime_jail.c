@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * runtime_jail.c - the helper in its jail (vmm/jail.h), and the files it still writes from there.
+ *
+ * No name can be opened, made or moved any more, so everything goes through descriptors from before: the logs are
+ * rotated by copying, and the exit record is one write of fixed length into a file that was made empty at the start. A
+ * reader finds it empty, which is no record, or whole; one that a power failure tore does not parse, which is no record
+ * either. The container's directory stays root's and is out of reach; what is in those files may be anything a guest
+ * that broke out of its machine wanted, and the apiserver reads them so.
+ */
+#include "cmd/runtime.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "core/filter.h"
+#include "core/path.h"
+#include "vmm/jail.h"
+
+#define EXIT_BYTES 128
+
+FILTER_RULES = {
+	/* stdio: pipes and terminals of clients; logs */
+	FILTER_ALLOW(FILTER_MAIN, read),
+	FILTER_ALLOW(FILTER_MAIN, write),
+	FILTER_ALLOW(FILTER_MAIN, close),
+	/* is a client still there? */
+	FILTER_ALLOW(FILTER_MAIN, poll),
+	/* the exit record and the rotation */
+	FILTER_ALLOW(FILTER_MAIN, pread64),
+	FILTER_ALLOW(FILTER_MAIN, pwrite64),
+	FILTER_ALLOW(FILTER_MAIN, ftruncate),
+	FILTER_ALLOW(FILTER_MAIN, fsync),
+};
+
+/* ---- files ---- */
+
+static int open_new(struct runtime *rt, const char *name)
+{
+	(void)unlinkat(rt->dirfd, name, 0);
+	return openat(rt->dirfd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+}
+
+int runtime_files_open(struct runtime *rt, struct error **err)
+{
+	struct stat st;
+
+	rt->exit_fd = open_new(rt, "exit.json");
+	rt->old_log_fd = open_new(rt, "stdio.log.1");
+	rt->log_fd = openat(rt->dirfd, "stdio.log",
+			    O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
+	rt->boot_fd = openat(rt->dirfd, "boot.log",
+			     O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (rt->exit_fd < 0 || rt->old_log_fd < 0 || rt->log_fd < 0 || rt->boot_fd < 0)
+		return error_sys(err, errno, "open the container's logs");
+	/* The boot log is kept over starts; one that outgrew its bound starts afresh. */
+	if (fstat(rt->boot_fd, &st) == 0 && st.st_size >= RUNTIME_BOOT_LOG_MAX &&
+	    ftruncate(rt->boot_fd, 0) < 0)
+		return error_sys(err, errno, "truncate boot.log");
+	return 0;
+}
+
+void runtime_exit_record(struct runtime *rt, int code, int64_t at)
+{
+	CLEANUP_FREE char *when = time_iso8601(at);
+	CLEANUP_ERROR struct error *e = NULL;
+	char text[EXIT_BYTES];
+	int n = snprintf(text, sizeof(text), "{\"exitCode\": %d, \"exitedAt\": \"%s\"}", code,
+			 when);
+
+	memset(text + n, ' ', sizeof(text) - (size_t)n);
+	text[sizeof(text) - 1] = '\n';
+	if (fd_pwrite_full(rt->exit_fd, text, sizeof(text), 0, &e) < 0)
+		log_err(e, "record the exit status");
+	else if (fsync(rt->exit_fd) < 0)
+		log_warn("record the exit status: %s", strerror(errno));
+}
+
+void runtime_log_rotate(struct runtime *rt)
+{
+	static char piece[65536];
+	off_t at = 0;
+	ssize_t n;
+
+	/* What cannot be kept is given up: a log never fills the disk. */
+	if (ftruncate(rt->old_log_fd, 0) < 0)
+		log_warn("rotate stdio.log: %s", strerror(errno));
+	while ((n = RETRY_EINTR(pread(rt->log_fd, piece, sizeof(piece), at))) > 0 &&
+	       pwrite(rt->old_log_fd, piece, (size_t)n, at) == n)
+		at += n;
+	if (ftruncate(rt->log_fd, 0) < 0)
+		log_warn("rotate stdio.log: %s", strerror(errno));
+	rt->log_bytes = 0;
+}
+
+/* ---- the jail ---- */
+
+static int confine_process(struct runtime *rt, struct error **err)
+{
+	uint64_t t = time_mono_us();
+	int done;
+
+	log_confine();
+	close(steal_fd(&rt->dirfd));
+	done = jail_enter(rt->own_uid, rt->run_dir, err);
+	if (done < 0)
+		return -1;
+	rt->jailed = done & JAIL_ROOT || rt->own_uid;
+	rt->jail_done |= done;
+	log_info("jail: user %u, stages %#x of %#x, %llu us", geteuid(), rt->jail_done, JAIL_ALL,
+		 (unsigned long long)(time_mono_us() - t));
+	t = time_mono_us();
+	if (filter_arm(rt->debug, err) < 0) {
+		CLEANUP_ERROR struct error *e = STEAL(*err);
+
+		if (e->code != ERR_UNSUPPORTED)
+			return error_move(err, STEAL(e));
+		log_warn("jail: no system call filters: %s", e->msg);
+	}
+	log_info("jail: filters built in %llu us", (unsigned long long)(time_mono_us() - t));
+	return 0;
+}
+
+static int confine(void *arg, enum vm_confine what, struct error **err)
+{
+	struct runtime *rt = arg;
+
+	if (what == VM_CONFINE_PROCESS)
+		return confine_process(rt, err);
+	filter_thread(FILTER_MAIN);
+	return 0;
+}
+
+void runtime_jail_plan(struct runtime *rt, struct vm_config *cfg)
+{
+	rt->own_uid = jail_uid();
+	cfg->own_uid = rt->own_uid;
+	cfg->confine = confine;
+}
+
+void runtime_jail_prepare(struct runtime *rt)
+{
+	uint64_t t = time_mono_us();
+
+	rt->jail_done = jail_prepare(rt->own_uid);
+	log_info("jail: prepared in %llu us", (unsigned long long)(time_mono_us() - t));
+}

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * filter.c - from the rules of all modules to BPF programs.
+ *
+ * Written here and not with libseccomp because of time: a filter is a few hundred instructions, put together in
+ * microseconds, where the library takes milliseconds of every container's start. A program is a chain: for each system
+ * call one comparison, behind it either "allow" or the comparisons of one argument. (The kernel remembers which calls
+ * are always allowed, so the chain's length costs nothing there.)
+ */
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+
+#include "core/filter.h"
+#include "core/log.h"
+#include "core/str.h"
+
+#if defined(__x86_64__)
+#define FILTER_ARCH AUDIT_ARCH_X86_64
+#else
+#error "no filter for this machine"
+#endif
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED true
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(memory_sanitizer) || \
+	__has_feature(thread_sanitizer)
+#define SANITIZED true
+#endif
+#endif
+#ifndef SANITIZED
+#define SANITIZED false
+#endif
+
+#define MAX_CODE 1000
+#define MAX_ARGS 100 /* comparisons of one call's argument: jumps reach 255 instructions */
+
+/* The linker's names for both ends of the section; a program without rules has none. */
+extern const struct filter_rule __start_filter_rules[] __attribute__((weak));
+extern const struct filter_rule __stop_filter_rules[] __attribute__((weak));
+
+/* What the C library does in every thread: locks, memory, time, the end. No page becomes executable. */
+FILTER_RULES = {
+	FILTER_ALLOW(FILTER_OURS, futex), FILTER_ALLOW(FILTER_OURS, brk),
+	FILTER_ALLOW_ARG(FILTER_OURS, mmap, 2, 4 /* PROT_EXEC */, 0),
+	FILTER_ALLOW(FILTER_OURS, munmap), FILTER_ALLOW(FILTER_OURS, madvise),
+	FILTER_ALLOW(FILTER_OURS, clock_gettime), /* where the vDSO cannot answer */
+	FILTER_ALLOW(FILTER_OURS, restart_syscall), FILTER_ALLOW(FILTER_OURS, rt_sigprocmask),
+	FILTER_ALLOW(FILTER_OURS, exit), FILTER_ALLOW(FILTER_OURS, exit_group),
+	/* realloc of what is large */
+	FILTER_ALLOW(FILTER_MAIN, mremap),
+	/* The next two are for abort(). */
+	FILTER_ALLOW(FILTER_OURS, gettid), FILTER_ALLOW(FILTER_OURS, getpid),
+	FILTER_ALLOW(FILTER_OURS, tgkill),
+	/* main installs its own after the other threads did theirs; a second one is never needed */
+};
+
+static struct {
+	bool armed, trap;
+	int trap_fd;
+	struct filter main, vcpu, worker;
+} armed;
+
+/* ---- building ---- */
+
+static int rule_cmp(const void *a, const void *b)
+{
+	const struct filter_rule *x = a, *y = b;
+
+	if (x->nr != y->nr)
+		return x->nr < y->nr ? -1 : 1;
+	return (int)x->arg - (int)y->arg; /* the one without a condition first */
+}
+
+static struct filter_rule *collect(enum filter_profile who, size_t *n)
+{
+	size_t total = (size_t)(__stop_filter_rules - __start_filter_rules), i;
+	struct filter_rule *r = xcalloc(total, sizeof(*r));
+
+	*n = 0;
+	for (i = 0; i < total; i++)
+		if (__start_filter_rules[i].profiles & who)
+			r[(*n)++] = __start_filter_rules[i];
+	qsort(r, *n, sizeof(*r), rule_cmp);
+	return r;
+}
+
+static void emit(struct filter *f, uint16_t code, uint32_t k, uint8_t jt, uint8_t jf)
+{
+	if (f->len < MAX_CODE)
+		f->code[f->len] = (struct sock_filter){code, jt, jf, k};
+	f->len++;
+}
+
+static void emit_load(struct filter *f, size_t offset)
+{
+	emit(f, BPF_LD | BPF_W | BPF_ABS, (uint32_t)offset, 0, 0);
+}
+
+/* One system call's rules r[0..n); falls through with the number loaded when it is another call. */
+static void emit_call(struct filter *f, const struct filter_rule *r, size_t n, uint32_t hit,
+		      uint32_t miss)
+{
+	bool any = !r[0].arg;
+	size_t i;
+
+	f->ncalls++;
+	emit(f, BPF_JMP | BPF_JEQ | BPF_K, r[0].nr, 0, (uint8_t)(any ? 1 : 4 * n + 1));
+	for (i = 0; i < n && !any; i++) {
+		/* Both machines we could run on are little-endian: the lower half comes first. */
+		emit_load(f, offsetof(struct seccomp_data, args) + 8u * (r[i].arg - 1u));
+		emit(f, BPF_ALU | BPF_AND | BPF_K, r[i].mask, 0, 0);
+		emit(f, BPF_JMP | BPF_JEQ | BPF_K, r[i].value, 0, 1);
+		emit(f, BPF_RET | BPF_K, hit, 0, 0);
+	}
+	emit(f, BPF_RET | BPF_K, any ? hit : miss, 0, 0);
+}
+
+int filter_build(enum filter_profile who, struct filter *out, struct error **err)
+{
+	uint32_t kill = armed.trap ? SECCOMP_RET_TRAP : SECCOMP_RET_KILL_PROCESS;
+	uint32_t hit = who == FILTER_CHILD ? SECCOMP_RET_ERRNO | EPERM : SECCOMP_RET_ALLOW;
+	uint32_t miss = who == FILTER_CHILD ? SECCOMP_RET_ALLOW : kill;
+	size_t n, i, same;
+	CLEANUP_FREE struct filter_rule *r = collect(who, &n);
+
+	*out = (struct filter){.code = xcalloc(MAX_CODE, sizeof(struct sock_filter))};
+	emit_load(out, offsetof(struct seccomp_data, arch));
+	emit(out, BPF_JMP | BPF_JEQ | BPF_K, FILTER_ARCH, 1, 0);
+	emit(out, BPF_RET | BPF_K, kill, 0, 0);
+	emit_load(out, offsetof(struct seccomp_data, nr));
+	/* x32's numbers have bit 30 set: a list of what is refused must not be passed by that door. */
+	emit(out, BPF_JMP | BPF_JGE | BPF_K, 0x40000000, 0, 1);
+	emit(out, BPF_RET | BPF_K, kill, 0, 0);
+	for (i = 0; i < n; i += same) {
+		for (same = 1; i + same < n && r[i + same].nr == r[i].nr; same++)
+			;
+		if (same > MAX_ARGS / 2)
+			out->len = MAX_CODE + 1;
+		emit_call(out, &r[i], same, hit, miss);
+	}
+	emit(out, BPF_RET | BPF_K, miss, 0, 0);
+	if (out->len <= MAX_CODE)
+		return 0;
+	filter_free(out);
+	return error_set(err, ERR_INTERNAL, "system call filter %d is too long", (int)who);
+}
+
+void filter_free(struct filter *f)
+{
+	free(f->code);
+	*f = (struct filter){0};
+}
+
+/* ---- installing ---- */
+
+int filter_install(const struct filter *f)
+{
+	struct sock_fprog p = {.len = (unsigned short)f->len, .filter = f->code};
+
+	return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &p);
+}
+
+/* Only write(2) and exit: the thread may hold any lock. */
+static void on_trap(int signo, siginfo_t *si, void *ctx)
+{
+	char line[160];
+	int n = snprintf(line, sizeof(line),
+			 "{\"level\":\"error\",\"msg\":\"system call %d is in no rule of this "
+			 "thread's filter\"}\n",
+			 si->si_syscall);
+
+	if (write(armed.trap_fd, line, (size_t)n) < 0)
+		_exit(128 + SIGSYS);
+	_exit(128 + SIGSYS);
+}
+
+int filter_arm(bool trap, struct error **err)
+{
+	uint32_t action = SECCOMP_RET_KILL_PROCESS;
+
+	if (SANITIZED)
+		return error_set(err, ERR_UNSUPPORTED, "a sanitizer needs calls of its own");
+	if (syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action))
+		return error_sys(err, errno, "seccomp");
+	armed.trap = trap;
+	armed.trap_fd = log_fd();
+	if (trap) {
+		struct sigaction sa = {.sa_sigaction = on_trap, .sa_flags = SA_SIGINFO};
+
+		sigaction(SIGSYS, &sa, NULL);
+	}
+	if (filter_build(FILTER_MAIN, &armed.main, err) ||
+	    filter_build(FILTER_VCPU, &armed.vcpu, err) ||
+	    filter_build(FILTER_WORKER, &armed.worker, err))
+		return -1;
+	armed.armed = true;
+	log_info("filters: %u system calls for the helper, %u for a vCPU, %u for a worker",
+		 armed.main.ncalls, armed.vcpu.ncalls, armed.worker.ncalls);
+	return 0;
+}
+
+void filter_thread(enum filter_profile who)
+{
+	const struct filter *f = who == FILTER_MAIN   ? &armed.main
+				 : who == FILTER_VCPU ? &armed.vcpu
+						      : &armed.worker;
+	sigset_t set;
+
+	if (!armed.armed)
+		return;
+	if (armed.trap) {
+		sigemptyset(&set);
+		sigaddset(&set, SIGSYS);
+		pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+	}
+	if (filter_install(f)) {
+		log_error("system call filter: %s", strerror(errno));
+		abort();
+	}
+}

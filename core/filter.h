@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * filter.h - system call filters whose rules stand next to the calls that need them.
+ *
+ * DOC: Theory of operation
+ * A module that makes system calls in a confined thread says so in a table of its own:
+ *
+ *	FILTER_RULES = {
+ *		FILTER_ALLOW(FILTER_MAIN, epoll_wait),
+ *		FILTER_ALLOW_ARG(FILTER_VCPU, ioctl, 1, ~0u, KVM_RUN),
+ *	};
+ *
+ * The linker lays the tables of all modules in a program one behind the other; filter_arm() sorts them into one BPF
+ * program per profile, and each thread of such a profile takes it on with filter_thread(). What is in no table ends
+ * the process (SECCOMP_RET_KILL_PROCESS). FILTER_CHILD is the other way round: its rules are refused with EPERM and
+ * everything else passes, because it is for a foreign program.
+ *
+ * Only the lower 32 bits of an argument are compared: use it for arguments that the kernel takes as int.
+ */
+#ifndef CORE_FILTER_H
+#define CORE_FILTER_H
+
+#include <sys/syscall.h>
+#include "core/error.h"
+
+enum filter_profile {
+	FILTER_MAIN = 1,   /* the runtime helper's loop */
+	FILTER_VCPU = 2,   /* a vCPU of the kvm engine */
+	FILTER_WORKER = 4, /* a device's own thread */
+	FILTER_CHILD = 8,  /* a program started by us: what it must not do */
+};
+#define FILTER_OURS (FILTER_MAIN | FILTER_VCPU | FILTER_WORKER)
+
+struct filter_rule {
+	uint16_t nr;
+	uint8_t profiles; /* 0: padding between two tables */
+	uint8_t arg; /* 0: whatever the arguments are; n: argument n - 1 & mask must be value */
+	uint32_t mask, value, unused;
+};
+
+/* Sanitizers put padding around variables, but not around those in sections of their own. */
+#define FILTER_RULES                                   \
+	static const struct filter_rule filter_table[] \
+		__attribute__((section("filter_rules"), used, aligned(16)))
+#define FILTER_ALLOW(who, call)                     \
+	{                                           \
+		.nr = SYS_##call, .profiles = (who) \
+	}
+#define FILTER_ALLOW_ARG(who, call, n, bits, wanted)                                 \
+	{                                                                            \
+		.nr = SYS_##call, .profiles = (who), .arg = (n) + 1, .mask = (bits), \
+		.value = (wanted)                                                    \
+	}
+#define FILTER_DENY(call)                                  \
+	{                                                  \
+		.nr = SYS_##call, .profiles = FILTER_CHILD \
+	}
+
+struct sock_filter;
+struct filter {
+	struct sock_filter *code; /* owned */
+	size_t len;
+	unsigned ncalls; /* different system calls it names */
+};
+
+/* filter_build: the program of one profile out of all tables. Fails when it would be too long. */
+int filter_build(enum filter_profile who, struct filter *out, struct error **err);
+void filter_free(struct filter *f);
+
+/*
+ * filter_arm: builds the filters for our own threads; from here on filter_thread() installs them. With trap set a
+ * forbidden call is named in the log before the process ends (for debugging: a handler is one more thing to attack).
+ * Unsupported in sanitizer builds and where the kernel has no filters. Before the threads start.
+ */
+int filter_arm(bool trap, struct error **err);
+
+/* filter_thread: the calling thread keeps to its profile from here on. Nothing when not armed; aborts when armed and the
+ * kernel refuses. Needs no_new_privs. */
+void filter_thread(enum filter_profile who);
+
+/* filter_install: as filter_thread() but for a program at hand; system calls only, so also between fork and exec. 0 or
+ * -1 with errno. */
+int filter_install(const struct filter *f);
+
+#endif

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* jail.c - the stages of jail.h, each a function. */
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <malloc.h>
+#include <sched.h>
+#include <stdio.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "core/log.h"
+#include "core/path.h"
+#include "core/proc.h"
+#include "core/str.h"
+#include "vmm/jail.h"
+
+#define LAST_CAP 63
+
+/* ---- descriptors ---- */
+
+static bool is_allowed(const int *allowed, size_t n, int fd)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		if (allowed[i] == fd)
+			return true;
+	return false;
+}
+
+/* Calls fn for each open descriptor; its result is added up. Needs /proc. -1: there is none. */
+static int each_fd(bool (*fn)(int fd, void *arg), void *arg)
+{
+	DIR *d = opendir("/proc/self/fd");
+	struct dirent *de;
+	int count = 0;
+	uint64_t fd;
+
+	if (!d)
+		return -1;
+	while ((de = readdir(d)))
+		if (!parse_u64(de->d_name, &fd) && (int)fd != dirfd(d))
+			count += fn((int)fd, arg);
+	closedir(d);
+	return count;
+}
+
+struct allowed {
+	const int *fd;
+	size_t n;
+};
+
+static bool close_foreign(int fd, void *arg)
+{
+	struct allowed *a = arg;
+
+	if (is_allowed(a->fd, a->n, fd))
+		return false;
+	close(fd);
+	return true;
+}
+
+unsigned jail_audit(const int *allowed, size_t n)
+{
+	struct allowed a = {allowed, n};
+	int max = 2, found = each_fd(close_foreign, &a);
+	size_t i;
+
+	/* Without /proc: above the highest that may be there, nothing is. */
+	for (i = 0; i < n; i++)
+		max = MAX(max, allowed[i]);
+	if (syscall(SYS_close_range, (unsigned)max + 1, ~0u, 0) && found < 0)
+		log_warn("jail: inherited descriptors could not be looked at");
+	return found > 0 ? (unsigned)found : 0;
+}
+
+static bool is_dir(int fd, void *arg)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) || !S_ISDIR(st.st_mode))
+		return false;
+	*(int *)arg = fd;
+	return true;
+}
+
+static int check_no_dirs(struct error **err)
+{
+	int fd = -1, n = each_fd(is_dir, &fd);
+
+	if (n > 0)
+		return error_set(err, ERR_INTERNAL,
+				 "jail: %d directories are still open (descriptor %d)", n, fd);
+	if (n < 0)
+		log_warn("jail: open descriptors could not be looked at: %s", strerror(errno));
+	return 0;
+}
+
+/* ---- before the child ---- */
+
+static bool limit(int what, const char *name, rlim_t max)
+{
+	struct rlimit now, to;
+
+	if (!getrlimit(what, &now)) {
+		to.rlim_cur = to.rlim_max = MIN(max, now.rlim_max);
+		if (!setrlimit(what, &to))
+			return true;
+	}
+	log_warn("jail: limit on %s: %s", name, strerror(errno));
+	return false;
+}
+
+/* A user namespace maps us to ourselves, so that our peers' ids stay what they are. */
+static bool map_self(uid_t uid, gid_t gid)
+{
+	CLEANUP_FREE char *u = xasprintf("%u %u 1\n", uid, uid);
+	CLEANUP_FREE char *g = xasprintf("%u %u 1\n", gid, gid);
+	const char *const file[] = {"/proc/self/setgroups", "/proc/self/gid_map",
+				    "/proc/self/uid_map"};
+	const char *const text[] = {"deny", g, u};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(file); i++) {
+		CLEANUP_CLOSE int fd = open(file[i], O_WRONLY | O_CLOEXEC);
+
+		if (fd < 0 || write(fd, text[i], strlen(text[i])) < 0)
+			return false;
+	}
+	return true;
+}
+
+static bool own_namespaces(void)
+{
+	int flags = CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNS;
+	uid_t uid = geteuid();
+	gid_t gid = getegid();
+
+	if (!unshare(flags))
+		return true;
+	/* Not root: a user namespace gives the right to it, where the host allows those. */
+	if (errno == EPERM && uid && !unshare(flags | CLONE_NEWUSER)) {
+		if (map_self(uid, gid))
+			return true;
+		log_warn("jail: map user %u: %s", uid, strerror(errno));
+		return true;
+	}
+	log_warn("jail: no namespaces of its own: %s", strerror(errno));
+	return false;
+}
+
+uid_t jail_uid(void)
+{
+	uid_t uid = JAIL_UID_BASE + (uid_t)getpid();
+	CLEANUP_BUF struct buf b = {0};
+	unsigned long in, out, n;
+	char *line, *save = NULL;
+
+	if (geteuid() || path_read_all(AT_FDCWD, "/proc/self/uid_map", 65536, &b, NULL))
+		return 0;
+	for (line = strtok_r(b.data, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+		if (sscanf(line, "%lu %lu %lu", &in, &out, &n) == 3 && uid >= in && uid - in < n)
+			return uid;
+	return 0;
+}
+
+int jail_prepare(uid_t uid)
+{
+	int done = 0;
+
+	/* One arena: more would cost threads system calls that their filters need not have. */
+	mallopt(M_ARENA_MAX, 1);
+	if (limit(RLIMIT_CORE, "core files", 0) & limit(RLIMIT_NOFILE, "descriptors", JAIL_NOFILE) &
+	    (!uid || limit(RLIMIT_NPROC, "threads", JAIL_NPROC)))
+		done |= JAIL_LIMITS;
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+		log_warn("jail: no_new_privs: %s", strerror(errno));
+	else
+		done |= JAIL_NO_NEW_PRIVS;
+	if (own_namespaces())
+		done |= JAIL_NAMESPACES;
+	return done;
+}
+
+/* ---- after the child ---- */
+
+/*
+ * An empty tmpfs becomes the root; the old tree is let go of. The initial ramfs of a machine that never left it cannot be
+ * pivoted away from: there the new root is moved on top of it.
+ */
+static const char *empty_root(const char *place)
+{
+	if (unshare(CLONE_NEWNS))
+		return "unshare";
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
+		return "make mounts private";
+	if (mount("jail", place, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+		  "size=4k,nr_inodes=1,mode=0555"))
+		return "mount";
+	if (chdir(place))
+		return "chdir";
+	if (mount(NULL, ".", NULL,
+		  MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL))
+		return "make read-only";
+	if (syscall(SYS_pivot_root, ".", ".") == 0)
+		return umount2(".", MNT_DETACH) || chdir("/") ? "detach" : NULL;
+	if (mount(".", "/", NULL, MS_MOVE, NULL) || chroot(".") || chdir("/"))
+		return "pivot_root";
+	log_warn("jail: the old root is hidden, not gone (initial ramfs)");
+	return NULL;
+}
+
+static bool caps_none(void)
+{
+	struct __user_cap_header_struct h = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct d[2] = {0};
+
+	return !syscall(SYS_capset, &h, d);
+}
+
+int jail_drop(uid_t uid)
+{
+	int cap;
+
+	/* Refused without CAP_SETPCAP, and then there is nothing that could come back. */
+	for (cap = 0; cap <= LAST_CAP; cap++)
+		(void)prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
+	(void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	/* The bare calls: the C library's would look for other threads, which a forked child does not have. */
+	if (uid && (syscall(SYS_setgroups, 0, NULL) || syscall(SYS_setresgid, uid, uid, uid) ||
+		    syscall(SYS_setresuid, uid, uid, uid)))
+		return -1;
+	return caps_none() ? 0 : -1;
+}
+
+static int drop_all(uid_t uid)
+{
+	if (!jail_drop(uid))
+		return JAIL_CAPABILITIES | (uid ? JAIL_UID : 0);
+	log_warn("jail: user id %u: %s", uid, strerror(errno));
+	if (!uid || jail_drop(0))
+		return 0;
+	return JAIL_CAPABILITIES;
+}
+
+int jail_enter(uid_t uid, const char *place, struct error **err)
+{
+	const char *failed;
+	int done = 0;
+
+	if (check_no_dirs(err))
+		return -1;
+	failed = empty_root(place);
+	if (failed)
+		log_warn("jail: no empty root: %s: %s", failed, strerror(errno));
+	else
+		done |= JAIL_ROOT;
+	done |= drop_all(uid);
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
+		log_warn("jail: not dumpable: %s", strerror(errno));
+	else
+		done |= JAIL_NOT_DUMPABLE;
+	if (!uid && !(done & JAIL_UID))
+		log_info("jail: user id stays %u", geteuid());
+	return done;
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * jail.h - how the process that serves a machine gives up what it no longer needs.
+ *
+ * DOC: Theory of operation
+ * The guest is hostile from its first instruction, so all of this happens before it: everything the machine will ever
+ * need is open by then, as descriptors. In order, because each stage needs what a later one takes away:
+ *
+ *   jail_audit()    first thing in the process: of what was inherited, only what is meant to be there stays
+ *   jail_prepare()  resource limits, no_new_privs, namespaces of its own for network, IPC and host name; a child started
+ *                   after it (the qemu engine's) shares them. Needs to be the only thread.
+ *   jail_enter()    after the child: an empty read-only root file system, an own user id, no capabilities, not dumpable.
+ *                   Needs to be the only thread still: threads made later inherit it all.
+ *   filter_thread() each thread; the helper's main thread last (core/filter.h)
+ *
+ * Taps, disks, logs and sockets go on working: they are open. Nothing can be opened any more; what has to be written at
+ * the end (exit.json) is written through a descriptor from before. A descriptor of a directory would be a way out of the
+ * empty root, so none may be left: jail_enter() looks.
+ *
+ * Every container has a user id of its own: JAIL_UID_BASE plus the helper's pid, which nobody else has while it lives.
+ * That range is given out by nobody (systemd's "UIDS-GIDS" leaves 1879048192 and up alone), and nothing on disk is ever
+ * owned by it but the sockets of a run directory.
+ *
+ * Where the host refuses a stage (no root and no user namespaces; inside another container) the rest is done all the
+ * same and the log says what is missing. Only a directory left open is an error: that would be our own bug.
+ */
+#ifndef VMM_JAIL_H
+#define VMM_JAIL_H
+
+#include <sys/types.h>
+#include "core/error.h"
+
+#define JAIL_UID_BASE 0x70000000u /* 1879048192; pids are below 2^22 */
+#define JAIL_NOFILE   4096
+#define JAIL_NPROC    512 /* threads of one uid: ours and QEMU's */
+
+/* Stages that were done, for the log and for tests. */
+enum jail_stage {
+	JAIL_LIMITS = 1 << 0,
+	JAIL_NO_NEW_PRIVS = 1 << 1,
+	JAIL_NAMESPACES = 1 << 2, /* network, IPC, host name */
+	JAIL_ROOT = 1 << 3,       /* the empty root file system */
+	JAIL_UID = 1 << 4,
+	JAIL_CAPABILITIES = 1 << 5,
+	JAIL_NOT_DUMPABLE = 1 << 6,
+	JAIL_ALL = (1 << 7) - 1,
+};
+
+/* jail_audit: closes every descriptor that is not in allowed[0..n). Returns how many others there were. */
+unsigned jail_audit(const int *allowed, size_t n);
+
+/* jail_uid: the user (and group) id this process would get; 0 when it is not root or its user namespace lacks that id,
+ * and it stays who it is. */
+uid_t jail_uid(void);
+
+/* jail_prepare, jail_enter: return the stages done (enum jail_stage), or -1. uid: jail_uid()'s. place: an empty
+ * directory of ours on which the new root is made for a moment. */
+int jail_prepare(uid_t uid);
+int jail_enter(uid_t uid, const char *place, struct error **err);
+
+/* jail_drop: what a child does between fork and exec: no capabilities, uid when it is not 0. System calls only. 0 or -1
+ * with errno. */
+int jail_drop(uid_t uid);
+
+#endif
