@@ -729,6 +729,7 @@ int runtime_main(int argc, char **argv)
 
 	if (argc < 2 || strcmp(argv[1], "start"))
 		return usage();
+	signal(SIGPIPE, SIG_IGN); /* a client that left is no reason to end a machine */
 	for (int i = 2; i < argc; i++) {
 		if (!strcmp(argv[i], "--id") && i + 1 < argc)
 			id = argv[++i];

@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <cmocka.h>
 
 #include "cmd/runtime.c"
@@ -227,6 +228,26 @@ static void test_nonsense(void **state)
 	assert_null(f->rt.agent);
 }
 
+/* E, J: a client that hung up while a process writes to it must not end the helper, and the machine with it. */
+static void test_client_hangs_up(void **state)
+{
+	static char *argv[] = {(char *)"container-runtime-linux", (char *)"start", (char *)"--id",
+			       (char *)"x", NULL};
+	struct fix *f = *state;
+	pid_t child = fork();
+	int status;
+
+	if (!child) {
+		/* Far enough to fail for want of a container. */
+		setenv("CONTAINER_APP_ROOT", f->dir, 1);
+		setenv("CONTAINER_RUN_ROOT", f->dir, 1);
+		setenv("CONTAINER_LOG_ROOT", f->dir, 1);
+		_exit(runtime_main(4, argv) && signal(SIGPIPE, SIG_DFL) == SIG_IGN ? 0 : 1);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -234,6 +255,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_wait_for_failed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_fails_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_nonsense, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_client_hangs_up, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
