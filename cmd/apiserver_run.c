@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include "cmd/apiserver.h"
 #include "cmd/cli_config.h"
@@ -39,7 +40,12 @@ static void helper_died(void *arg, pid_t pid, int status)
 {
 	struct container *ct = arg;
 
-	log_info("container %s: helper %d ended", ct->id, (int)pid);
+	if (status != -1 && WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
+		log_error("container %s: helper %d made a system call that is in no rule of its "
+			  "filter (core/filter.h); the kernel's audit log has its number",
+			  ct->id, (int)pid);
+	else
+		log_info("container %s: helper %d ended", ct->id, (int)pid);
 	container_ended(ct);
 }
 

@@ -306,6 +306,37 @@ static void test_a_failed_stage_leaves_the_others(void **state)
 	assert_well(no_place_child);
 }
 
+/* Without root a user namespace gives what it can; where the host has none, the rest is done all the same. */
+static void nobody_child(void)
+{
+	int done;
+
+	close_others();
+	NEED(!setresgid(65534, 65534, 65534) && !setresuid(65534, 65534, 65534));
+	NEED(!prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)); /* as a process is that began as this user */
+	NEED(jail_uid() == 0);
+	done = jail_prepare(0);
+	NEED(done & JAIL_LIMITS && done & JAIL_NO_NEW_PRIVS);
+	done |= jail_enter(0, place, NULL);
+	NEED(done & JAIL_CAPABILITIES && done & JAIL_NOT_DUMPABLE && !(done & JAIL_UID));
+	if (done & JAIL_NAMESPACES)
+		NEED(done & JAIL_ROOT && denied(open("/etc/passwd", O_RDONLY)) &&
+		     geteuid() == 65534);
+	_exit(done & JAIL_NAMESPACES ? 0 : 2);
+}
+
+static void test_I_without_root(void **state)
+{
+	int status;
+
+	need_root();
+	assert_int_equal(chmod(place, 0755), 0);
+	status = in_child(nobody_child);
+	assert_true(WIFEXITED(status));
+	print_message("user namespaces: %s\n", WEXITSTATUS(status) ? "no" : "yes");
+	assert_int_not_equal(WEXITSTATUS(status), 1);
+}
+
 static void child_confine(int (*fn)(void *), void *arg, const char *want)
 {
 	char *argv[] = {"sh", "-c", "grep -E '^(Uid|CapBnd|CapEff):' /proc/self/status", NULL};
@@ -534,6 +565,7 @@ int main(void)
 		cmocka_unit_test(test_I_later_threads_are_inside),
 		cmocka_unit_test(test_I_symlink_as_place_leads_nowhere),
 		cmocka_unit_test(test_a_failed_stage_leaves_the_others),
+		cmocka_unit_test(test_I_without_root),
 		cmocka_unit_test(test_I_child_is_another_user_without_rights),
 		cmocka_unit_test(test_I_forbidden_call_kills),
 		cmocka_unit_test(test_allowed_calls_work),
