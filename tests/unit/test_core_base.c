@@ -244,6 +244,31 @@ static void json_bad(void **state)
 	assert_null(json_parse(deep.data, deep.len, NULL));
 }
 
+/* K: a text may not cost many times its size: so many empty objects, so many values. */
+static void json_costly(void **state)
+{
+	static const struct {
+		const char *unit;
+		size_t n;
+		bool good;
+	} cases[] = {
+		{"{},", 65000, true}, {"{},", 66000, false}, {"[],", 66000, false},
+		{"0,", 500000, true}, {"0,", 530000, false}, {"\"[{,\",", 500000, true},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		CLEANUP_JSON struct json_object *o = NULL;
+		CLEANUP_BUF struct buf b = {0};
+
+		buf_puts(&b, "[");
+		for (size_t k = 0; k < cases[i].n; k++)
+			buf_puts(&b, cases[i].unit);
+		b.data[b.len - 1] = ']';
+		o = json_parse(b.data, b.len, NULL);
+		assert_int_equal(o != NULL, cases[i].good);
+	}
+}
+
 static void json_comments(void **state)
 {
 	static const char text[] = "// head\n{ /* one\n two */ \"u\": \"http://x/*y*/\" } // tail";
@@ -267,11 +292,12 @@ static void json_sorting(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(error_chain),   cmocka_unit_test(buffers),
-		cmocka_unit_test(numbers),       cmocka_unit_test(sizes),
-		cmocka_unit_test(names),         cmocka_unit_test(json_good),
-		cmocka_unit_test(json_nul),      cmocka_unit_test(json_bad),
-		cmocka_unit_test(json_comments), cmocka_unit_test(json_sorting),
+		cmocka_unit_test(error_chain),  cmocka_unit_test(buffers),
+		cmocka_unit_test(numbers),      cmocka_unit_test(sizes),
+		cmocka_unit_test(names),        cmocka_unit_test(json_good),
+		cmocka_unit_test(json_nul),     cmocka_unit_test(json_bad),
+		cmocka_unit_test(json_costly),  cmocka_unit_test(json_comments),
+		cmocka_unit_test(json_sorting),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
