@@ -70,8 +70,11 @@ static int boot_user(struct json_object *proc, struct json_object *out, struct e
 
 	json_set(out, "user", u);
 	if (raw) {
-		const char *s = json_str(raw, "userString", "");
+		const char *s;
 
+		/* What cannot be read is nobody, least of all root. */
+		if (json_need_str(raw, "userString", &s, err) < 0)
+			return -1;
 		if (*s) {
 			json_set_str(u, "name", s);
 			return 0;

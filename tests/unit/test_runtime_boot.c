@@ -122,6 +122,9 @@ static void test_refused(void **state)
 		"{\"initProcess\":{\"executable\":\"x\",\"user\":{\"id\":{\"uid\":-1,\"gid\":0}}}}",
 		"{\"initProcess\":{\"executable\":\"x\",\"user\":{\"id\":{\"uid\":4294967296,"
 		"\"gid\":0}}}}",
+		"{\"initProcess\":{\"executable\":\"x\",\"user\":{\"raw\":{\"userString\":7}}}}",
+		"{\"initProcess\":{\"executable\":\"x\",\"user\":{\"raw\":{\"userString\":"
+		"\"a\\u0000b\"}}}}",
 		"{" PROC ",\"mounts\":[{\"type\":{\"virtiofs\":{}},\"destination\":\"/x\"}]}",
 		"{" PROC ",\"mounts\":[{\"type\":{\"tmpfs\":{}}}]}",
 	};
