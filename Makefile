@@ -44,7 +44,7 @@ obj       = $(patsubst %.c,$(B)/obj/%.o,$(filter %.c,$(1))) $(patsubst %.S,$(B)/
 OBJ      := $(call obj,main.c vmm/guest_blob.S $(foreach m,$(MODULES),$(SRC_$m)))
 
 # The guest's init: a small static program from vmm/guest and the part of core that needs no host.
-GUEST_CORE := core/error.c core/alloc.c core/caps.c core/str.c core/json.c core/path.c
+GUEST_CORE := core/error.c core/alloc.c core/caps.c core/str.c core/json.c core/path.c core/archive.c core/archive_extract.c
 GUEST_SRC  := $(wildcard vmm/guest/*.c) $(GUEST_CORE)
 GUEST_OBJ  := $(patsubst %.c,$(B)/guest/%.o,$(GUEST_SRC))
 

@@ -20,9 +20,8 @@ static const struct {
 	const char *path;
 	const char *subs; /* NULL: a command of its own */
 } later[] = {
-	{"build", NULL}, {"export", NULL}, {"copy", NULL},    {"cp", NULL},      {"machine", NULL},
-	{"m", NULL},     {"volume", NULL}, {"v", NULL},       {"builder", NULL}, {"network", NULL},
-	{"n", NULL},     {"k8s", NULL},    {"system", "dns"},
+	{"build", NULL},   {"machine", NULL}, {"m", NULL}, {"volume", NULL}, {"v", NULL},
+	{"builder", NULL}, {"network", NULL}, {"n", NULL}, {"k8s", NULL},    {"system", "dns"},
 };
 
 static const struct opt_pos help_pos[] = {{"path", POS_MANY, "The command to explain"}, {0}};
@@ -38,7 +37,7 @@ static const struct opt_cmd *const root_subs[] = {
 	&cmd_load,    &cmd_login,  &cmd_logout, &cmd_pull,    &cmd_registry, &cmd_rmi,
 	&cmd_push,    &cmd_save,   &cmd_tag,    &cmd_system,  &cmd_attach,   &cmd_pause,
 	&cmd_port,    &cmd_prune,  &cmd_rename, &cmd_restart, &cmd_stats,    &cmd_top,
-	&cmd_unpause, &cmd_wait,   &cmd_help,   NULL};
+	&cmd_unpause, &cmd_wait,   &cmd_copy,   &cmd_export,  &cmd_help,     NULL};
 
 const struct opt_cmd cmd_root = {
 	.name = "container",

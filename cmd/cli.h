@@ -46,8 +46,9 @@ extern const struct opt_cmd cmd_system_logs;                     /* cli_logs.c *
 extern const struct opt_cmd cmd_root;                            /* cli.c */
 
 extern const struct opt_cmd cmd_attach, cmd_pause, cmd_port, cmd_prune, cmd_rename, cmd_restart,
-	cmd_top, cmd_unpause, cmd_wait; /* cli_manage.c */
-extern const struct opt_cmd cmd_stats;  /* cli_stats.c */
+	cmd_top, cmd_unpause, cmd_wait;           /* cli_manage.c */
+extern const struct opt_cmd cmd_copy, cmd_export; /* cli_copy.c */
+extern const struct opt_cmd cmd_stats;            /* cli_stats.c */
 
 /* Options of a process that several commands share (cli_run.c). */
 extern const struct opt opt_process[];

@@ -10,7 +10,6 @@
 #include "cmd/runtime.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 
 #include "core/path.h"
@@ -293,15 +292,6 @@ void runtime_stdin_keep(struct rt_process *proc)
 		s->port = proc->rt->next_port++;
 }
 
-/* A client that went away is noticed when there is something for it; ask now. */
-static bool client_gone(struct rt_stream *s)
-{
-	struct pollfd p = {.fd = s->fd, .events = s->kind == RT_STDIN ? POLLIN : 0};
-
-	return s->fd < 0 ||
-	       (poll(&p, 1, 0) == 1 && !(p.revents & POLLIN) && (p.revents & (POLLERR | POLLHUP)));
-}
-
 int runtime_streams_attach(struct rt_process *proc, struct json_object *streams,
 			   struct rpc_fds *fds, struct error **err)
 {
@@ -317,7 +307,7 @@ int runtime_streams_attach(struct rt_process *proc, struct json_object *streams,
 		if (k < 0)
 			return error_set(err, ERR_INVALID_ARGUMENT, "stream %zu is unknown", i);
 		to[i] = &proc->stream[k];
-		if (to[i]->port && !to[i]->done && !client_gone(to[i]))
+		if (to[i]->port && !to[i]->done && to[i]->fd >= 0)
 			return error_set(err, ERR_INVALID_STATE,
 					 "another client is attached to %s of container %s",
 					 kind_name[k], proc->rt->id);

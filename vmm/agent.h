@@ -31,6 +31,11 @@
  * opened in-root. HOME is set from passwd when absent, PATH when absent; TERM=xterm with tty when
  * absent. args[0] without a slash is searched on the container's PATH.
  *
+ * In process.start "builtin": true makes args a task of the agent's, run as root in the container's mounts:
+ * ["put", path] writes a tar stream of path to stdout, ["export"] one of the root file system, ["get", path] and
+ * ["get-as-is", path] extract what comes on stdin (core/archive.h), with "-owner" behind the word with its owners.
+ * What goes wrong is on stderr, and the code is 1.
+ *
  * DOC: Connections
  * When the mounts stand, the guest dials AGENT_PORT_CONTROL on CID 2 and speaks rpc.h framing (no
  * descriptors) there, and dials every stdio port before the process starts. Guest's notices: ready

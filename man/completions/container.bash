@@ -6,11 +6,11 @@ _container()
 		[[ ${COMP_WORDS[i]} == -* ]] && continue
 		try="${path:+$path }${COMP_WORDS[i]}"
 		case $try in
-		''|'create'|'delete'|'exec'|'inspect'|'kill'|'list'|'logs'|'run'|'start'|'stop'|'image'|'image delete'|'image inspect'|'image list'|'image load'|'image prune'|'image pull'|'image push'|'image save'|'image tag'|'images'|'load'|'login'|'logout'|'pull'|'registry'|'registry list'|'registry login'|'registry logout'|'rmi'|'push'|'save'|'tag'|'system'|'system df'|'system kernel'|'system kernel set'|'system logs'|'system property'|'system property list'|'system start'|'system status'|'system stop'|'system version'|'attach'|'pause'|'port'|'prune'|'rename'|'restart'|'stats'|'top'|'unpause'|'wait') path=$try ;;
+		''|'create'|'delete'|'exec'|'inspect'|'kill'|'list'|'logs'|'run'|'start'|'stop'|'image'|'image delete'|'image inspect'|'image list'|'image load'|'image prune'|'image pull'|'image push'|'image save'|'image tag'|'images'|'load'|'login'|'logout'|'pull'|'registry'|'registry list'|'registry login'|'registry logout'|'rmi'|'push'|'save'|'tag'|'system'|'system df'|'system kernel'|'system kernel set'|'system logs'|'system property'|'system property list'|'system start'|'system status'|'system stop'|'system version'|'attach'|'pause'|'port'|'prune'|'rename'|'restart'|'stats'|'top'|'unpause'|'wait'|'copy'|'export') path=$try ;;
 		esac
 	done
 	case $path in
-	'') words='create delete exec inspect kill list logs run start stop image images load login logout pull registry rmi push save tag system attach pause port prune rename restart stats top unpause wait --debug --version --help -h' ;;
+	'') words='create delete exec inspect kill list logs run start stop image images load login logout pull registry rmi push save tag system attach pause port prune rename restart stats top unpause wait copy export --debug --version --help -h' ;;
 	'create') words='--env -e --env-file --gid --interactive -i --tty -t --user -u --uid --workdir -w --ulimit --cpus -c --memory -m --arch -a --cap-add --cap-drop --cidfile --detach -d --dns --dns-domain --dns-option --dns-search --entrypoint --init --kernel -k --label -l --name --network --no-dns --os --pull --platform --read-only --rm --shm-size --stop-signal --stop-timeout --tmpfs --scheme --max-concurrent-downloads --debug --version --help -h' ;;
 	'delete') words='--all -a --force -f --debug --version --help -h' ;;
 	'exec') words='--detach -d --env -e --env-file --gid --interactive -i --tty -t --user -u --uid --workdir -w --ulimit --debug --version --help -h' ;;
@@ -65,6 +65,8 @@ _container()
 	'top') words='--debug --version --help -h' ;;
 	'unpause') words='--debug --version --help -h' ;;
 	'wait') words='--debug --version --help -h' ;;
+	'copy') words='--archive -a --debug --version --help -h' ;;
+	'export') words='--output -o --debug --version --help -h' ;;
 	esac
 	COMPREPLY=($(compgen -W "$words" -- "$cur"))
 }

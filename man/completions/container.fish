@@ -4,7 +4,7 @@ function __container_at
 	for w in (commandline -opc)[2..-1]
 		string match -q -- '-*' $w; and continue
 		set -l try (string trim -- "$path $w")
-		contains -- $try 'create' 'delete' 'exec' 'inspect' 'kill' 'list' 'logs' 'run' 'start' 'stop' 'image' 'image delete' 'image inspect' 'image list' 'image load' 'image prune' 'image pull' 'image push' 'image save' 'image tag' 'images' 'load' 'login' 'logout' 'pull' 'registry' 'registry list' 'registry login' 'registry logout' 'rmi' 'push' 'save' 'tag' 'system' 'system df' 'system kernel' 'system kernel set' 'system logs' 'system property' 'system property list' 'system start' 'system status' 'system stop' 'system version' 'attach' 'pause' 'port' 'prune' 'rename' 'restart' 'stats' 'top' 'unpause' 'wait'; and set path $try
+		contains -- $try 'create' 'delete' 'exec' 'inspect' 'kill' 'list' 'logs' 'run' 'start' 'stop' 'image' 'image delete' 'image inspect' 'image list' 'image load' 'image prune' 'image pull' 'image push' 'image save' 'image tag' 'images' 'load' 'login' 'logout' 'pull' 'registry' 'registry list' 'registry login' 'registry logout' 'rmi' 'push' 'save' 'tag' 'system' 'system df' 'system kernel' 'system kernel set' 'system logs' 'system property' 'system property list' 'system start' 'system status' 'system stop' 'system version' 'attach' 'pause' 'port' 'prune' 'rename' 'restart' 'stats' 'top' 'unpause' 'wait' 'copy' 'export'; and set path $try
 	end
 	test "$path" = "$argv[1]"
 end
@@ -40,6 +40,8 @@ complete -c container -f -n '__container_at ""' -a stats -d 'Display resource us
 complete -c container -f -n '__container_at ""' -a top -d 'List the processes of a running container'
 complete -c container -f -n '__container_at ""' -a unpause -d 'Let paused containers go on'
 complete -c container -f -n '__container_at ""' -a wait -d 'Wait for containers to stop and print their exit codes'
+complete -c container -f -n '__container_at ""' -a copy -d 'Copy files between a running container and the host'
+complete -c container -f -n '__container_at ""' -a export -d 'Export the file system of a running container as a tar archive'
 complete -c container -n '__container_at ""' -l debug -d 'Write debug messages to stderr [environment: CONTAINER_DEBUG]'
 complete -c container -n '__container_at ""' -l version -d 'Show the version'
 complete -c container -n '__container_at ""' -l help -s h -d 'Show help'
@@ -411,3 +413,11 @@ complete -c container -n '__container_at "unpause"' -l help -s h -d 'Show help'
 complete -c container -n '__container_at "wait"' -l debug -d 'Write debug messages to stderr [environment: CONTAINER_DEBUG]'
 complete -c container -n '__container_at "wait"' -l version -d 'Show the version'
 complete -c container -n '__container_at "wait"' -l help -s h -d 'Show help'
+complete -c container -n '__container_at "copy"' -l archive -s a -d 'Keep owners and set-id bits; files belong to root inside and to you outside otherwise'
+complete -c container -n '__container_at "copy"' -l debug -d 'Write debug messages to stderr [environment: CONTAINER_DEBUG]'
+complete -c container -n '__container_at "copy"' -l version -d 'Show the version'
+complete -c container -n '__container_at "copy"' -l help -s h -d 'Show help'
+complete -c container -n '__container_at "export"' -l output -s o -r -d 'Write to this file; standard output when not given'
+complete -c container -n '__container_at "export"' -l debug -d 'Write debug messages to stderr [environment: CONTAINER_DEBUG]'
+complete -c container -n '__container_at "export"' -l version -d 'Show the version'
+complete -c container -n '__container_at "export"' -l help -s h -d 'Show help'

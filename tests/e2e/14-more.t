@@ -73,7 +73,8 @@ run_rc 1 'unpause again' "$C" unpause more-web
 
 # Restart, stop by its own signal, wait, rename.
 run_ok 'restart' "$C" restart more-web
-is 'runs' "$("$C" list -q)" more-web
+ok 'runs again' wait_until 15 bash -c '"$1" logs more-web | grep -q ready' - "$C"
+"$C" list -a >&2
 timeout "$T_LIMIT" "$C" wait more-web >"$T/wait" 2>&1 &
 waiter=$!
 run_rc 1 'rename of a running one' "$C" rename more-web better

@@ -83,6 +83,10 @@ static NORETURN void finish(struct child_side *c)
 
 	if (RETRY_EINTR(recv(c->sock, &go, 1, 0)) != 1)
 		_exit(EXIT_SETUP);
+	if (c->spec->builtin) {
+		close(c->sock); /* as an exec would */
+		task_main(c->spec, c->stdio);
+	}
 	tail_exec(c->spec, c->stdio, &e);
 	fail(c, e);
 }

@@ -181,6 +181,7 @@ struct spec {
 	const char *id, *cwd;
 	struct json_object *args, *env;
 	bool tty;
+	bool builtin; /* args are a task of the agent's own (task.c) instead of a program */
 	uint16_t rows, cols;
 	uint32_t port[3];
 	struct cred cred;
@@ -217,6 +218,9 @@ NORETURN void child_exec_main(struct child_side *c, int init_pidfd);
 int tail_exec(const struct spec *s, const int stdio[3], struct error **err);
 /* tail_pty: a pty in the devpts of the container whose root is rootfd. */
 int tail_pty(const struct spec *s, int rootfd, int *master, int *slave, struct error **err);
+
+/* ---- task.c: what the agent does itself inside the container, in a child of its own ---- */
+NORETURN void task_main(const struct spec *s, const int stdio[3]);
 
 /* ---- reaper.c: the small init of "init": true ---- */
 NORETURN void reaper_main(pid_t child);

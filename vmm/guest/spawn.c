@@ -76,6 +76,9 @@ int spec_parse(struct json_object *o, struct spec *s, struct error **err)
 		return error_set(err, ERR_INVALID_ARGUMENT, "working directory %s is not absolute",
 				 s->cwd);
 	s->tty = json_bool(o, "tty", false);
+	s->builtin = json_bool(o, "builtin", false);
+	if (s->builtin && s->tty)
+		return error_set(err, ERR_INVALID_ARGUMENT, "a task has no terminal");
 	s->rows = (uint16_t)json_int(o, "rows", 0);
 	s->cols = (uint16_t)json_int(o, "cols", 0);
 	if (parse_ports(o, s, err) || cred_parse(o, &s->cred, err))
