@@ -14,8 +14,9 @@
 
 struct mock_request {
 	int fd;
-	char text[8192]; /* the whole head */
-	char path[2048];
+	char text[8192]; /* the whole head, and what came of the body with it */
+	size_t len;
+	char method[16], path[2048];
 };
 
 struct mock {
@@ -64,13 +65,34 @@ UNUSED static bool mock_has_header(const struct mock_request *r, const char *lin
 	return strstr(r->text, line) != NULL;
 }
 
+/* The body as its Content-Length says, at most max bytes of it. */
+UNUSED static void mock_body(struct mock_request *r, size_t max, struct buf *out)
+{
+	const char *at = strcasestr(r->text, "\r\nContent-Length:");
+	const char *body = strstr(r->text, "\r\n\r\n") + 4;
+	size_t want = at ? strtoul(at + 17, NULL, 10) : 0, have;
+
+	want = MIN(want, max);
+	have = MIN(r->len - (size_t)(body - r->text), want);
+	buf_append(out, body, have);
+	while (have < want) {
+		char chunk[4096];
+		ssize_t k = recv(r->fd, chunk, MIN(sizeof(chunk), want - have), 0);
+
+		if (k <= 0)
+			return;
+		buf_append(out, chunk, (size_t)k);
+		have += (size_t)k;
+	}
+}
+
 UNUSED static void mock_serve(struct mock *m, struct mock_request *r)
 {
 	CLEANUP_FREE char *type = NULL;
-	const char *digest = strstr(r->path, "sha256:");
+	const char *digest = strcmp(r->method, "GET") ? NULL : strstr(r->path, "sha256:");
 	struct fx_blob *b;
 
-	if (mock_is(r, "/manifests/t"))
+	if (!strcmp(r->method, "GET") && mock_is(r, "/manifests/t"))
 		digest = m->manifest;
 	b = digest ? fx_get(m->f, digest) : NULL;
 	if (!b) {
@@ -93,7 +115,8 @@ UNUSED static void mock_one(struct mock *m, int fd)
 			return;
 		n += (size_t)k;
 	}
-	if (sscanf(r.text, "GET %2047s", r.path) == 1 && !(m->hook && m->hook(m, &r)))
+	r.len = n;
+	if (sscanf(r.text, "%15s %2047s", r.method, r.path) == 2 && !(m->hook && m->hook(m, &r)))
 		mock_serve(m, &r);
 	shutdown(fd, SHUT_WR);
 }

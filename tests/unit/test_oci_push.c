@@ -1,0 +1,556 @@
+// links: oci core
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_oci_push.c - pushes and logins against registries good and bad; attack class K: uploads that break off, sessions that lie,
+ * and everybody who would like to see a password.
+ */
+#include <sys/stat.h>
+
+#include "core/state.h"
+#include "tests/unit/oci_mock.h"
+
+#define BASIC "Authorization: Basic dXNlcjpwYXNzd29yZC1LSw==" /* user:password-KK */
+#define USER  "user"
+#define PASS  "password-KK"
+
+/* What a registry has got. One test at a time. */
+static struct {
+	struct buf sessions[16];
+	unsigned n_sessions;
+	struct fx_blob blobs[16];
+	unsigned n_blobs;
+	unsigned patches, puts, manifests, asked, ranged, tokens;
+	size_t break_at;    /* the first PATCH of more ends after so many bytes */
+	bool lie;           /* a session says it has got more than there is */
+	bool want_basic;    /* 401 without it */
+	const char *bearer; /* 401 without this token */
+	const char *location, *token_to;
+	bool leaked;
+} reg;
+
+static void reg_reset(void)
+{
+	unsigned i;
+
+	for (i = 0; i < reg.n_sessions; i++)
+		buf_free(&reg.sessions[i]);
+	for (i = 0; i < reg.n_blobs; i++)
+		buf_free(&reg.blobs[i].data);
+	memset(&reg, 0, sizeof(reg));
+}
+
+static struct fx_blob *reg_blob(const char *digest)
+{
+	unsigned i;
+
+	for (i = 0; i < reg.n_blobs; i++)
+		if (!strncmp(reg.blobs[i].digest, digest, OCI_DIGEST_LEN))
+			return &reg.blobs[i];
+	return NULL;
+}
+
+static const char *reg_store(const struct buf *b)
+{
+	struct fx_blob *to = &reg.blobs[reg.n_blobs++];
+
+	assert_true(reg.n_blobs <= ARRAY_SIZE(reg.blobs));
+	buf_append(&to->data, b->data ? b->data : "", b->len);
+	digest_of(to->data.data, to->data.len, to->digest);
+	return to->digest;
+}
+
+static void say_session(struct mock_request *r, const char *status, unsigned i)
+{
+	size_t len = reg.lie && !strcmp(r->method, "GET") ? 1u << 30 : reg.sessions[i].len;
+	CLEANUP_FREE char *head =
+		xasprintf("Location: %s/v2/r/up/%u?_state=x%%2F\r\nRange: 0-%zu\r\n",
+			  reg.location ? reg.location : "", i, len ? len - 1 : 0);
+
+	mock_reply(r, status, head, "", 0);
+}
+
+static bool on_patch(struct mock_request *r, unsigned i)
+{
+	const char *range = strcasestr(r->text, "Content-Range: ");
+	size_t max = SIZE_MAX;
+
+	reg.patches++;
+	if (range) {
+		reg.ranged++;
+		assert_int_equal(strtoul(range + 15, NULL, 10), reg.sessions[i].len);
+	}
+	if (reg.break_at) {
+		CLEANUP_FREE char *text = NULL;
+		const char *at = strcasestr(r->text, "\r\nContent-Length:");
+
+		if (strtoul(at + 17, NULL, 10) > reg.break_at) {
+			max = reg.break_at;
+			reg.break_at = 0;
+		}
+	}
+	mock_body(r, max, &reg.sessions[i]);
+	if (max == SIZE_MAX)
+		say_session(r, "202 Accepted", i);
+	return true;
+}
+
+static bool on_upload(struct mock_request *r)
+{
+	const char *id = strstr(r->path, "/up/"), *digest = strstr(r->path, "digest=sha256");
+	unsigned i = (unsigned)atoi(id + 4);
+
+	if (!strcmp(r->method, "PATCH"))
+		return on_patch(r, i);
+	if (!strcmp(r->method, "GET")) {
+		reg.asked++;
+		say_session(r, "204 No Content", i);
+		return true;
+	}
+	reg.puts++;
+	assert_non_null(digest);
+	assert_true(mock_is(r, "_state=x%2F"));
+	/* "sha256%3A<hex>" or "sha256:<hex>" */
+	if (!strncmp(digest_hex(reg_store(&reg.sessions[i])),
+		     digest + (digest[13] == '%' ? 16 : 14), OCI_HEX_LEN))
+		mock_reply(r, "201 Created", "", "", 0);
+	else
+		mock_reply(r, "400 Bad Request", "", "", 0);
+	return true;
+}
+
+static bool refuses(struct mock *m, struct mock_request *r)
+{
+	CLEANUP_FREE char *want = NULL, *head = NULL;
+
+	if (reg.want_basic && !mock_has_header(r, BASIC "\r\n")) {
+		mock_reply(r, "401 Unauthorized", "WWW-Authenticate: Basic realm=\"x\"\r\n", "", 0);
+		return true;
+	}
+	if (!reg.bearer)
+		return false;
+	want = xasprintf("Authorization: Bearer %s\r\n", reg.bearer);
+	if (mock_has_header(r, want))
+		return false;
+	head = xasprintf(
+		"WWW-Authenticate: Bearer realm=\"http://127.0.0.1:%d/token\",service=\"s\","
+		"scope=\"repository:r:pull\"\r\n",
+		m->port);
+	mock_reply(r, "401 Unauthorized", head, "", 0);
+	return true;
+}
+
+static bool on_token(struct mock_request *r)
+{
+	CLEANUP_FREE char *body = NULL, *head = NULL;
+
+	reg.tokens++;
+	if (reg.token_to) {
+		head = xasprintf("Location: %s/token\r\n", reg.token_to);
+		mock_reply(r, "307 Temporary Redirect", head, "", 0);
+		return true;
+	}
+	if (!mock_has_header(r, BASIC "\r\n") || !mock_is(r, "service=s")) {
+		mock_reply(r, "401 Unauthorized", "", "", 0);
+		return true;
+	}
+	body = xasprintf("{\"token\": \"%s\", \"expires_in\": 300}", reg.bearer);
+	mock_reply(r, "200 OK", "", body, strlen(body));
+	return true;
+}
+
+static bool registry_hook(struct mock *m, struct mock_request *r)
+{
+	CLEANUP_BUF struct buf body = {0};
+
+	if (mock_is(r, "/token"))
+		return on_token(r);
+	if (refuses(m, r))
+		return true;
+	if (!strcmp(r->method, "HEAD")) {
+		const char *d = strstr(r->path, "sha256:");
+
+		mock_reply(r, d && reg_blob(d) ? "200 OK" : "404 Not Found", "", "", 0);
+		return true;
+	}
+	if (!strcmp(r->method, "POST")) {
+		assert_true(reg.n_sessions < ARRAY_SIZE(reg.sessions));
+		say_session(r, "202 Accepted", reg.n_sessions++);
+		return true;
+	}
+	if (mock_is(r, "/up/"))
+		return on_upload(r);
+	if (!strcmp(r->method, "PUT") && mock_is(r, "/manifests/")) {
+		reg.manifests++;
+		mock_body(r, SIZE_MAX, &body);
+		reg_store(&body);
+		mock_reply(r, "201 Created", "", "", 0);
+		return true;
+	}
+	if (!strcmp(r->path, "/v2/")) {
+		mock_reply(r, "200 OK", "", "{}", 2);
+		return true;
+	}
+	return false;
+}
+
+/* Another host: it must never see who we are. */
+static bool stranger(struct mock *m, struct mock_request *r)
+{
+	reg.leaked = reg.leaked || strcasestr(r->text, "Authorization:");
+	if (mock_is(r, "/token")) {
+		mock_reply(r, "200 OK", "", "{\"token\": \"t\"}", 14);
+		return true;
+	}
+	return mock_is(r, "/up/") && on_upload(r);
+}
+
+static void store_image(struct mock *m, struct fx *f, struct fx_image *im)
+{
+	CLEANUP_FREE char *name = NULL;
+	CLEANUP_BUF struct buf tar = {0}, entries = {0};
+	CLEANUP_CLOSE int fd = -1;
+	struct json_object *images;
+	struct error *e = NULL;
+
+	reg_reset();
+	m->hook = registry_hook;
+	mock_start(m, f);
+	name = xasprintf("127.0.0.1:%d/r:t", m->port);
+	fx_make(f, im);
+	fx_entry(&entries, MEDIA_OCI_MANIFEST, im->manifest, im->manifest_size, "amd64", name);
+	fx_layout_tar(f, entries.data, &tar);
+	tm_end(&tar);
+	fd = fx_memfd(&tar);
+	if (oci_load(f->store, fd, false, NULL, &images, &e) < 0)
+		fail_msg("%s", error_text(e));
+	json_object_put(images);
+}
+
+static int push(struct mock *m, bool as_user, struct error **err)
+{
+	CLEANUP_FREE char *ref = xasprintf("127.0.0.1:%d/r:t", m->port);
+	struct oci_push_opts o = {.scheme = "auto"};
+	struct json_object *out = NULL;
+	int rc;
+
+	if (as_user) {
+		o.user = USER;
+		o.secret = PASS;
+	}
+	rc = oci_push(m->f->store, ref, &o, NULL, &out, err);
+	json_object_put(out);
+	assert_int_equal(fx_count(m->f->store->ingest), 0);
+	return rc;
+}
+
+static void assert_pushed(struct mock *m, struct fx_image *im, bool as_user)
+{
+	struct error *e = NULL;
+
+	if (push(m, as_user, &e) < 0)
+		fail_msg("%s", error_text(e));
+	assert_non_null(reg_blob(im->layer));
+	assert_non_null(reg_blob(im->config));
+	assert_non_null(reg_blob(im->manifest));
+	assert_false(reg.leaked);
+}
+
+static void test_plain(void **state)
+{
+	struct fx_image im = {.text = "hello", .noise = 300000};
+	struct mock m = {0};
+
+	store_image(&m, *state, &im);
+	assert_pushed(&m, &im, false);
+	assert_int_equal(reg.patches, 2);
+	assert_int_equal(reg.ranged, 0);
+	assert_pushed(&m, &im, false);
+	assert_int_equal(reg.patches, 2); /* it was all there */
+	assert_int_equal(reg.manifests, 2);
+	mock_stop(&m);
+}
+
+static void test_k_upload_breaks_off(void **state)
+{
+	struct fx_image im = {.text = "hello", .noise = 300000};
+	struct mock m = {0};
+
+	store_image(&m, *state, &im);
+	reg.break_at = 100000;
+	assert_pushed(&m, &im, false);
+	assert_int_equal(reg.asked, 1);
+	assert_int_equal(reg.ranged, 1); /* the rest, not all again */
+	assert_int_equal(reg.n_sessions, 2);
+	mock_stop(&m);
+}
+
+static void test_k_session_lies(void **state)
+{
+	struct fx_image im = {.text = "hello", .noise = 300000};
+	struct mock m = {0};
+
+	store_image(&m, *state, &im);
+	reg.break_at = 100000;
+	reg.lie = true;
+	assert_pushed(&m, &im, false);
+	assert_int_equal(reg.n_sessions, 3); /* begun once more */
+	mock_stop(&m);
+}
+
+static bool no_place(struct mock *m, struct mock_request *r)
+{
+	if (strcmp(r->method, "POST"))
+		return registry_hook(m, r);
+	mock_reply(r, "202 Accepted", m->other ? "Location: file:///etc/passwd\r\n" : "", "", 0);
+	return true;
+}
+
+static void test_k_no_place_to_upload(void **state)
+{
+	struct fx_image im = {.text = "hello"};
+	struct error *e = NULL;
+	struct mock m = {0};
+
+	store_image(&m, *state, &im);
+	m.hook = no_place;
+	assert_int_equal(push(&m, false, &e), -1);
+	fx_assert_error(e, "names no place to upload");
+	e = NULL;
+	m.other = 1;
+	assert_int_equal(push(&m, false, &e), -1);
+	fx_assert_error(e, "upload");
+	assert_int_equal(reg.manifests, 0);
+	mock_stop(&m);
+}
+
+static void test_basic(void **state)
+{
+	struct fx_image im = {.text = "hello"};
+	struct error *e = NULL;
+	struct mock m = {0};
+
+	store_image(&m, *state, &im);
+	reg.want_basic = true;
+	assert_int_equal(push(&m, false, &e), -1);
+	fx_assert_error(e, "container registry login");
+	assert_pushed(&m, &im, true);
+	mock_stop(&m);
+}
+
+static void test_bearer(void **state)
+{
+	struct fx_image im = {.text = "hello"};
+	struct mock m = {0};
+
+	store_image(&m, *state, &im);
+	reg.bearer = "first";
+	assert_pushed(&m, &im, true);
+	assert_int_equal(reg.tokens, 1);
+	assert_pushed(&m, &im, true);
+	assert_int_equal(reg.tokens, 1); /* kept */
+	reg.bearer = "second";           /* the first is refused from now on */
+	assert_pushed(&m, &im, true);
+	assert_int_equal(reg.tokens, 2);
+	mock_stop(&m);
+}
+
+static void test_k_upload_elsewhere(void **state)
+{
+	struct fx_image im = {.text = "hello", .noise = 10000};
+	struct mock m = {0}, other = {.hook = stranger};
+	CLEANUP_FREE char *to = NULL;
+
+	store_image(&m, *state, &im);
+	mock_start(&other, *state);
+	to = xasprintf("http://127.0.0.1:%d", other.port);
+	reg.want_basic = true;
+	reg.location = to;
+	assert_pushed(&m, &im, true);
+	assert_int_equal(reg.patches, 2);
+	mock_stop(&other);
+	mock_stop(&m);
+}
+
+/* The password goes to the token service that was named, not to where that one sends us. */
+static void test_k_token_service_redirects(void **state)
+{
+	struct fx_image im = {.text = "hello"};
+	struct mock m = {0}, other = {.hook = stranger};
+	CLEANUP_FREE char *to = NULL;
+	struct error *e = NULL;
+
+	store_image(&m, *state, &im);
+	mock_start(&other, *state);
+	to = xasprintf("http://127.0.0.1:%d", other.port);
+	reg.bearer = "never";
+	reg.token_to = to;
+	assert_int_equal(push(&m, true, &e), -1);
+	fx_assert_error(e, "refuses these credentials");
+	assert_true(reg.tokens >= 1);
+	assert_false(reg.leaked);
+	mock_stop(&other);
+	mock_stop(&m);
+}
+
+static bool blobs_elsewhere(struct mock *m, struct mock_request *r)
+{
+	CLEANUP_FREE char *head = NULL;
+
+	if (refuses(m, r))
+		return true;
+	if (!mock_is(r, "/blobs/"))
+		return false;
+	head = xasprintf("Location: http://127.0.0.1:%d%s\r\n", m->peer->port, r->path);
+	mock_reply(r, "307 Temporary Redirect", head, "", 0);
+	return true;
+}
+
+static void test_k_blobs_elsewhere(void **state)
+{
+	struct fx_image im = {.text = "hello"};
+	struct mock m = {0}, other = {.hook = stranger};
+	CLEANUP_FREE char *ref = NULL;
+	struct oci_pull_opts o = {.scheme = "auto", .user = USER, .secret = PASS};
+	struct json_object *image = NULL, *out = NULL;
+	struct error *e = NULL;
+	struct fx *f = *state;
+
+	store_image(&m, f, &im);
+	m.hook = blobs_elsewhere;
+	m.peer = &other;
+	m.manifest = im.manifest;
+	m.type = MEDIA_OCI_MANIFEST;
+	mock_start(&other, f);
+	reg.want_basic = true;
+	ref = xasprintf("127.0.0.1:%d/r:t", m.port);
+	assert_int_equal(oci_delete(f->store, (const char *const *)&ref, 1, false, NULL, &out, &e),
+			 0);
+	json_object_put(out);
+	if (oci_pull(f->store, ref, &o, NULL, &image, &e) < 0)
+		fail_msg("%s", error_text(e));
+	json_object_put(image);
+	assert_false(reg.leaked);
+	mock_stop(&other);
+	mock_stop(&m);
+}
+
+/* ---- logins ---- */
+static void assert_not_on_disk(struct fx *f, const char *secret)
+{
+	CLEANUP_BUF struct buf b = {0};
+
+	assert_int_equal(path_read_all(f->store->root, "credentials", 1 << 20, &b, NULL), 0);
+	assert_null(memmem(b.data, b.len, secret, strlen(secret)));
+	assert_null(memmem(b.data, b.len, USER, strlen(USER)));
+}
+
+static void login_works(struct fx *f, struct mock *m)
+{
+	CLEANUP_FREE char *server = xasprintf("127.0.0.1:%d", m->port), *user = NULL,
+			  *secret = NULL;
+	CLEANUP_JSON struct json_object *list = NULL;
+	struct error *e = NULL;
+	struct stat st;
+
+	reg.want_basic = true;
+	assert_int_equal(oci_login(f->store, server, "auto", USER, "wrong", NULL, &e), -1);
+	fx_assert_error(e, "refuses these credentials");
+	credentials_get(f->store, server, &user, &secret);
+	assert_null(user);
+	e = NULL;
+	if (oci_login(f->store, server, "auto", USER, PASS, NULL, &e) < 0)
+		fail_msg("%s", error_text(e));
+	assert_not_on_disk(f, PASS);
+	assert_int_equal(fstatat(f->store->root, "credentials", &st, 0), 0);
+	assert_int_equal(st.st_mode & 07777, 0600);
+	credentials_get(f->store, server, &user, &secret);
+	assert_string_equal(user, USER);
+	assert_string_equal(secret, PASS);
+	assert_int_equal(oci_logins(f->store, &list, NULL), 0);
+	assert_int_equal(json_object_array_length(list), 1);
+	assert_null(strstr(json_object_to_json_string(list), PASS));
+}
+
+static void test_login(void **state)
+{
+	struct fx_image im = {.text = "hello"};
+	CLEANUP_FREE char *server = NULL;
+	struct error *e = NULL;
+	struct mock m = {0};
+
+	store_image(&m, *state, &im);
+	login_works(*state, &m);
+	assert_pushed(&m, &im, false); /* as who is logged in */
+	server = xasprintf("http://127.0.0.1:%d/v2/", m.port);
+	assert_int_equal(oci_logout(m.f->store, server, NULL), 0);
+	assert_int_equal(oci_logout(m.f->store, server, &e), -1);
+	fx_assert_error(e, "not logged in");
+	mock_stop(&m);
+}
+
+static void test_login_key_file(void **state)
+{
+	struct fx_image im = {.text = "hello"};
+	unsigned char key[32];
+	struct mock m = {0};
+
+	store_image(&m, *state, &im);
+	random_bytes(key, sizeof(key));
+	assert_int_equal(state_write_text(m.f->store->root, "credentials.key", key, sizeof(key),
+					  0600, NULL),
+			 0);
+	login_works(*state, &m);
+	mock_stop(&m);
+}
+
+/* What was changed on disk is noticed, nobody is logged in by it, and the next login sets it right. */
+static void test_login_damaged(void **state)
+{
+	CLEANUP_FREE char *user = NULL, *secret = NULL, *server = NULL;
+	struct fx_image im = {.text = "hello"};
+	struct json_object *list = NULL;
+	struct error *e = NULL;
+	struct mock m = {0};
+	char c;
+	int fd;
+
+	store_image(&m, *state, &im);
+	login_works(*state, &m);
+	server = xasprintf("127.0.0.1:%d", m.port);
+	fd = openat(m.f->store->root, "credentials", O_RDWR);
+	assert_int_equal(pread(fd, &c, 1, 40), 1);
+	c ^= 1;
+	assert_int_equal(pwrite(fd, &c, 1, 40), 1);
+	close(fd);
+	credentials_get(m.f->store, server, &user, &secret);
+	assert_null(user);
+	assert_int_equal(oci_logins(m.f->store, &list, &e), -1);
+	fx_assert_error(e, "damaged");
+	assert_int_equal(oci_login(m.f->store, server, "auto", USER, PASS, NULL, NULL), 0);
+	mock_stop(&m);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_plain, fx_setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(test_k_upload_breaks_off, fx_setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(test_k_session_lies, fx_setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(test_k_no_place_to_upload, fx_setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(test_basic, fx_setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(test_bearer, fx_setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(test_k_upload_elsewhere, fx_setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(test_k_token_service_redirects, fx_setup,
+						fx_teardown),
+		cmocka_unit_test_setup_teardown(test_k_blobs_elsewhere, fx_setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(test_login, fx_setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(test_login_key_file, fx_setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(test_login_damaged, fx_setup, fx_teardown),
+	};
+	int rc;
+
+	alarm(120);
+	rc = cmocka_run_group_tests(tests, NULL, NULL);
+	reg_reset();
+	return rc;
+}
