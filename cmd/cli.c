@@ -32,12 +32,13 @@ static const struct opt_cmd cmd_help = {.name = "help",
 					.run = run_help};
 
 static const struct opt_cmd *const root_subs[] = {
-	&cmd_create,  &cmd_delete, &cmd_exec,   &cmd_inspect, &cmd_kill,     &cmd_list,
-	&cmd_logs,    &cmd_run,    &cmd_start,  &cmd_stop,    &cmd_image,    &cmd_images,
-	&cmd_load,    &cmd_login,  &cmd_logout, &cmd_pull,    &cmd_registry, &cmd_rmi,
-	&cmd_push,    &cmd_save,   &cmd_tag,    &cmd_system,  &cmd_attach,   &cmd_pause,
-	&cmd_port,    &cmd_prune,  &cmd_rename, &cmd_restart, &cmd_stats,    &cmd_top,
-	&cmd_unpause, &cmd_wait,   &cmd_copy,   &cmd_export,  &cmd_help,     NULL};
+	&cmd_create,  &cmd_delete,  &cmd_exec,  &cmd_inspect, &cmd_kill,    &cmd_list,
+	&cmd_logs,    &cmd_run,     &cmd_start, &cmd_stop,    &cmd_image,   &cmd_images,
+	&cmd_history, &cmd_load,    &cmd_login, &cmd_logout,  &cmd_pull,    &cmd_registry,
+	&cmd_rmi,     &cmd_push,    &cmd_save,  &cmd_tag,     &cmd_system,  &cmd_attach,
+	&cmd_pause,   &cmd_port,    &cmd_prune, &cmd_rename,  &cmd_restart, &cmd_stats,
+	&cmd_top,     &cmd_unpause, &cmd_wait,  &cmd_copy,    &cmd_export,  &cmd_help,
+	NULL};
 
 const struct opt_cmd cmd_root = {
 	.name = "container",

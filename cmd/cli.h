@@ -38,6 +38,7 @@ extern const struct opt_cmd cmd_list, cmd_inspect, cmd_logs, cmd_stop, cmd_kill,
 	cmd_delete; /* cli_container.c */
 extern const struct opt_cmd cmd_image, cmd_pull, cmd_images, cmd_rmi, cmd_load; /* cli_image.c */
 extern const struct opt_cmd cmd_tag, cmd_save, cmd_push;         /* cli_image_move.c */
+extern const struct opt_cmd cmd_history;                         /* cli_image_show.c */
 extern const struct opt_cmd cmd_system_df;                       /* cli_df.c */
 extern const struct opt_cmd cmd_registry, cmd_login, cmd_logout; /* cli_registry.c */
 extern const struct opt_cmd cmd_system;                          /* cli_system.c */

@@ -6,6 +6,7 @@
 #include "cmd/cli_image.h"
 #include "cmd/progress.h"
 #include "cmd/table.h"
+#include "cmd/template.h"
 
 #define GROUP IMAGE_GROUP
 
@@ -143,7 +144,11 @@ static const struct opt_cmd cmd_image_load = {
 /* ---- list ---- */
 
 static const struct opt opt_image_list[] = {
-	{"format", 0, OPT_VALUE, "format", FORMAT_CHOICES, "Format of the output", 0},
+	{"filter", 'f', OPT_LIST, "filter", NULL,
+	 "Only those that fit: reference=, label= or dangling= and a value", 0},
+	{"format", 0, OPT_VALUE, "format", FORMAT_CHOICES,
+	 "Format of the output; also a template of fields such as '{{.Repository}}:{{.Tag}}'",
+	 OPT_TEMPLATE},
 	{"quiet", 'q', OPT_FLAG, NULL, NULL, "Print only the references", 0},
 	{"verbose", 'v', OPT_FLAG, NULL, NULL, "Print one row per platform, with sizes", 0},
 	{0},
@@ -151,7 +156,7 @@ static const struct opt opt_image_list[] = {
 static const struct opt *const image_list_opts[] = {opt_image_list, NULL};
 
 /* "docker.io/library/alpine:latest" to "alpine" and "latest"; what a digest names has no tag. */
-static void split_name(const char *full, char **name, char **tag)
+void image_split(const char *full, char **name, char **tag)
 {
 	static const char *const prefixes[] = {"docker.io/library/", "docker.io/"};
 	const char *at, *slash, *colon;
@@ -209,7 +214,7 @@ static void list_verbose(struct table *t, struct json_object *image)
 			   *config = json_obj(image, "configuration");
 	CLEANUP_FREE char *name = NULL, *tag = NULL;
 
-	split_name(image_name(image), &name, &tag);
+	image_split(image_name(image), &name, &tag);
 	for (size_t i = 0; variants && i < json_object_array_length(variants); i++) {
 		struct json_object *v = json_object_array_get_idx(variants, i);
 		struct json_object *platform = json_obj(v, "platform");
@@ -233,7 +238,7 @@ static void list_plain(struct table *t, struct json_object *image)
 	struct json_object *config = json_obj(image, "configuration");
 	CLEANUP_FREE char *name = NULL, *tag = NULL;
 
-	split_name(image_name(image), &name, &tag);
+	image_split(image_name(image), &name, &tag);
 	table_cell(t, name);
 	table_cell(t, tag);
 	put_digest(t, json_str(json_obj(config, "descriptor"), "digest", ""));
@@ -244,7 +249,7 @@ static void list_quiet(struct json_object *image)
 	CLEANUP_FREE char *name = NULL, *tag = NULL, *line = NULL;
 	const char *at = strchr(image_name(image), '@');
 
-	split_name(image_name(image), &name, &tag);
+	image_split(image_name(image), &name, &tag);
 	line = at ? xasprintf("%s%s", name, at) : xasprintf("%s:%s", name, tag);
 	cli_out(line);
 }
@@ -257,21 +262,31 @@ static int run_image_list(struct cli *c, const struct opt_args *a, struct error 
 					      "FULL SIZE", "CREATED", "MANIFEST DIGEST",
 					      NULL};
 	bool quiet = opt_has(a, "quiet"), wide = opt_has(a, "verbose");
-	enum format f = format_parse(opt_str(a, "format", NULL));
+	const char *format = opt_str(a, "format", NULL);
+	enum format f = format_parse(format);
 	CLEANUP_JSON struct json_object *reply = NULL;
 	CLEANUP_TABLE struct table t = {0};
 	CLEANUP_BUF struct buf b = {0};
 	struct json_object *images;
+	size_t n;
+	CLEANUP_FREE const char **filters = opt_list(a, "filter", &n);
 
 	if (quiet && wide)
 		return error_set(err, ERR_INVALID_ARGUMENT,
 				 "cannot use flag --quiet and --verbose together");
-	if (wide && f != FORMAT_TABLE)
+	if (image_filters_check(filters, err))
+		return -1;
+	if (wide && (f != FORMAT_TABLE || template_is(format)))
 		return error_set(err, ERR_INVALID_ARGUMENT,
 				 "--verbose is for the table format only");
 	if (cli_call(c, "image.list", NULL, &reply, err) ||
 	    json_need_arr(reply, "images", &images, err))
 		return -1;
+	for (size_t i = json_object_array_length(images); i-- > 0;)
+		if (!image_matches(json_object_array_get_idx(images, i), filters))
+			json_object_array_del_idx(images, i, 1);
+	if (template_is(format))
+		return template_list(format, images, image_field, err);
 	if (f != FORMAT_TABLE) {
 		format_print(f, images);
 		return 0;
@@ -300,6 +315,11 @@ static const struct opt_cmd cmd_image_list = {
 	.summary = "List images",
 	.group = GROUP,
 	.opts = image_list_opts,
+	.notes =
+		"A reference filter is a pattern such as 'alpine:3.*'; those are alternatives, all "
+		"others must fit. A dangling image has no tag. Fields of a template: ID, "
+		"Repository, Tag, Reference, Digest, CreatedAt, Size; {{json .}} is the whole "
+		"object. A template that begins with 'table ' gives a header.",
 	.run = run_image_list,
 };
 
@@ -415,11 +435,17 @@ static const struct opt_cmd cmd_image_delete = {
 
 /* ---- the group and the short forms ---- */
 
-static const struct opt_cmd *const image_subs[] = {&cmd_image_delete, &cmd_image_inspect,
-						   &cmd_image_list,   &cmd_image_load,
-						   &cmd_image_prune,  &cmd_image_pull,
-						   &cmd_image_push,   &cmd_image_save,
-						   &cmd_image_tag,    NULL};
+static const struct opt_cmd *const image_subs[] = {&cmd_image_delete,
+						   &cmd_image_history,
+						   &cmd_image_inspect,
+						   &cmd_image_list,
+						   &cmd_image_load,
+						   &cmd_image_prune,
+						   &cmd_image_pull,
+						   &cmd_image_push,
+						   &cmd_image_save,
+						   &cmd_image_tag,
+						   NULL};
 
 const struct opt_cmd cmd_image = {
 	.name = "image",

@@ -17,6 +17,18 @@ int image_call(struct cli *c, const struct opt_args *a, const char *what, const 
 	       struct error **err);
 /* image_references: {"references": positionals}; the caller's. */
 struct json_object *image_references(const struct opt_args *a);
+/* image_split: "docker.io/library/alpine:latest" to "alpine" and "latest"; the caller owns both. */
+void image_split(const char *full, char **name, char **tag);
+
+/* cli_image_show.c */
+extern const struct opt_cmd cmd_image_history;
+/* image_filters_check: each "key=value" is a filter that is known; else -1 and invalidArgument. */
+int image_filters_check(const char *const *filters, struct error **err);
+/* image_matches: references are alternatives, all others must agree. */
+bool image_matches(struct json_object *image, const char *const *filters);
+/* image_field: for template_list(). */
+char *image_field(struct json_object *image, const char *name);
+
 /* size_text: "12.3 MB"; the caller owns it. */
 char *size_text(int64_t bytes);
 const char *image_name(struct json_object *image);

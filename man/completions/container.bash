@@ -6,11 +6,11 @@ _container()
 		[[ ${COMP_WORDS[i]} == -* ]] && continue
 		try="${path:+$path }${COMP_WORDS[i]}"
 		case $try in
-		''|'create'|'delete'|'exec'|'inspect'|'kill'|'list'|'logs'|'run'|'start'|'stop'|'image'|'image delete'|'image inspect'|'image list'|'image load'|'image prune'|'image pull'|'image push'|'image save'|'image tag'|'images'|'load'|'login'|'logout'|'pull'|'registry'|'registry list'|'registry login'|'registry logout'|'rmi'|'push'|'save'|'tag'|'system'|'system df'|'system kernel'|'system kernel set'|'system logs'|'system property'|'system property list'|'system start'|'system status'|'system stop'|'system version'|'attach'|'pause'|'port'|'prune'|'rename'|'restart'|'stats'|'top'|'unpause'|'wait'|'copy'|'export') path=$try ;;
+		''|'create'|'delete'|'exec'|'inspect'|'kill'|'list'|'logs'|'run'|'start'|'stop'|'image'|'image delete'|'image history'|'image inspect'|'image list'|'image load'|'image prune'|'image pull'|'image push'|'image save'|'image tag'|'images'|'history'|'load'|'login'|'logout'|'pull'|'registry'|'registry list'|'registry login'|'registry logout'|'rmi'|'push'|'save'|'tag'|'system'|'system df'|'system kernel'|'system kernel set'|'system logs'|'system property'|'system property list'|'system start'|'system status'|'system stop'|'system version'|'attach'|'pause'|'port'|'prune'|'rename'|'restart'|'stats'|'top'|'unpause'|'wait'|'copy'|'export') path=$try ;;
 		esac
 	done
 	case $path in
-	'') words='create delete exec inspect kill list logs run start stop image images load login logout pull registry rmi push save tag system attach pause port prune rename restart stats top unpause wait copy export --debug --version --help -h' ;;
+	'') words='create delete exec inspect kill list logs run start stop image images history load login logout pull registry rmi push save tag system attach pause port prune rename restart stats top unpause wait copy export --debug --version --help -h' ;;
 	'create') words='--env -e --env-file --gid --interactive -i --tty -t --user -u --uid --workdir -w --ulimit --cpus -c --memory -m --arch -a --cap-add --cap-drop --cidfile --detach -d --dns --dns-domain --dns-option --dns-search --entrypoint --init --kernel -k --label -l --name --network --no-dns --os --pull --platform --read-only --rm --shm-size --stop-signal --stop-timeout --tmpfs --scheme --max-concurrent-downloads --debug --version --help -h' ;;
 	'delete') words='--all -a --force -f --debug --version --help -h' ;;
 	'exec') words='--detach -d --env -e --env-file --gid --interactive -i --tty -t --user -u --uid --workdir -w --ulimit --debug --version --help -h' ;;
@@ -21,17 +21,19 @@ _container()
 	'run') words='--env -e --env-file --gid --interactive -i --tty -t --user -u --uid --workdir -w --ulimit --cpus -c --memory -m --arch -a --cap-add --cap-drop --cidfile --detach -d --dns --dns-domain --dns-option --dns-search --entrypoint --init --kernel -k --label -l --name --network --no-dns --os --pull --platform --read-only --rm --shm-size --stop-signal --stop-timeout --tmpfs --progress --scheme --max-concurrent-downloads --debug --version --help -h' ;;
 	'start') words='--attach -a --interactive -i --debug --version --help -h' ;;
 	'stop') words='--all -a --signal -s --time -t --debug --version --help -h' ;;
-	'image') words='delete inspect list load prune pull push save tag --debug --version --help -h' ;;
+	'image') words='delete history inspect list load prune pull push save tag --debug --version --help -h' ;;
 	'image delete') words='--all -a --force -f --debug --version --help -h' ;;
+	'image history') words='--format --no-trunc --debug --version --help -h' ;;
 	'image inspect') words='--debug --version --help -h' ;;
-	'image list') words='--format --quiet -q --verbose -v --debug --version --help -h' ;;
+	'image list') words='--filter -f --format --quiet -q --verbose -v --debug --version --help -h' ;;
 	'image load') words='--input -i --force -f --debug --version --help -h' ;;
 	'image prune') words='--all -a --debug --version --help -h' ;;
 	'image pull') words='--scheme --progress --max-concurrent-downloads --arch -a --os --platform --debug --version --help -h' ;;
 	'image push') words='--scheme --progress --arch -a --os --platform --debug --version --help -h' ;;
 	'image save') words='--output -o --format --progress --arch -a --os --platform --debug --version --help -h' ;;
 	'image tag') words='--debug --version --help -h' ;;
-	'images') words='--format --quiet -q --verbose -v --debug --version --help -h' ;;
+	'images') words='--filter -f --format --quiet -q --verbose -v --debug --version --help -h' ;;
+	'history') words='--format --no-trunc --debug --version --help -h' ;;
 	'load') words='--input -i --force -f --debug --version --help -h' ;;
 	'login') words='--scheme --username -u --password-stdin --debug --version --help -h' ;;
 	'logout') words='--debug --version --help -h' ;;

@@ -4,7 +4,7 @@ function __container_at
 	for w in (commandline -opc)[2..-1]
 		string match -q -- '-*' $w; and continue
 		set -l try (string trim -- "$path $w")
-		contains -- $try 'create' 'delete' 'exec' 'inspect' 'kill' 'list' 'logs' 'run' 'start' 'stop' 'image' 'image delete' 'image inspect' 'image list' 'image load' 'image prune' 'image pull' 'image push' 'image save' 'image tag' 'images' 'load' 'login' 'logout' 'pull' 'registry' 'registry list' 'registry login' 'registry logout' 'rmi' 'push' 'save' 'tag' 'system' 'system df' 'system kernel' 'system kernel set' 'system logs' 'system property' 'system property list' 'system start' 'system status' 'system stop' 'system version' 'attach' 'pause' 'port' 'prune' 'rename' 'restart' 'stats' 'top' 'unpause' 'wait' 'copy' 'export'; and set path $try
+		contains -- $try 'create' 'delete' 'exec' 'inspect' 'kill' 'list' 'logs' 'run' 'start' 'stop' 'image' 'image delete' 'image history' 'image inspect' 'image list' 'image load' 'image prune' 'image pull' 'image push' 'image save' 'image tag' 'images' 'history' 'load' 'login' 'logout' 'pull' 'registry' 'registry list' 'registry login' 'registry logout' 'rmi' 'push' 'save' 'tag' 'system' 'system df' 'system kernel' 'system kernel set' 'system logs' 'system property' 'system property list' 'system start' 'system status' 'system stop' 'system version' 'attach' 'pause' 'port' 'prune' 'rename' 'restart' 'stats' 'top' 'unpause' 'wait' 'copy' 'export'; and set path $try
 	end
 	test "$path" = "$argv[1]"
 end
@@ -20,6 +20,7 @@ complete -c container -f -n '__container_at ""' -a start -d 'Start a container'
 complete -c container -f -n '__container_at ""' -a stop -d 'Stop one or more running containers'
 complete -c container -f -n '__container_at ""' -a image -d 'Manage images'
 complete -c container -f -n '__container_at ""' -a images -d 'Short for `container image list`'
+complete -c container -f -n '__container_at ""' -a history -d 'Short for `container image history`'
 complete -c container -f -n '__container_at ""' -a load -d 'Short for `container image load`'
 complete -c container -f -n '__container_at ""' -a login -d 'Short for `container registry login`'
 complete -c container -f -n '__container_at ""' -a logout -d 'Short for `container registry logout`'
@@ -179,6 +180,7 @@ complete -c container -n '__container_at "stop"' -l debug -d 'Write debug messag
 complete -c container -n '__container_at "stop"' -l version -d 'Show the version'
 complete -c container -n '__container_at "stop"' -l help -s h -d 'Show help'
 complete -c container -f -n '__container_at "image"' -a delete -d 'Delete one or more images'
+complete -c container -f -n '__container_at "image"' -a history -d 'Show how an image was made, the last step first'
 complete -c container -f -n '__container_at "image"' -a inspect -d 'Display information about one or more images'
 complete -c container -f -n '__container_at "image"' -a list -d 'List images'
 complete -c container -f -n '__container_at "image"' -a load -d 'Load images from an OCI or Docker archive'
@@ -195,10 +197,16 @@ complete -c container -n '__container_at "image delete"' -l force -s f -d 'Ignor
 complete -c container -n '__container_at "image delete"' -l debug -d 'Write debug messages to stderr [environment: CONTAINER_DEBUG]'
 complete -c container -n '__container_at "image delete"' -l version -d 'Show the version'
 complete -c container -n '__container_at "image delete"' -l help -s h -d 'Show help'
+complete -c container -n '__container_at "image history"' -l format -r -f -a 'json table yaml toml' -d 'Format of the output'
+complete -c container -n '__container_at "image history"' -l no-trunc -d 'Do not cut long commands'
+complete -c container -n '__container_at "image history"' -l debug -d 'Write debug messages to stderr [environment: CONTAINER_DEBUG]'
+complete -c container -n '__container_at "image history"' -l version -d 'Show the version'
+complete -c container -n '__container_at "image history"' -l help -s h -d 'Show help'
 complete -c container -n '__container_at "image inspect"' -l debug -d 'Write debug messages to stderr [environment: CONTAINER_DEBUG]'
 complete -c container -n '__container_at "image inspect"' -l version -d 'Show the version'
 complete -c container -n '__container_at "image inspect"' -l help -s h -d 'Show help'
-complete -c container -n '__container_at "image list"' -l format -r -f -a 'json table yaml toml' -d 'Format of the output'
+complete -c container -n '__container_at "image list"' -l filter -s f -r -d 'Only those that fit: reference=, label= or dangling= and a value'
+complete -c container -n '__container_at "image list"' -l format -r -f -a 'json table yaml toml' -d 'Format of the output; also a template of fields such as \'{{.Repository}}:{{.Tag}}\''
 complete -c container -n '__container_at "image list"' -l quiet -s q -d 'Print only the references'
 complete -c container -n '__container_at "image list"' -l verbose -s v -d 'Print one row per platform, with sizes'
 complete -c container -n '__container_at "image list"' -l debug -d 'Write debug messages to stderr [environment: CONTAINER_DEBUG]'
@@ -242,12 +250,18 @@ complete -c container -n '__container_at "image save"' -l help -s h -d 'Show hel
 complete -c container -n '__container_at "image tag"' -l debug -d 'Write debug messages to stderr [environment: CONTAINER_DEBUG]'
 complete -c container -n '__container_at "image tag"' -l version -d 'Show the version'
 complete -c container -n '__container_at "image tag"' -l help -s h -d 'Show help'
-complete -c container -n '__container_at "images"' -l format -r -f -a 'json table yaml toml' -d 'Format of the output'
+complete -c container -n '__container_at "images"' -l filter -s f -r -d 'Only those that fit: reference=, label= or dangling= and a value'
+complete -c container -n '__container_at "images"' -l format -r -f -a 'json table yaml toml' -d 'Format of the output; also a template of fields such as \'{{.Repository}}:{{.Tag}}\''
 complete -c container -n '__container_at "images"' -l quiet -s q -d 'Print only the references'
 complete -c container -n '__container_at "images"' -l verbose -s v -d 'Print one row per platform, with sizes'
 complete -c container -n '__container_at "images"' -l debug -d 'Write debug messages to stderr [environment: CONTAINER_DEBUG]'
 complete -c container -n '__container_at "images"' -l version -d 'Show the version'
 complete -c container -n '__container_at "images"' -l help -s h -d 'Show help'
+complete -c container -n '__container_at "history"' -l format -r -f -a 'json table yaml toml' -d 'Format of the output'
+complete -c container -n '__container_at "history"' -l no-trunc -d 'Do not cut long commands'
+complete -c container -n '__container_at "history"' -l debug -d 'Write debug messages to stderr [environment: CONTAINER_DEBUG]'
+complete -c container -n '__container_at "history"' -l version -d 'Show the version'
+complete -c container -n '__container_at "history"' -l help -s h -d 'Show help'
 complete -c container -n '__container_at "load"' -l input -s i -r -d 'Archive to read; standard input when not given'
 complete -c container -n '__container_at "load"' -l force -s f -d 'Skip unsafe members with a warning instead of failing'
 complete -c container -n '__container_at "load"' -l debug -d 'Write debug messages to stderr [environment: CONTAINER_DEBUG]'

@@ -28,6 +28,21 @@ run_rc 1 'an id of several names is not deleted' "$C" rmi "${digest:0:12}"
 like 'says why' "$err" '3 names'
 run_ok 'one name goes' "$C" rmi other
 
+# What a list shows.
+"$C" tag demo filtered:1 >/dev/null
+is 'a template' "$("$C" images --format '{{.ID}} {{.Repository}}:{{.Tag}}' | sort | tail -1)" "${digest:0:12} filtered:1"
+like 'with a header' "$("$C" images --format 'table {{.Repository}}\t{{.Size}}')" '^REPOSITORY +SIZE'
+is 'filter by reference' "$("$C" images -q -f 'reference=filt*')" 'filtered:1'
+is 'two are alternatives' "$("$C" images -q -f 'reference=filtered:1' -f reference=demo | wc -l)" 2
+is 'filter by label' "$("$C" images -q -f label=demo.from=image | wc -l)" 3
+is 'of which there is none' "$("$C" images -q -f label=demo.from=else)" ''
+is 'none is dangling' "$("$C" images -q -f dangling=true)" ''
+run_rc 1 'an unknown filter' "$C" images -f colour=blue
+run_rc 1 'an unknown field' "$C" images --format '{{.Colour}}'
+run_ok 'history' "$C" history demo
+is 'last step first' "$(awk '{print $1}' <<<"$(sed 1d <<<"$out")" | tr '\n' ' ')" 'whiteouts add busybox-static '
+"$C" rmi filtered:1 >/dev/null 2>&1
+
 # save
 run_ok 'save' "$C" image save -o "$T/out.tar" demo example.com/a/demo:2
 is 'prints the references' "$out" "docker.io/library/demo:latest
