@@ -77,13 +77,15 @@ static enum deliver deliver(struct net *n)
 {
 	struct virtio_dev *dev = &n->dev;
 	struct virtq *q = &dev->vq[RX];
-	struct virtio_net_hdr_v1 *first = NULL;
+	uint8_t *first = NULL; /* where the guest put it, aligned or not */
 	uint16_t used_idx = q->used_idx;
 	size_t done = 0;
 	unsigned k = 0;
 
 	while (done < n->pending) {
-		int rc = k && !virtio_has(dev, VIRTIO_NET_F_MRG_RXBUF)
+		/* No more buffers than the ring has: a guest that adds empty ones as fast as they are taken would keep
+		 * us here. */
+		int rc = k >= q->size || (k && !virtio_has(dev, VIRTIO_NET_F_MRG_RXBUF))
 				 ? 0
 				 : virtio_pop(dev, RX, &n->chain);
 		size_t put;
@@ -111,8 +113,12 @@ static enum deliver deliver(struct net *n)
 		done += put;
 		k++;
 	}
-	if (first)
-		first->num_buffers = (uint16_t)k;
+	if (first) {
+		uint16_t buffers = (uint16_t)k;
+
+		memcpy(first + offsetof(struct virtio_net_hdr_v1, num_buffers), &buffers,
+		       sizeof(buffers));
+	}
 	virtq_publish(q);
 	return DELIVERED;
 }
