@@ -484,13 +484,18 @@ static int open_store(struct images *im, const struct roots *roots, struct error
 {
 	struct config *c = config_load(err);
 	const char *domain;
+	int rc;
 
 	if (!c)
 		return -1;
 	domain = config_str(c, "registry.domain");
 	im->store = oci_store_open(roots->app, domain, err);
+	rc = im->store ? oci_store_registries(im->store, config_str(c, "registry.ca"),
+					      config_str(c, "registry.insecure"),
+					      config_str(c, "registry.mirrors"), err)
+		       : -1;
 	config_free(c);
-	return im->store ? 0 : -1;
+	return rc;
 }
 
 static int serve(struct images *im, const struct roots *roots, struct error **err)

@@ -67,6 +67,22 @@ static int check_path(const char *v)
 	return *v == '/' ? 0 : -1;
 }
 
+/* "docker.io=https://mirror.example, …" */
+static int check_mirrors(const char *v)
+{
+	CLEANUP_FREE char *copy = xstrdup(v);
+	char *save = NULL, *item;
+
+	for (item = strtok_r(copy, ", ", &save); item; item = strtok_r(NULL, ", ", &save)) {
+		const char *eq = strchr(item, '=');
+
+		if (!eq || eq == item ||
+		    (!str_prefix(eq + 1, "http://") && !str_prefix(eq + 1, "https://")))
+			return -1;
+	}
+	return 0;
+}
+
 static const struct key keys[] = {
 	{.name = "container.cpus", .type = KEY_INT, .dflt = default_cpus, .min = 1, .max = 255},
 	{.name = "container.memory",
@@ -85,7 +101,12 @@ static const struct key keys[] = {
 	 .check = check_subnet,
 	 .expects = "a network such as 192.168.64.0/24, /8 to /29"},
 	{.name = "qemu.path", .check = check_path, .expects = "an absolute path"},
+	{.name = "registry.ca", .check = check_path, .expects = "an absolute path"},
 	{.name = "registry.domain", .str = "docker.io"},
+	{.name = "registry.insecure"},
+	{.name = "registry.mirrors",
+	 .check = check_mirrors,
+	 .expects = "registry=URL pairs such as \"docker.io=https://mirror.example\""},
 };
 
 struct value {

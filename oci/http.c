@@ -26,6 +26,7 @@ struct http {
 	struct oci_op *op;
 	CURL *curl;
 	char *origin;
+	bool insecure;
 	char errbuf[CURL_ERROR_SIZE];
 };
 
@@ -36,6 +37,7 @@ struct hop {
 	struct http_result *res;
 	char *location;
 	uint64_t sent;
+	bool home;           /* at the first origin */
 	int64_t range_start; /* from Content-Range, -1 if there is none */
 	bool started;        /* body bytes of a 200 or 206 have come */
 	size_t discarded;
@@ -67,6 +69,17 @@ static void curl_setup(void)
 	for (i = 0; i < ARRAY_SIZE(usual) && !ca_file; i++)
 		if (access(usual[i], R_OK) == 0)
 			ca_file = usual[i];
+}
+
+const char *http_ca_file(void)
+{
+	pthread_once(&curl_once, curl_setup);
+	return ca_file;
+}
+
+void http_insecure(struct http *h, bool on)
+{
+	h->insecure = on;
 }
 
 struct http *http_new(struct oci_op *op, const char *origin)
@@ -383,6 +396,21 @@ static void set_limits(CURL *c, const struct http_request *q)
 		curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, SMALL_MS);
 }
 
+static void set_trust(struct http *h, bool home)
+{
+	const struct buf *own = &h->op->s->ca_bundle;
+	struct curl_blob blob = {.data = own->data, .len = own->len, .flags = CURL_BLOB_NOCOPY};
+
+	if (own->len)
+		curl_easy_setopt(h->curl, CURLOPT_CAINFO_BLOB, &blob);
+	else if (ca_file)
+		curl_easy_setopt(h->curl, CURLOPT_CAINFO, ca_file);
+	if (h->insecure && home) {
+		curl_easy_setopt(h->curl, CURLOPT_SSL_VERIFYPEER, 0L);
+		curl_easy_setopt(h->curl, CURLOPT_SSL_VERIFYHOST, 0L);
+	}
+}
+
 static void set_options(struct http *h, struct hop *hop, const char *url,
 			struct curl_slist *headers)
 {
@@ -409,8 +437,7 @@ static void set_options(struct http *h, struct hop *hop, const char *url,
 	curl_easy_setopt(c, CURLOPT_XFERINFODATA, hop);
 	if (q->loopback)
 		curl_easy_setopt(c, CURLOPT_NOPROXY, "*");
-	if (ca_file)
-		curl_easy_setopt(c, CURLOPT_CAINFO, ca_file);
+	set_trust(h, hop->home);
 	if (q->blob && q->blob->size) {
 		char range[32];
 
@@ -548,7 +575,8 @@ static int follow(struct http *h, struct http_request *q, struct http_result *re
 			q->body->len = 0;
 		if (http_origin_of(*url, &at, err) < 0)
 			return -1;
-		rc = run_hop(h, &hop, *url, q->auth && same_origin(&first, &at), &at, err);
+		hop.home = same_origin(&first, &at);
+		rc = run_hop(h, &hop, *url, q->auth && hop.home, &at, err);
 		if (rc < 0 || !is_redirect(res->status)) {
 			if (rc == 0 && hop.location)
 				res->location = resolve_location(*url, hop.location, NULL);

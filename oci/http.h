@@ -12,6 +12,10 @@ struct http;
 /* http_new: origin is the URL whose scheme, host and port may see credentials. */
 struct http *http_new(struct oci_op *op, const char *origin);
 void http_free(struct http *h);
+/* http_insecure: the origin's certificate, and only that one, is not looked at. */
+void http_insecure(struct http *h, bool on);
+/* http_ca_file: the host's certificates, or NULL. */
+const char *http_ca_file(void);
 
 struct http_request {
 	const char *url;

@@ -47,6 +47,12 @@ struct oci_store;
 struct oci_store *oci_store_open(const char *app_root, const char *default_domain,
 				 struct error **err);
 void oci_store_free(struct oci_store *s);
+/* oci_store_registries: how registries are spoken to; each may be NULL. Once, before the first pull. ca: a PEM file of
+ * certificates that are trusted besides the host's. insecure: "host[:port], …": with scheme auto by http; by https
+ * without a look at the certificate. mirrors: "domain=URL, …": asked first, without credentials, in a pull from that
+ * domain. */
+int oci_store_registries(struct oci_store *s, const char *ca, const char *insecure,
+			 const char *mirrors, struct error **err);
 
 /* Progress of a long call; may come from any thread, at most ten times a second per item. */
 struct oci_progress {

@@ -7,6 +7,7 @@
  * name never leads to something that is not whole, and a pull that was interrupted finds on its next run
  * the blobs it had.
  */
+#include "core/log.h"
 #include "oci/registry.h"
 
 #define DEFAULT_DOWNLOADS 3
@@ -26,7 +27,7 @@ struct pull {
 	struct buf available; /* platforms seen, for the error */
 };
 
-static void pull_free(struct pull *p)
+static void forget_choice(struct pull *p)
 {
 	size_t i;
 
@@ -34,12 +35,18 @@ static void pull_free(struct pull *p)
 		oci_desc_free(&p->manifests[i]);
 	for (i = 0; i < p->n_layers; i++)
 		oci_desc_free(&p->layers[i]);
-	free(p->manifests);
-	free(p->layers);
+	free(STEAL(p->manifests));
+	free(STEAL(p->layers));
+	p->n_manifests = p->n_layers = 0;
 	oci_desc_free(&p->root);
 	buf_free(&p->available);
-	registry_conn_free(p->conn);
-	registry_free(p->registry);
+	registry_conn_free(STEAL(p->conn));
+	registry_free(STEAL(p->registry));
+}
+
+static void pull_free(struct pull *p)
+{
+	forget_choice(p);
 	oci_ref_free(&p->ref);
 }
 
@@ -288,13 +295,55 @@ static int pull_run(struct pull *p, int downloads, struct error **err)
 	return 0;
 }
 
+/* One attempt at one place: the registry itself, or with `mirror` another. */
+static int pull_from(struct pull *p, const char *mirror, const struct oci_pull_opts *o,
+		     struct error **err)
+{
+	p->registry = registry_new(&p->op, &p->ref, o->scheme, err);
+	if (!p->registry)
+		return -1;
+	if (!mirror)
+		registry_login_as(p->registry, o->user, o->secret);
+	else if (registry_mirror(p->registry, mirror, err) < 0)
+		return -1;
+	p->conn = registry_conn_new(p->registry);
+	return pull_run(p, o->max_downloads > 0 ? o->max_downloads : DEFAULT_DOWNLOADS, err);
+}
+
+/* Back to before the attempt; what it fetched stays. */
+static void pull_again(struct pull *p)
+{
+	forget_choice(p);
+	atomic_store(&p->op.stop, false);
+}
+
+static int pull_anywhere(struct pull *p, const struct oci_pull_opts *o, struct error **err)
+{
+	CLEANUP_STRV struct strv mirrors = {0};
+	size_t i;
+
+	registry_mirrors(p->op.s, p->ref.domain, &mirrors);
+	for (i = 0; i < mirrors.n; i++) {
+		struct error *why = NULL;
+
+		if (pull_from(p, mirrors.v[i], o, &why) == 0)
+			return 0;
+		if (why->code == ERR_CANCELLED || error_is_full(why))
+			return error_move(err, why);
+		log_err(why, "mirror %s", mirrors.v[i]);
+		error_free(why);
+		pull_again(p);
+	}
+	return pull_from(p, NULL, o, err);
+}
+
 int oci_pull(struct oci_store *s, const char *reference, const struct oci_pull_opts *o,
 	     const struct oci_progress *progress, struct json_object **image, struct error **err)
 {
 	struct pull p = {.all = o->all_platforms};
 	CLEANUP_FREE char *name = NULL;
 	struct error *why = NULL;
-	int rc = -1;
+	int rc;
 
 	oci_platform_host(&p.want);
 	if (o->platform && oci_platform_parse(o->platform, &p.want, err) < 0)
@@ -303,13 +352,7 @@ int oci_pull(struct oci_store *s, const char *reference, const struct oci_pull_o
 		return -1;
 	name = oci_ref_string(&p.ref);
 	op_begin(&p.op, s, progress);
-	p.registry = registry_new(&p.op, &p.ref, o->scheme, &why);
-	if (p.registry) {
-		registry_login_as(p.registry, o->user, o->secret);
-		p.conn = registry_conn_new(p.registry);
-		rc = pull_run(&p, o->max_downloads > 0 ? o->max_downloads : DEFAULT_DOWNLOADS,
-			      &why);
-	}
+	rc = pull_anywhere(&p, o, &why);
 	if (rc == 0)
 		rc = store_name_set(s, name, &p.root, &why);
 	if (rc == 0)

@@ -6,17 +6,65 @@
  * Server errors, 429 and broken transfers are tried again, up to three times, with a pause that doubles and is
  * spread at random; a blob goes on where it broke off. A 401 is answered by token.c.
  */
+#include <fcntl.h>
 #include <stdio.h>
 #include <time.h>
 
 #include "core/log.h"
+#include "core/path.h"
 #include "oci/registry_int.h"
 
+#define MAX_CA       (8u << 20)
 #define RETRY_MS     300
 #define RETRY_MAX_MS 30000
 #define ACCEPT_MANIFEST                                                           \
 	"Accept: " MEDIA_OCI_INDEX ", " MEDIA_OCI_MANIFEST ", " MEDIA_DOCKER_LIST \
 	", " MEDIA_DOCKER_MANIFEST
+
+/* ---- what the configuration says ---- */
+int oci_store_registries(struct oci_store *s, const char *ca, const char *insecure,
+			 const char *mirrors, struct error **err)
+{
+	const char *host = http_ca_file();
+
+	if (ca) {
+		if (path_read_all(AT_FDCWD, ca, MAX_CA, &s->ca_bundle, err) < 0)
+			return error_wrap(err, "registry.ca");
+		buf_append(&s->ca_bundle, "\n", 1);
+	}
+	if (ca && host) {
+		CLEANUP_BUF struct buf all = {0};
+
+		if (path_read_all(AT_FDCWD, host, MAX_CA, &all, err) < 0)
+			return -1;
+		buf_append(&s->ca_bundle, all.data ? all.data : "", all.len);
+	}
+	s->insecure = insecure ? xstrdup(insecure) : NULL;
+	s->mirrors = mirrors ? xstrdup(mirrors) : NULL;
+	return 0;
+}
+
+static bool is_insecure(const struct oci_store *s, const char *domain)
+{
+	CLEANUP_FREE char *list = xstrdup(s->insecure ? s->insecure : "");
+	char *save = NULL, *item;
+
+	for (item = strtok_r(list, ", ", &save); item; item = strtok_r(NULL, ", ", &save))
+		if (!strcmp(item, domain))
+			return true;
+	return false;
+}
+
+void registry_mirrors(const struct oci_store *s, const char *domain, struct strv *out)
+{
+	CLEANUP_FREE char *list = xstrdup(s->mirrors ? s->mirrors : "");
+	char *save = NULL, *item;
+	size_t n = strlen(domain);
+
+	for (item = strtok_r(list, ", ", &save); item; item = strtok_r(NULL, ", ", &save))
+		if (!strncmp(item, domain, n) && item[n] == '=')
+			strv_add(out, item + n + 1);
+}
 
 struct registry *registry_new(struct oci_op *op, const struct oci_ref *ref, const char *scheme,
 			      struct error **err)
@@ -31,6 +79,9 @@ struct registry *registry_new(struct oci_op *op, const struct oci_ref *ref, cons
 		return NULL;
 	}
 	r = xcalloc(1, sizeof(*r));
+	r->insecure = is_insecure(op->s, ref->domain);
+	if (r->insecure && (!scheme || !strcmp(scheme, "auto")))
+		proto = "http";
 	r->op = op;
 	r->ref.domain = xstrdup(ref->domain);
 	r->ref.repository = ref->repository ? xstrdup(ref->repository) : NULL;
@@ -40,6 +91,28 @@ struct registry *registry_new(struct oci_op *op, const struct oci_ref *ref, cons
 	r->loopback = registry_is_loopback(ref->domain);
 	pthread_mutex_init(&r->lock, NULL);
 	return r;
+}
+
+int registry_mirror(struct registry *r, const char *url, struct error **err)
+{
+	CLEANUP_FREE char *host = NULL;
+	size_t n = strlen(url);
+	struct http_origin o;
+
+	if (http_origin_of(url, &o, err) < 0)
+		return error_wrap(err, "mirror");
+	host = xstrdup(strstr(url, "://") + 3);
+	host[strcspn(host, "/")] = '\0';
+	r->insecure = is_insecure(r->op->s, host);
+	while (n && url[n - 1] == '/')
+		n--;
+	free(r->api);
+	free(r->base);
+	r->api = xasprintf("%.*s/v2/", (int)n, url);
+	r->base = xasprintf("%s%s", r->api, r->ref.repository);
+	r->https = o.https;
+	r->loopback = registry_is_loopback(o.host);
+	return 0;
 }
 
 void registry_login(struct registry *r, const char *user, const char *secret)
@@ -89,6 +162,7 @@ struct registry_conn *registry_conn_new(struct registry *r)
 
 	c->r = r;
 	c->http = http_new(r->op, r->api);
+	http_insecure(c->http, r->insecure);
 	return c;
 }
 

@@ -26,6 +26,10 @@ struct registry_conn; /* one thread's */
 
 struct registry *registry_new(struct oci_op *op, const struct oci_ref *ref, const char *scheme,
 			      struct error **err);
+/* registry_mirror: asks `url` for the repository instead, as nobody. Before the first request. */
+int registry_mirror(struct registry *r, const char *url, struct error **err);
+/* registry_mirrors: the URLs of a domain's mirrors, in order. */
+void registry_mirrors(const struct oci_store *s, const char *domain, struct strv *out);
 void registry_free(struct registry *r);
 static inline void registry_freep(struct registry **r)
 {

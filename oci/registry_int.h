@@ -12,6 +12,7 @@ struct registry {
 	char *api;  /* "https://registry-1.docker.io/v2/" */
 	bool https;
 	bool loopback;
+	bool insecure;
 	char *user, *secret; /* NULL: anonymous */
 	struct strv scopes;  /* what tokens are asked for; none: what the challenge says */
 	pthread_mutex_t lock;

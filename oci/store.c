@@ -195,6 +195,9 @@ void oci_store_free(struct oci_store *s)
 	json_object_put(s->locked);
 	pthread_mutex_destroy(&s->lock);
 	pthread_cond_destroy(&s->changed);
+	buf_free(&s->ca_bundle);
+	free(s->insecure);
+	free(s->mirrors);
 	free(s->default_domain);
 	free(s);
 }

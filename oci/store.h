@@ -26,6 +26,8 @@
 struct oci_store {
 	char *default_domain;
 	int root, content, blobs, ingest, layers, rootfs; /* directories */
+	struct buf ca_bundle;                             /* empty: the host's alone */
+	char *insecure, *mirrors;                         /* lists, or NULL */
 	int lock_file;                                    /* holds the flock */
 	pthread_mutex_t lock;                             /* guards what follows */
 	pthread_cond_t changed;                           /* a key lock was given back */

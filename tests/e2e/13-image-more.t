@@ -234,5 +234,44 @@ run_ok 'prune --all' "$C" image prune -a
 is 'takes the tagged too' "$(sort <<<"$out" | tr '\n' ' ')" 'docker.io/library/demo:latest example.com/a/demo:2 '
 like 'says what it freed' "$err" 'Reclaimed'
 is 'and all content' "$(ls "$D" "$CONTAINER_APP_ROOT/layers" "$CONTAINER_APP_ROOT/rootfs" | grep -c '^[0-9a-f]\{64\}$')" 0
+
+# What the configuration says of registries: certificates, those not to look at, mirrors.
+if command -v docker-registry >/dev/null && command -v openssl >/dev/null; then
+	start_registry
+	run_ok 'load' "$C" load -i "$T/out.tar"
+	"$C" tag demo "$REGISTRY/m/demo:1" >/dev/null
+	run_ok 'fill the mirror' "$C" push "$REGISTRY/m/demo:1"
+	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=test -addext subjectAltName=IP:127.0.0.1 \
+		-keyout "$T/key.pem" -out "$T/cert.pem" 2>/dev/null
+	port=$((10000 + RANDOM % 10000))
+	S=127.0.0.1:$port
+	REGISTRY_HTTP_TLS_CERTIFICATE=$T/cert.pem REGISTRY_HTTP_TLS_KEY=$T/key.pem \
+		bash "$TOP/tests/images/registry.sh" "$T/tls" "$port" >"$T/tls.log" 2>&1 &
+	wait_until 20 curl -fsk "https://$S/v2/" || bail 'the TLS registry runs'
+	"$C" tag demo "$S/t/demo:1" >/dev/null
+	run_rc 1 'a certificate nobody vouches for' "$C" push --scheme https "$S/t/demo:1"
+	like 'says so' "$err" 'TLS|certificate'
+	stop_system
+	jq -n --arg ca "$T/cert.pem" --arg m "docker.io=http://$REGISTRY" '{registry: {ca: $ca, mirrors: $m}}' >"$CONTAINER_CONFIG"
+	start_system
+	run_ok 'with registry.ca' "$C" push --scheme https "$S/t/demo:1"
+	like 'by HTTP/2' "$(cat "$T/tls.log")" '"PUT /v2/t/demo/manifests/1 HTTP/2.0"'
+	run_ok 'pull from there' "$C" pull --scheme https "$S/t/demo:1"
+	run_ok 'pull through a mirror' "$C" pull docker.io/m/demo:1
+	is 'the name is that of the registry' "$out" 'docker.io/m/demo:1'
+	run_rc 1 'what the mirror lacks is asked of the registry' "$C" pull docker.io/m/lacking:1
+	like 'which cannot be reached here' "$err" 'registry-1.docker.io'
+	stop_system
+	jq -n --arg s "$S" '{registry: {insecure: $s}}' >"$CONTAINER_CONFIG"
+	start_system
+	run_ok 'with registry.insecure' "$C" pull --scheme https "$S/t/demo:1"
+	stop_system
+	echo '{"registry": {"mirrors": "docker.io"}}' >"$CONTAINER_CONFIG"
+	run_rc 1 'a mirror without a URL' "$C" system property list
+	like 'is refused' "$err" 'registry.mirrors'
+	echo '{}' >"$CONTAINER_CONFIG"
+else
+	skip 'TLS and mirrors' 'docker-registry or openssl is not installed'
+fi
 stop_system
 done_testing
