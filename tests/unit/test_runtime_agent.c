@@ -251,6 +251,23 @@ static void test_client_hangs_up(void **state)
 	assert_int_equal(status, 0);
 }
 
+/* F: whatever a guest writes to its console, the host keeps a bounded part of it. */
+static void test_console_flood(void **state)
+{
+	struct fix *f = *state;
+	static const char page[65536];
+	struct stat st;
+
+	f->rt.boot_fd = openat(f->rt.dirfd, "boot.log", O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+	assert_true(f->rt.boot_fd >= 0);
+	for (size_t n = 0; n < 4 * (size_t)RUNTIME_BOOT_LOG_MAX; n += sizeof(page))
+		runtime_console(&f->rt, page, sizeof(page));
+	assert_int_equal(fstat(f->rt.boot_fd, &st), 0);
+	assert_true(st.st_size > 0 && st.st_size <= RUNTIME_BOOT_LOG_MAX);
+	close(f->rt.boot_fd);
+	f->rt.boot_fd = -1;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -259,6 +276,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_fails_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_nonsense, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_client_hangs_up, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_console_flood, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
