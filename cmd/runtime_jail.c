@@ -25,8 +25,6 @@ FILTER_RULES = {
 	FILTER_ALLOW(FILTER_MAIN, read),
 	FILTER_ALLOW(FILTER_MAIN, write),
 	FILTER_ALLOW(FILTER_MAIN, close),
-	/* is a client still there? */
-	FILTER_ALLOW(FILTER_MAIN, poll),
 	/* the exit record and the rotation */
 	FILTER_ALLOW(FILTER_MAIN, pread64),
 	FILTER_ALLOW(FILTER_MAIN, pwrite64),

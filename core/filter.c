@@ -51,7 +51,7 @@ FILTER_RULES = {
 	FILTER_ALLOW(FILTER_OURS, munmap), FILTER_ALLOW(FILTER_OURS, madvise),
 	FILTER_ALLOW(FILTER_OURS, clock_gettime), /* where the vDSO cannot answer */
 	FILTER_ALLOW(FILTER_OURS, restart_syscall), FILTER_ALLOW(FILTER_OURS, rt_sigprocmask),
-	FILTER_ALLOW(FILTER_OURS, exit), FILTER_ALLOW(FILTER_OURS, exit_group),
+	FILTER_ALLOW(FILTER_VCPU | FILTER_WORKER, exit), FILTER_ALLOW(FILTER_MAIN, exit_group),
 	/* realloc of what is large */
 	FILTER_ALLOW(FILTER_MAIN, mremap),
 	/* The next two are for abort(). */

@@ -24,7 +24,6 @@
 
 FILTER_RULES = {
 	FILTER_ALLOW(FILTER_MAIN, epoll_wait),
-	FILTER_ALLOW(FILTER_MAIN, epoll_pwait),
 	FILTER_ALLOW(FILTER_MAIN, epoll_ctl),
 	FILTER_ALLOW(FILTER_MAIN, read), /* of the wake-up, of signals */
 	FILTER_ALLOW(FILTER_MAIN, wait4),

@@ -1,0 +1,143 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# The runtime helper's filters are no wider than what it does: everything a container's helper can be asked for is asked while strace looks
+# on, and each system call that a rule allows must have been seen, or stand below with the reason why it cannot be brought about here.
+. "$(dirname "$0")/../lib/system.sh"
+command -v strace >/dev/null || skip_all 'needs strace'
+command -v objcopy >/dev/null || skip_all 'needs objcopy'
+objcopy -O binary --only-section=filter_rules "$C" "$T/rules" 2>/dev/null && [ -s "$T/rules" ] || skip_all 'a binary without rules'
+T_LIMIT=180
+ready_system
+strace -f -n -qq -e signal=none -o "$T/calls" -p "$(service_pid container.apiserver)" 2>/dev/null &
+tracer=$!
+traced()
+{
+	[ -s "$T/calls" ] || { "$C" list >/dev/null; false; }
+}
+ok 'the tracer is there' wait_until 20 traced
+
+run_ok 'a container' "$C" run -d -i --name one demo sh -c 'trap "exit 0" TERM; while :; do echo x; sleep 1; done'
+h=$(service_pid container.runtime.one)
+run_ok 'exec' "$C" exec one sh -c 'echo out; echo err >&2'
+out=$(head -c 3000000 /dev/zero | timeout 100 "$C" exec -i one wc -c)
+is 'exec -i' "${out// /}" 3000000
+run_ok 'a lot of output' "$C" exec one sh -c 'head -c 18000000 /dev/zero | tr "\0" x | fold -w 100 >/proc/1/fd/1'
+run_ok 'the disk' "$C" exec one sh -c 'dd if=/dev/zero of=/x bs=1M count=20 conv=fsync 2>/dev/null; rm /x; sync'
+run_ok 'entropy' "$C" exec one sh -c 'head -c 64 /dev/hwrng 2>/dev/null | wc -c'
+run "$C" exec one sh -c 'ping -c 1 -W 5 $(ip route | sed -n "s/default via \([0-9.]*\).*/\1/p")'
+run_ok 'pause' "$C" pause one
+run_ok 'unpause' "$C" unpause one
+run "$C" stats --no-stream one
+run "$C" top one
+(sleep 3) | timeout -s KILL 5 "$C" attach one >/dev/null 2>&1 &
+attached=$!
+sleep 1
+run_rc 1 'a second client is refused' "$C" attach one
+wait $attached 2>/dev/null
+(timeout 2 "$C" logs -f one >/dev/null 2>&1)
+kill -KILL "$(service_pid container.apiserver)"
+sleep 1
+run_ok 'another apiserver' "$C" system start
+run_ok 'stop' "$C" stop -t 20 one
+kill "$tracer" 2>/dev/null
+wait "$tracer" 2>/dev/null
+
+cat >"$T/compare.pl" <<'PERL'
+# Usage: compare.pl rules calls. Lines "profile number" for what is allowed and was never seen; "profile: seen of allowed" at the end.
+use strict;
+my ($rules, $calls) = @ARGV;
+my %bit = (main => 1, vcpu => 2, worker => 4);
+my (%allowed, %seen, %in, %len, %tgid);
+open(my $r, '<:raw', $rules) or die;
+local $/ = \16;
+while (<$r>) {
+	my ($nr, $who) = unpack('vC', $_);
+	for (keys %bit) { $allowed{$_}{$nr} = 1 if $who & $bit{$_} }
+}
+local $/ = "\n";
+# Which thread took which filter on: the worker's and the vCPU's differ by what comes after.
+open(my $c, '<', $calls) or die;
+my (%used, %arm);
+while (<$c>) {
+	my ($tid, $nr, $rest) = /^(\d+)\s+\[\s*(\d+)\] (.*)/ or next;
+	$arm{$tid} = 1 if $rest =~ /^prctl\(PR_SET_DUMPABLE, SUID_DUMP_DISABLE/; # a helper's main thread
+	if ($rest =~ /^seccomp\(SECCOMP_SET_MODE_FILTER, \d+, \{len=(\d+)/) {
+		$len{$tid} = $1;
+		next;
+	}
+	next if !$len{$tid} || $rest =~ /^<\.\.\. seccomp resumed/;
+	$used{$tid}{$nr} = 1;
+	$in{$tid} = 'vcpu' if $rest =~ /^ioctl\(\d+, KVM_RUN/;
+	delete $len{$tid} if $nr == 59; # exec: QEMU
+}
+my %main = map { $_ => 1 } keys %arm;
+for my $t (keys %used) {
+	my $p = $main{$t} ? 'main' : $in{$t} // 'worker';
+	# QEMU's threads have its own filter or none that we saw.
+	next if $p eq 'worker' && !$len{$t};
+	$seen{$p}{$_} = 1 for keys %{$used{$t}};
+}
+for my $p (sort keys %seen) {
+	print "$p $_\n" for sort { $a <=> $b } grep { !$seen{$p}{$_} } keys %{$allowed{$p}};
+	printf STDERR "%s: %d of %d allowed calls were seen\n", $p, scalar(grep { $seen{$p}{$_} } keys %{$allowed{$p}}),
+		scalar keys %{$allowed{$p}};
+}
+PERL
+perl "$T/compare.pl" "$T/rules" "$T/calls" >"$T/unused" 2>"$T/sum"
+diag "$(cat "$T/sum")"
+
+# What may stay unseen, and why.
+cat >"$T/excused" <<'EOF'
+main 5 fstat() of other C libraries
+main 9 memory, when there is none left of what was there
+main 14 abort(), and kicks of vCPUs
+main 25 memory, the same
+main 28 the same
+main 44 journald, where there is no log directory
+main 77 the log, when it is full
+main 186 abort()
+main 219 after a stop signal
+main 228 the clock, where the vDSO cannot read it
+main 234 abort(), and kicks of vCPUs
+worker 9 memory, for a record in the log
+worker 11 the same
+worker 12 the same
+worker 18 zeroes, where the file system cannot punch holes
+worker 28 the end of a thread
+worker 39 a record in the log
+worker 44 the same, to journald
+worker 77 the same, when the file is full
+worker 186 abort()
+worker 202 a lock that another thread holds
+worker 219 after a stop signal
+worker 228 the clock, where the vDSO cannot read it
+worker 234 abort()
+worker 285 discard: the guest decides when
+vcpu 9 memory, for console output
+vcpu 11 the same
+vcpu 12 the same
+vcpu 14 abort(), and kicks
+vcpu 28 the end of a thread
+vcpu 39 a record in the log, a kick
+vcpu 44 a record in the log
+vcpu 77 the same, when the file is full
+vcpu 186 abort()
+vcpu 219 after a stop signal
+vcpu 228 the clock, where the vDSO cannot read it
+vcpu 234 a kick of another vCPU
+vcpu 0 an eventfd's counter
+EOF
+if [ "$CONTAINER_ENGINE" = kvm ]; then # its devices have no vhost-user connection, and no child
+	sed -n 's/^kvm //p' >>"$T/excused" <<'EOF'
+kvm main 61 the end of a child
+kvm main 62 a child
+kvm main 262 vhost-user
+kvm main 292 vhost-user
+EOF
+fi
+for p in main worker; do
+	ok "the $p thread was seen" grep -q "^$p:" "$T/sum"
+done
+is 'no filter is wider than what was seen' "$(grep -vxFf <(cut -d' ' -f1,2 "$T/excused") "$T/unused")" ''
+stop_system
+done_testing
