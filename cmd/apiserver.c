@@ -44,7 +44,7 @@ static void waiter_cancelled(void *arg)
 		return;
 	waiter_unlink(w);
 	rpc_reply(w->req, NULL);
-	free(w);
+	free_shared(w);
 }
 
 void waiter_add(struct waiter **list, struct rpc_req *req, bool delete_after)
@@ -72,7 +72,7 @@ struct rpc_req *waiter_take(struct waiter **list, bool *delete_after)
 	req = w->req;
 	*delete_after = w->delete_after;
 	rpc_req_on_cancel(req, NULL, NULL);
-	free(w);
+	free_shared(w);
 	return req;
 }
 

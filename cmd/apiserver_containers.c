@@ -105,10 +105,10 @@ static void container_free(struct container *ct)
 		close(ct->pidfd);
 	json_object_put(ct->config);
 	json_object_put(ct->networks);
-	free(ct->started_at);
-	free(ct->exited_at);
-	free(ct->id);
-	free(ct);
+	free_shared(ct->started_at);
+	free_shared(ct->exited_at);
+	free_shared(ct->id);
+	free_shared(ct);
 }
 
 void containers_free(struct apiserver *s)

@@ -243,7 +243,11 @@ static void pause_or_not(struct apiserver *s, struct rpc_req *req, struct json_o
 	struct container *ct = container_need_running(s, params, &e);
 	struct pause_call *p;
 
-	if (ct && ct->paused == paused)
+	if (!ct) {
+		rpc_reply_error(req, e);
+		return;
+	}
+	if (ct->paused == paused)
 		error_set(&e, ERR_INVALID_STATE, "container %s is %s", ct->id,
 			  paused ? "paused already" : "not paused");
 	if (e) {

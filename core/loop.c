@@ -223,7 +223,7 @@ void loop_source_free(struct loop_source *s)
 	if (s->next)
 		s->next->pprev = s->pprev;
 	if (!s->l->depth) {
-		free(s);
+		free_shared(s);
 		return;
 	}
 	s->next_dead = s->l->dead;
@@ -518,7 +518,7 @@ static void bury(struct loop *l)
 		struct loop_source *s = l->dead;
 
 		l->dead = s->next_dead;
-		free(s);
+		free_shared(s);
 	}
 }
 

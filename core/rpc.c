@@ -46,7 +46,7 @@ void conn_unref(struct rpc_conn *c)
 		return;
 	frame_drop_all(c);
 	error_free(c->why);
-	free(c);
+	free_shared(c);
 }
 
 struct rpc_conn *conn_new(struct loop *l, int fd, const struct rpc_handler *h, void *ctx)

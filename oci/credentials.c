@@ -122,7 +122,7 @@ static int seal(const unsigned char key[KEY_BYTES], const char *text, struct buf
 	EVP_CIPHER_CTX_free(c);
 	if (!ok)
 		return error_set(err, ERR_INTERNAL, "encrypt");
-	out->len += (size_t)(n + m);
+	out->len += (size_t)n + (size_t)m;
 	buf_append(out, tag, sizeof(tag));
 	return 0;
 }
@@ -146,7 +146,7 @@ static int unseal(const unsigned char key[KEY_BYTES], const unsigned char *p, si
 	EVP_CIPHER_CTX_free(c);
 	if (!ok)
 		return error_set(err, ERR_INVALID_STATE, "wrong key or damaged file");
-	text->len = (size_t)(n + m);
+	text->len = (size_t)n + (size_t)m;
 	text->data[text->len] = '\0';
 	return 0;
 }

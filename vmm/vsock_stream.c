@@ -113,7 +113,7 @@ void vsock_stream_unref(struct vsock_stream *s)
 		s->all_next->all_prev = s->all_prev;
 	vsock_ring_free(&s->rx);
 	vsock_ring_free(&s->tx);
-	free(s);
+	free_shared(s);
 	vsock_unref(v);
 }
 
