@@ -12,7 +12,7 @@ build="gcc make binutils dpkg-dev libc6-dev libjson-c-dev zlib1g-dev libzstd-dev
 	liblz4-dev liblzma-dev libssl-dev libc-ares-dev libnghttp2-dev ca-certificates linux-libc-dev git"
 run="qemu-system-x86 busybox-static zstd jq iproute2"
 test="$run libcmocka-dev perl e2fsprogs erofs-utils skopeo umoci mmdebstrap nftables socat tmux tcpdump curl procps
-	util-linux acpica-tools openssl"
+	util-linux acpica-tools openssl strace"
 check="clang-format clang-tidy cppcheck"
 fuzz="clang-14 libclang-rt-14-dev erofs-utils"
 lab="$run cpio kmod perl e2fsprogs erofs-utils iproute2 nftables socat"
