@@ -2,10 +2,11 @@
 /*
  * filter.c - from the rules of all modules to BPF programs.
  *
- * Written here and not with libseccomp because of time: a filter is a few hundred instructions, put together in
- * microseconds, where the library takes milliseconds of every container's start. A program is a chain: for each system
- * call one comparison, behind it either "allow" or the comparisons of one argument. (The kernel remembers which calls
- * are always allowed, so the chain's length costs nothing there.)
+ * Written here and not with libseccomp: threads and a child between fork and exec need the finished program in memory,
+ * which that library (2.5) only writes to a descriptor, and the rules come as tables anyway. (Time says little: all of
+ * a helper's filters are put together in some 30 us here, in 60 to 130 there.) A program is a chain: for each system
+ * call one comparison, behind it either "allow" or the comparisons of one argument. The kernel remembers which calls are
+ * always allowed, so the chain's length costs nothing there.
  */
 #include <linux/audit.h>
 #include <linux/filter.h>
