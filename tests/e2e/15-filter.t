@@ -129,6 +129,7 @@ vcpu 0 an eventfd's counter
 EOF
 if [ "$CONTAINER_ENGINE" = kvm ]; then # its devices have no vhost-user connection, and no child
 	sed -n 's/^kvm //p' >>"$T/excused" <<'EOF'
+kvm main 16 a network card's offloads: its driver's vCPU switches them
 kvm main 61 the end of a child
 kvm main 62 a child
 kvm main 262 vhost-user
