@@ -112,7 +112,12 @@ struct container {
 	struct waiter *waiters;  /* container.wait: answered with the exit code */
 	struct waiter *stoppers; /* container.stop and delete: answered with {} */
 	struct exec_wait *execs;
-	struct rpc_req *restart; /* container.restart that waits for the end, NULL: none */
+	struct loop_source *again; /* starts it again; NULL: nothing is due */
+	unsigned restarts;         /* by its policy since a user started it */
+	unsigned failures;         /* of these, quick ends in a row */
+	bool by_user;              /* stopped by a user, so no policy starts it */
+	int64_t began;             /* of the last start, Unix seconds */
+	struct rpc_req *restart;   /* container.restart that waits for the end, NULL: none */
 };
 
 struct exit_record {
@@ -210,6 +215,14 @@ void container_forward(struct apiserver *s, struct rpc_req *req, struct json_obj
 /* container_stop_defaults: signal and seconds of a stop that were not given (signo 0, timeout -1). */
 void container_stop_defaults(struct container *ct, int64_t *signo, int64_t *timeout);
 
+/* apiserver_policy.c */
+int policy_check(struct json_object *config, struct error **err);
+void policy_started(struct container *ct);
+void policy_stopped_by_user(struct container *ct); /* and what was due is not any more */
+/* policy_ended: ran: it had started. */
+void policy_ended(struct container *ct, bool ran); /* starts it again by and by when it is to */
+void policy_found(struct container *ct, bool was_started); /* at the apiserver's start, stopped */
+
 /* apiserver_manage.c: docker's habits */
 void on_container_restart(void *ctx, struct rpc_req *req, struct json_object *params);
 /* container_restart: after the end: starts it again for the request that waits, or refuses that. */
@@ -223,7 +236,7 @@ void on_container_pause(void *ctx, struct rpc_req *req, struct json_object *para
 void on_container_unpause(void *ctx, struct rpc_req *req, struct json_object *params);
 
 /* apiserver_start.c */
-/* start_begin: starts a stopped container for req, which is answered when it runs or does not. */
+/* start_begin: starts a stopped container for req, which is answered when it runs or does not; NULL: nobody asks. */
 void start_begin(struct container *ct, struct rpc_req *req, struct json_object *params);
 void on_container_start(void *ctx, struct rpc_req *req, struct json_object *params);
 /* start_ended: the helper has ended while the start was under way; answers the client. */

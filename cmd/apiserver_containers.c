@@ -101,6 +101,7 @@ static void container_free(struct container *ct)
 	loop_source_free(ct->child);
 	loop_source_free(ct->grace);
 	loop_source_free(ct->adopt_timer);
+	loop_source_free(ct->again);
 	if (ct->pidfd >= 0)
 		close(ct->pidfd);
 	json_object_put(ct->config);
@@ -278,6 +279,8 @@ int containers_load(struct apiserver *s, struct error **err)
 		container_read_exit(ct);
 		if (ct->auto_remove && was_started)
 			container_remove(ct, NULL);
+		else
+			policy_found(ct, was_started);
 	}
 	closedir(d);
 	s->adopting++; /* ours, so that the last answer comes after the last question */
@@ -337,6 +340,8 @@ static struct json_object *container_json(struct container *ct)
 		json_set_int(st, "exitCode", ct->exit_code);
 		json_set_str(st, "exitedAt", ct->exited_at);
 	}
+	if (ct->restarts)
+		json_set_int(st, "restartCount", ct->restarts);
 	json_set_str(o, "id", ct->id);
 	json_set(o, "configuration", json_object_get(ct->config));
 	json_set(o, "status", st);
@@ -458,7 +463,7 @@ static int check_config(struct json_object *config, struct error **err)
 		return error_set(err, ERR_INVALID_ARGUMENT,
 				 "minimum memory amount allowed is 200 MiB (%lld bytes were given)",
 				 (long long)mem);
-	return check_networks(config, err);
+	return policy_check(config, err) ? -1 : check_networks(config, err);
 }
 
 static int write_container(struct apiserver *s, const char *id, struct json_object *config,

@@ -19,6 +19,7 @@ void container_restart(struct container *ct, bool deleted)
 
 	if (!deleted && !ct->s->stopping) {
 		json_set_bool(params, "keepStdin", ct->keep_stdin);
+		ct->restarts = ct->failures = 0;
 		start_begin(ct, req, params);
 		return;
 	}
@@ -174,8 +175,8 @@ void on_container_prune(void *ctx, struct rpc_req *req, struct json_object *para
 		int64_t size;
 
 		next = ct->next;
-		if (ct->state != CT_STOPPED)
-			continue;
+		if (ct->state != CT_STOPPED || ct->again)
+			continue; /* it runs, or is about to */
 		size = disk_use(ct);
 		if (container_remove(ct, &e)) {
 			log_err(e, "prune");

@@ -244,6 +244,8 @@ void container_ended(struct container *ct)
 
 		if (container_remove(ct, &e))
 			log_err(e, "container");
+	} else {
+		policy_ended(ct, ran);
 	}
 	apiserver_idle_check(s);
 }
@@ -327,10 +329,17 @@ void on_container_kill(void *ctx, struct rpc_req *req, struct json_object *param
 	struct error *e = NULL;
 	int64_t signo;
 
-	if (json_need_int(params, "signal", 1, 64, &signo, &e))
+	if (json_need_int(params, "signal", 1, 64, &signo, &e)) {
 		rpc_reply_error(req, e);
-	else
-		container_forward(ctx, req, params, "runtime.kill");
+		return;
+	}
+	if (signo == SIGKILL && str_eq(json_str(params, "process", "init"), "init")) {
+		struct container *ct = container_need(ctx, params, NULL);
+
+		if (ct)
+			policy_stopped_by_user(ct);
+	}
+	container_forward(ctx, req, params, "runtime.kill");
 }
 
 void on_container_resize(void *ctx, struct rpc_req *req, struct json_object *params)
@@ -500,6 +509,7 @@ void on_container_stop(void *ctx, struct rpc_req *req, struct json_object *param
 		rpc_reply_error(req, e);
 		return;
 	}
+	policy_stopped_by_user(ct);
 	if (ct->state == CT_STOPPED) {
 		rpc_reply(req, NULL);
 		return;

@@ -94,7 +94,8 @@ void start_ended(struct container *ct)
 			  "start container %s: its runtime helper ended; see "
 			  "container.runtime.%s.log in %s",
 			  ct->id, ct->id, ct->s->roots.log);
-	rpc_reply_error(op->req, STEAL(op->e));
+	if (op->req)
+		rpc_reply_error(op->req, STEAL(op->e));
 	op_unref(op);
 }
 
@@ -154,7 +155,10 @@ static void start_done(struct start_op *op, struct json_object *result)
 	json_set_str(o, "startedDate", ct->started_at);
 	json_set(o, "timings", json_object_get(op->timings));
 	log_info("container %s runs", ct->id);
-	rpc_reply(op->req, o);
+	if (op->req)
+		rpc_reply(op->req, o);
+	else
+		json_object_put(o);
 	op_unref(op); /* the container's reference */
 }
 
@@ -179,7 +183,7 @@ static void start_answered(void *arg, struct json_object *result, struct rpc_fds
 /* All legs have answered. */
 static void start_go(struct start_op *op)
 {
-	struct rpc_fds *streams = rpc_req_fds(op->req);
+	struct rpc_fds none = {0}, *streams = op->req ? rpc_req_fds(op->req) : &none;
 	struct error *e = NULL;
 	int fds[RPC_MAX_FDS];
 	size_t n = 0, i;
@@ -476,6 +480,7 @@ void start_begin(struct container *ct, struct rpc_req *req, struct json_object *
 	ct->state = CT_STARTING;
 	ct->has_exit = false;
 	ct->keep_log = false;
+	policy_started(ct);
 	ct->keep_stdin = json_bool(params, "keepStdin", false);
 	op->legs = 1; /* this function */
 	/* The cheap checks first; then what others do for us; our own part while they work. Each may end it all. */
@@ -514,6 +519,7 @@ void on_container_start(void *ctx, struct rpc_req *req, struct json_object *para
 		json_set(o, "timings", json_object_new_object());
 		rpc_reply(req, o);
 	} else {
+		ct->restarts = ct->failures = 0;
 		start_begin(ct, req, params);
 	}
 }

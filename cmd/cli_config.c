@@ -304,6 +304,36 @@ static void put_image(struct json_object *image, struct json_object *out)
 	json_set_str(out, "stopSignal", json_str(json_obj(image, "config"), "StopSignal", NULL));
 }
 
+/* "on-failure:3" to {"name", "maximumRetryCount"}. */
+static int put_restart(const struct opt_args *a, struct json_object *out, struct error **err)
+{
+	static const char *const names[] = {"no", "on-failure", "always", "unless-stopped"};
+	const char *text = opt_str(a, "restart", NULL);
+	size_t n = text ? strcspn(text, ":") : 0, i;
+	struct json_object *o;
+	int64_t retries = 0;
+
+	if (!text)
+		return 0;
+	for (i = 0; i < ARRAY_SIZE(names); i++)
+		if (strlen(names[i]) == n && !strncmp(text, names[i], n))
+			break;
+	if (i == ARRAY_SIZE(names) || (text[n] && (i != 1 || parse_i64(text + n + 1, &retries) ||
+						   retries < 1 || retries > 1000000)))
+		return error_set(err, ERR_INVALID_ARGUMENT,
+				 "invalid restart policy '%s': no, on-failure[:n], always or "
+				 "unless-stopped expected",
+				 text);
+	if (i == 0)
+		return 0;
+	o = json_object_new_object();
+	json_set_str(o, "name", names[i]);
+	if (retries)
+		json_set_int(o, "maximumRetryCount", retries);
+	json_set(out, "restartPolicy", o);
+	return 0;
+}
+
 static int put_stop(const struct opt_args *a, struct json_object *out, struct error **err)
 {
 	const char *signal = opt_str(a, "stop-signal", NULL);
@@ -360,9 +390,9 @@ int config_build(const struct opt_args *a, struct json_object *image,
 	if (networks_parse(nets, id, d->dns_domain, &networks, err))
 		return -1;
 	json_set(o, "networks", networks);
-	if (put_stop(a, o, err) || put_resources(a, d, o, err) || put_labels(a, o, err) ||
-	    put_dns(a, d, o, err) || put_mounts(a, o, err) || put_isolation(a, o, err) ||
-	    put_kernel(a, o, err))
+	if (put_stop(a, o, err) || put_restart(a, o, err) || put_resources(a, d, o, err) ||
+	    put_labels(a, o, err) || put_dns(a, d, o, err) || put_mounts(a, o, err) ||
+	    put_isolation(a, o, err) || put_kernel(a, o, err))
 		return -1;
 	*out = STEAL(o);
 	return 0;

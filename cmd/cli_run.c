@@ -79,6 +79,8 @@ static const struct opt opt_management[] = {
 	 OPT_LATER},
 	{"read-only", 0, OPT_FLAG, NULL, NULL, "Make the root file system read-only", 0},
 	{"read-only-path", 0, OPT_LIST, "path", NULL, "Make a path read-only", OPT_LATER},
+	{"restart", 0, OPT_VALUE, "policy", NULL,
+	 "When to start it again after its end: no, on-failure[:n], always or unless-stopped", 0},
 	{"rm|remove", 0, OPT_FLAG, NULL, NULL, "Delete the container when it has stopped", 0},
 	{"rosetta", 0, OPT_FLAG, NULL, NULL, "Translate programs of another architecture",
 	 OPT_LATER},
@@ -128,6 +130,8 @@ static int check_flags(struct cli *c, const struct opt_args *a)
 	if (opt_has(a, "no-dns") && (opt_has(a, "dns") || opt_has(a, "dns-domain") ||
 				     opt_has(a, "dns-option") || opt_has(a, "dns-search")))
 		return cli_usage(c, "`--no-dns` cannot be used with other DNS options");
+	if (opt_has(a, "rm") && strcmp(opt_str(a, "restart", "no"), "no"))
+		return cli_usage(c, "`--rm` cannot be used with `--restart`");
 	return 0;
 }
 

@@ -11,14 +11,14 @@ _container()
 	done
 	case $path in
 	'') words='create delete exec inspect kill list logs run start stop image images history load login logout pull registry rmi push save tag system attach pause port prune rename restart stats top unpause wait copy export --debug --version --help -h' ;;
-	'create') words='--env -e --env-file --gid --interactive -i --tty -t --user -u --uid --workdir -w --ulimit --cpus -c --memory -m --arch -a --cap-add --cap-drop --cidfile --detach -d --dns --dns-domain --dns-option --dns-search --entrypoint --init --kernel -k --label -l --name --network --no-dns --os --pull --platform --read-only --rm --shm-size --stop-signal --stop-timeout --tmpfs --scheme --max-concurrent-downloads --debug --version --help -h' ;;
+	'create') words='--env -e --env-file --gid --interactive -i --tty -t --user -u --uid --workdir -w --ulimit --cpus -c --memory -m --arch -a --cap-add --cap-drop --cidfile --detach -d --dns --dns-domain --dns-option --dns-search --entrypoint --init --kernel -k --label -l --name --network --no-dns --os --pull --platform --read-only --restart --rm --shm-size --stop-signal --stop-timeout --tmpfs --scheme --max-concurrent-downloads --debug --version --help -h' ;;
 	'delete') words='--all -a --force -f --debug --version --help -h' ;;
 	'exec') words='--detach -d --env -e --env-file --gid --interactive -i --tty -t --user -u --uid --workdir -w --ulimit --debug --version --help -h' ;;
 	'inspect') words='--debug --version --help -h' ;;
 	'kill') words='--all -a --signal -s --debug --version --help -h' ;;
 	'list') words='--all -a --filter -f --format --quiet -q --debug --version --help -h' ;;
 	'logs') words='--boot --follow -f --lines -n --debug --version --help -h' ;;
-	'run') words='--env -e --env-file --gid --interactive -i --tty -t --user -u --uid --workdir -w --ulimit --cpus -c --memory -m --arch -a --cap-add --cap-drop --cidfile --detach -d --dns --dns-domain --dns-option --dns-search --entrypoint --init --kernel -k --label -l --name --network --no-dns --os --pull --platform --read-only --rm --shm-size --stop-signal --stop-timeout --tmpfs --progress --scheme --max-concurrent-downloads --debug --version --help -h' ;;
+	'run') words='--env -e --env-file --gid --interactive -i --tty -t --user -u --uid --workdir -w --ulimit --cpus -c --memory -m --arch -a --cap-add --cap-drop --cidfile --detach -d --dns --dns-domain --dns-option --dns-search --entrypoint --init --kernel -k --label -l --name --network --no-dns --os --pull --platform --read-only --restart --rm --shm-size --stop-signal --stop-timeout --tmpfs --progress --scheme --max-concurrent-downloads --debug --version --help -h' ;;
 	'start') words='--attach -a --interactive -i --debug --version --help -h' ;;
 	'stop') words='--all -a --signal -s --time -t --debug --version --help -h' ;;
 	'image') words='delete history inspect list load prune pull push save tag --debug --version --help -h' ;;

@@ -91,5 +91,16 @@ is 'both' "$(sort <<<"$out" | tr '\n' ' ')" 'better more-db '
 like 'and how much' "$err" 'Reclaimed [0-9.]+ [KMG]B in disk space'
 run_ok 'prune again' "$C" prune
 is 'nothing' "$err" 'Reclaimed Zero KB in disk space'
+
+# Restart policies: the machine's end starts it again, a stop does not.
+run_rc 64 'not with --rm' "$C" run --rm --restart always demo true
+run_rc 1 'an unknown policy' "$C" create --restart never demo true
+run_ok 'run --restart on-failure:1' "$C" run -d --name flaky -m 256m --restart on-failure:1 demo sh -c 'exit 4'
+restarted()
+{
+	[ "$("$C" inspect flaky | jq -r '.[0].status | "\(.state) \(.restartCount) \(.exitCode)"')" = 'stopped 1 4' ]
+}
+ok 'once again, then no more' wait_until 40 restarted
+run_ok 'delete' "$C" delete flaky
 stop_system
 done_testing

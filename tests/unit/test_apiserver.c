@@ -757,6 +757,94 @@ static void pruning(void **state)
 	assert_int_equal(call_id("container.delete", "stays", "\"force\": true"), -1);
 }
 
+static void create_policy(const char *id, const char *mode, const char *policy)
+{
+	CLEANUP_FREE char *p = xasprintf(
+		"{\"configuration\": {\"id\": \"%s\", \"image\": {\"manifest\": \"%s\"}, "
+		"\"initProcess\": {}, \"resources\": {\"cpus\": 1, \"memoryInBytes\": 268435456}, "
+		"\"networks\": [{\"network\": \"default\"}], \"labels\": {\"mode\": \"%s\"}, "
+		"\"restartPolicy\": %s}}",
+		id, DIGEST, mode, policy);
+
+	assert_int_equal(call("container.create", p, NULL, NULL), -1);
+}
+
+/* How often it was started, once that does not change any more. */
+static int starts_of(const char *id, int at_least)
+{
+	CLEANUP_FREE char *want = xasprintf("allocate %s\n", id);
+	int i, n = 0, quiet = 0;
+
+	for (i = 0; i < 100 && (n < at_least || quiet < 12); i++) {
+		CLEANUP_BUF struct buf b = {0};
+		const char *p;
+		int was = n;
+
+		assert_int_equal(path_read_all(rootfd, "run/calls.log", 1 << 20, &b, NULL), 0);
+		for (n = 0, p = b.data; (p = strstr(p, want)); p++)
+			n++;
+		quiet = n == was ? quiet + 1 : 0;
+		usleep(50000);
+	}
+	return n;
+}
+
+/* What a machine that booted leaves behind. */
+static void pretend_ran(const char *id)
+{
+	CLEANUP_FREE char *path = xasprintf("app/containers/%s/boot.log", id);
+	CLEANUP_CLOSE int fd = openat(rootfd, path, O_WRONLY | O_CREAT, 0600);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, "x", 1), 1);
+}
+
+static void policies(void **state)
+{
+	int st;
+
+	assert_int_equal(call("container.create",
+			      "{\"configuration\": {\"image\": {\"manifest\": \"" DIGEST
+			      "\"}, \"initProcess\": {}, \"resources\": {\"cpus\": 1, "
+			      "\"memoryInBytes\": 268435456}, \"restartPolicy\": {\"name\": "
+			      "\"sometimes\"}}}",
+			      NULL, NULL),
+			 ERR_INVALID_ARGUMENT);
+	/* Ends with 5 each time: the first start and two more. */
+	create_policy("flaky", "quick", "{\"name\": \"on-failure\", \"maximumRetryCount\": 2}");
+	assert_int_equal(call_id("container.start", "flaky", NULL), -1);
+	assert_int_equal(starts_of("flaky", 3), 3);
+	assert_state("flaky", "stopped");
+	assert_int_equal(call_id("container.delete", "flaky", NULL), -1);
+	/* What a user stops stays stopped. */
+	create_policy("steady", "run", "{\"name\": \"unless-stopped\"}");
+	assert_int_equal(call_id("container.start", "steady", NULL), -1);
+	assert_int_equal(call_id("container.kill", "steady", "\"signal\": 15"), -1);
+	assert_int_equal(starts_of("steady", 2), 2); /* not stopped, but ended */
+	assert_state("steady", "running");
+	assert_int_equal(call_id("container.stop", "steady", NULL), -1);
+	assert_int_equal(starts_of("steady", 2), 2);
+	assert_state("steady", "stopped");
+	/* A failing start of the user's is not repeated. */
+	create_policy("never", "fail", "{\"name\": \"always\"}");
+	assert_int_equal(call_id("container.start", "never", NULL), ERR_NOT_FOUND);
+	assert_int_equal(starts_of("never", 1), 1);
+	assert_int_equal(call_id("container.delete", "never", NULL), -1);
+	/* An apiserver that comes later: `always` runs again, what a user stopped does not. */
+	create_policy("boots", "run", "{\"name\": \"always\"}");
+	pretend_ran("boots");
+	pretend_ran("steady");
+	kill(server, SIGTERM);
+	waitpid(server, &st, 0);
+	assert_int_equal(start_server(), 0);
+	assert_state("boots", "running");
+	assert_state("steady", "stopped");
+	assert_int_equal(starts_of("steady", 2), 2);
+	assert_int_equal(call_id("container.delete", "boots", "\"force\": true"), -1);
+	assert_state("boots", "none");
+	assert_int_equal(call_id("container.delete", "steady", NULL), -1);
+}
+
 static void adoption(void **state)
 {
 	CLEANUP_JSON struct json_object *o = NULL;
@@ -798,7 +886,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(slow_start),    cmocka_unit_test(images),
 		cmocka_unit_test(exec_waits),    cmocka_unit_test(prefixes),
 		cmocka_unit_test(renaming),      cmocka_unit_test(restarting),
-		cmocka_unit_test(pruning),       cmocka_unit_test(adoption),
+		cmocka_unit_test(pruning),       cmocka_unit_test(policies),
+		cmocka_unit_test(adoption),
 	};
 
 	if (!strncmp(argv[0], "container-", 10))

@@ -320,6 +320,30 @@ static void check_command(struct json_object *o, const char *executable, const c
 	assert_json(json_arr(p, "arguments"), arguments);
 }
 
+static void test_policies(void **state)
+{
+	static const char image[] = "{\"config\": {\"Cmd\": [\"sh\"], \"StopSignal\": \"QUIT\"}}";
+	struct json_object *o = NULL;
+
+	assert_int_equal(BUILD(&o, image, "--restart", "on-failure:3", "--stop-signal", "usr1",
+			       "--stop-timeout", "9", "x"),
+			 0);
+	assert_json(json_obj(o, "restartPolicy"),
+		    "{\"maximumRetryCount\":3,\"name\":\"on-failure\"}");
+	assert_string_equal(json_str(o, "stopSignal", ""), "usr1");
+	assert_int_equal(json_int(o, "stopTimeout", 0), 9);
+	json_object_put(STEAL(o));
+	assert_int_equal(BUILD(&o, image, "--restart", "no", "x"), 0);
+	assert_null(json_get(o, "restartPolicy"));
+	assert_string_equal(json_str(o, "stopSignal", ""), "QUIT");
+	json_object_put(STEAL(o));
+	assert_int_equal(BUILD(&o, image, "--restart", "always:3", "x"), -1);
+	assert_int_equal(BUILD(&o, image, "--restart", "on-failure:0", "x"), -1);
+	assert_int_equal(BUILD(&o, image, "--restart", "on", "x"), -1);
+	assert_int_equal(BUILD(&o, image, "--stop-signal", "LOUD", "x"), -1);
+	assert_int_equal(BUILD(&o, image, "--stop-timeout", "-1", "x"), -1);
+}
+
 static void test_command_line(void **state)
 {
 	static const char bare[] = "{\"config\":{}}";
@@ -500,9 +524,10 @@ int main(void)
 		cmocka_unit_test(test_caps),         cmocka_unit_test(test_users),
 		cmocka_unit_test(test_signals),      cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_ids),          cmocka_unit_test(test_networks),
-		cmocka_unit_test(test_command_line), cmocka_unit_test(test_defaults),
-		cmocka_unit_test(test_flags),        cmocka_unit_test(test_bad_flags),
-		cmocka_unit_test(test_platform),     cmocka_unit_test(test_exec_process),
+		cmocka_unit_test(test_policies),     cmocka_unit_test(test_command_line),
+		cmocka_unit_test(test_defaults),     cmocka_unit_test(test_flags),
+		cmocka_unit_test(test_bad_flags),    cmocka_unit_test(test_platform),
+		cmocka_unit_test(test_exec_process),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
