@@ -687,6 +687,15 @@ static int runtime_open(struct runtime *rt, const char *id, bool debug, unsigned
 	return rt->server ? 0 : -1;
 }
 
+static int run_dir_remove(struct runtime *rt, struct error **err)
+{
+	const char *name = strrchr(rt->run_dir, '/') + 1;
+	CLEANUP_FREE char *parent = xstrndup(rt->run_dir, (size_t)(name - rt->run_dir));
+	CLEANUP_CLOSE int dir = path_open_dir(parent, err);
+
+	return dir < 0 ? -1 : path_remove_tree(dir, name, err);
+}
+
 /* runtime_close: removes what the helper made in the run directory and gives the machine back. */
 static void runtime_close(struct runtime *rt)
 {
@@ -704,7 +713,8 @@ static void runtime_close(struct runtime *rt)
 		vm_free(rt->vm);
 	if (!rt->jailed) { /* else the apiserver does it */
 		unlink(sock);
-		path_remove_tree(AT_FDCWD, rt->run_dir, &e);
+		if (run_dir_remove(rt, &e) < 0)
+			log_err(e, "clean up");
 	}
 	rpc_server_free(rt->server);
 }

@@ -268,6 +268,21 @@ static void test_console_flood(void **state)
 	f->rt.boot_fd = -1;
 }
 
+/* R: what the helper made in the run directory goes with it. */
+static void test_run_dir_goes(void **state)
+{
+	struct fix *f = *state;
+	CLEANUP_FREE char *dir = xasprintf("%s/x.d", f->dir), *sock = xasprintf("%s/sock", dir);
+
+	assert_int_equal(mkdir(dir, 0700), 0);
+	assert_int_equal(mkdir(sock, 0700), 0);
+	f->rt.run_dir = dir;
+	assert_int_equal(run_dir_remove(&f->rt, NULL), 0);
+	assert_int_equal(access(dir, F_OK), -1);
+	assert_int_equal(run_dir_remove(&f->rt, NULL), 0);
+	f->rt.run_dir = NULL;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -277,6 +292,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_nonsense, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_client_hangs_up, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_console_flood, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_run_dir_goes, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
