@@ -99,7 +99,7 @@ $(foreach t,$(UNIT),$(eval $(call unit_rule,$t)))
 .PHONY: unit
 unit: $(addprefix $(B)/unit/,$(UNIT))
 
-.PHONY: deps quickstart test test-unit check fuzz lab bench kernel install man completions
+.PHONY: deps quickstart test test-unit check fuzz lab bench bench-images kernel install man completions
 deps:
 	$(Q)third_party/deps.sh build
 quickstart:
@@ -125,6 +125,8 @@ lab:
 	$(Q)tests/lab/test.sh
 bench: all
 	$(Q)tests/bench/run.sh
+bench-images: all
+	$(Q)tests/bench/images.sh
 kernel:
 	$(Q)third_party/deps.sh kernel
 	$(Q)third_party/kernel.sh build/kernel
