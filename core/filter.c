@@ -80,7 +80,9 @@ static int rule_cmp(const void *a, const void *b)
 
 static struct filter_rule *collect(enum filter_profile who, size_t *n)
 {
-	size_t total = (size_t)(__stop_filter_rules - __start_filter_rules), i;
+	size_t total = ((uintptr_t)__stop_filter_rules - (uintptr_t)__start_filter_rules) /
+		       sizeof(struct filter_rule),
+	       i;
 	struct filter_rule *r = xcalloc(total, sizeof(*r));
 
 	*n = 0;
