@@ -19,13 +19,6 @@
 #define EXIT_CHECK_MS 5
 #define EXIT_TRIES    200
 
-struct error *error_dup(const struct error *e)
-{
-	CLEANUP_JSON struct json_object *o = rpc_error_to_json(e);
-
-	return rpc_error_from_json(o);
-}
-
 /* ---- waiters ---- */
 
 static void waiter_unlink(struct waiter *w)

@@ -154,7 +154,6 @@ struct apiserver {
 };
 
 /* apiserver.c */
-struct error *error_dup(const struct error *e);
 void waiter_add(struct waiter **list, struct rpc_req *req, bool delete_after);
 /* waiter_take: removes the first waiter and gives its request, NULL when there is none. */
 struct rpc_req *waiter_take(struct waiter **list, bool *delete_after);

@@ -243,7 +243,7 @@ static struct container *load_one(struct apiserver *s, const char *id, bool *was
 	json_set_str(config, "id",
 		     id); /* the directory's name counts: a rename may have been cut short */
 	options = state_read(dir, "options.json", NULL);
-	ct = container_new(s, id, config, json_bool(options, "autoRemove", false));
+	ct = container_new(s, id, config, json_flag(options, "autoRemove", false));
 	*was_started = !fstatat(dir, "boot.log", &st, 0) && st.st_size > 0;
 	return ct;
 }
@@ -360,7 +360,7 @@ void on_container_list(void *ctx, struct rpc_req *req, struct json_object *param
 {
 	struct apiserver *s = ctx;
 	struct json_object *list = json_object_new_array();
-	bool all = json_bool(params, "all", false);
+	bool all = json_flag(params, "all", false);
 	struct container *ct;
 
 	for (ct = s->containers; ct; ct = ct->next)
@@ -520,7 +520,7 @@ void on_container_create(void *ctx, struct rpc_req *req, struct json_object *par
 	CLEANUP_FREE char *now = time_iso8601(time_now());
 	struct json_object *given, *o;
 	struct error *e = NULL;
-	bool auto_remove = json_bool(json_obj(params, "options"), "autoRemove", false);
+	bool auto_remove = json_flag(json_obj(params, "options"), "autoRemove", false);
 	const char *id;
 
 	if (s->stopping) {

@@ -239,7 +239,7 @@ void on_kernel_set(void *ctx, struct rpc_req *req, struct json_object *params)
 {
 	struct apiserver *s = ctx;
 	const char *binary, *modules, *name = json_str(params, "name", NULL);
-	bool recommended = json_bool(params, "recommended", false);
+	bool recommended = json_flag(params, "recommended", false);
 	struct error *e = NULL;
 	struct kernel_set *k;
 

@@ -228,7 +228,7 @@ static void pause_answered(void *arg, struct json_object *result, struct rpc_fds
 
 	p->ct->calls--;
 	if (e) {
-		rpc_reply_error(p->req, error_dup(e));
+		rpc_reply_error(p->req, error_copy(e));
 	} else {
 		p->ct->paused = p->paused;
 		log_info("container %s %s", p->ct->id, p->paused ? "paused" : "goes on");

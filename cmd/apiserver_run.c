@@ -264,7 +264,7 @@ static void forward_reply(void *arg, struct json_object *result, struct rpc_fds 
 
 	f->ct->calls--;
 	if (e)
-		rpc_reply_error(f->req, error_dup(e));
+		rpc_reply_error(f->req, error_copy(e));
 	else
 		rpc_reply_fds(f->req, json_object_get(result), fds->fd, fds->n);
 	free(f);
@@ -391,7 +391,7 @@ static void exec_waited(void *arg, struct json_object *result, struct rpc_fds *f
 			rpc_reply(req,
 				  exit_json(128 + SIGKILL, now)); /* it went with the machine */
 		else
-			rpc_reply_error(req, error_dup(e));
+			rpc_reply_error(req, error_copy(e));
 	}
 	exec_free(w);
 }
@@ -524,7 +524,7 @@ void on_container_delete(void *ctx, struct rpc_req *req, struct json_object *par
 {
 	struct error *e = NULL;
 	struct container *ct = container_need(ctx, params, &e);
-	bool force = json_bool(params, "force", false);
+	bool force = json_flag(params, "force", false);
 
 	if (!ct)
 		goto fail;

@@ -96,7 +96,7 @@ static void proxy_reply(void *arg, struct json_object *result, struct rpc_fds *f
 	struct error *copy;
 
 	if (e) {
-		copy = error_dup(e);
+		copy = error_copy(e);
 		if (e->code == ERR_INTERRUPTED || e->code == ERR_CANCELLED)
 			error_wrap(&copy, "%s", p->svc->label);
 		rpc_reply_error(p->req, copy);

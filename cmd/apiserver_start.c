@@ -171,7 +171,7 @@ static void start_answered(void *arg, struct json_object *result, struct rpc_fds
 	if (ct && !e) {
 		start_done(op, result);
 	} else if (ct && !op->e && e->code != ERR_INTERRUPTED && e->code != ERR_CANCELLED) {
-		op->e = error_dup(e);
+		op->e = error_copy(e);
 		error_wrap(&op->e, "start container %s", ct->id);
 		log_err(op->e, "container");
 		container_grace(ct, HELPER_END_MS);
@@ -242,7 +242,7 @@ static void image_answered(void *arg, struct json_object *result, struct rpc_fds
 	size_t i;
 
 	if (e) {
-		copy = error_dup(e);
+		copy = error_copy(e);
 		error_wrap(&copy, "image");
 	} else if (!fds->n) {
 		error_set(&copy, ERR_INTERNAL, "image: the root file system has no parts");
@@ -262,7 +262,7 @@ static void network_answered(void *arg, struct json_object *result, struct rpc_f
 	struct error *copy = NULL;
 
 	if (e) {
-		copy = error_dup(e);
+		copy = error_copy(e);
 		error_wrap(&copy, "network");
 	} else if (fds->n != 1) {
 		error_set(&copy, ERR_INTERNAL, "network: no tap device");
@@ -377,7 +377,7 @@ void start_engine_known(struct apiserver *s)
 		if (!op || !op->wants_engine)
 			continue;
 		op->wants_engine = false;
-		leg_done(op, s->engine_state == ENGINE_READY ? NULL : error_dup(s->engine_err));
+		leg_done(op, s->engine_state == ENGINE_READY ? NULL : error_copy(s->engine_err));
 	}
 }
 
@@ -481,7 +481,7 @@ void start_begin(struct container *ct, struct rpc_req *req, struct json_object *
 	ct->has_exit = false;
 	ct->keep_log = false;
 	policy_started(ct);
-	ct->keep_stdin = json_bool(params, "keepStdin", false);
+	ct->keep_stdin = json_flag(params, "keepStdin", false);
 	op->legs = 1; /* this function */
 	/* The cheap checks first; then what others do for us; our own part while they work. Each may end it all. */
 	leg_kernel(op);

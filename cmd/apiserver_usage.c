@@ -167,7 +167,7 @@ static void images_told(void *arg, struct json_object *result, struct rpc_fds *f
 	size_t n = 0;
 
 	if (e) {
-		struct error *copy = error_dup(e);
+		struct error *copy = error_copy(e);
 
 		error_wrap(&copy, "images");
 		rpc_reply_error(u->req, copy);

@@ -83,14 +83,6 @@ struct each {
 	bool closed;
 };
 
-/* A private copy of an error that belongs to the library. */
-static struct error *error_copy(const struct error *e)
-{
-	CLEANUP_JSON struct json_object *o = rpc_error_to_json(e);
-
-	return rpc_error_from_json(o);
-}
-
 static void each_reply(void *arg, struct json_object *result, struct rpc_fds *fds,
 		       const struct error *e)
 {

@@ -145,7 +145,7 @@ static void put_history(struct table *t, struct json_object *h, bool whole)
 		table_cell(t, by);
 	else
 		table_cellf(t, "%.57s...", by);
-	table_cell(t, json_bool(h, "empty_layer", false) ? "no" : "yes");
+	table_cell(t, json_flag(h, "empty_layer", false) ? "no" : "yes");
 	table_cell(t, json_str(h, "comment", ""));
 }
 

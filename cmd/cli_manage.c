@@ -296,7 +296,7 @@ static int run_attach(struct cli *c, const struct opt_args *a, struct error **er
 	state = json_str(json_obj(one, "status"), "state", "unknown");
 	if (strcmp(state, "running"))
 		return error_set(err, ERR_INVALID_STATE, "container %s is %s", at.id, state);
-	at.tty = json_bool(json_obj(json_obj(one, "configuration"), "initProcess"), "terminal",
+	at.tty = json_flag(json_obj(json_obj(one, "configuration"), "initProcess"), "terminal",
 			   false);
 	return attach_run(c, &at, err);
 }

@@ -401,7 +401,7 @@ static int run_start(struct cli *c, const struct opt_args *a, struct error **err
 		return 0;
 	}
 	at.interactive = opt_has(a, "interactive");
-	at.tty = json_bool(json_obj(json_obj(one, "configuration"), "initProcess"), "terminal",
+	at.tty = json_flag(json_obj(json_obj(one, "configuration"), "initProcess"), "terminal",
 			   false);
 	rc = attached ? attach_run(c, &at, err) : attach_detached(c, &at, err);
 	if (!rc && !attached)

@@ -199,7 +199,7 @@ static int run_pull(struct job *j, struct error **err)
 	struct oci_pull_opts o = {
 		.scheme = json_str(j->params, "scheme", "auto"),
 		.platform = json_str(j->params, "platform", NULL),
-		.all_platforms = json_bool(j->params, "allPlatforms", false),
+		.all_platforms = json_flag(j->params, "allPlatforms", false),
 		.max_downloads =
 			(int)MAX(0, MIN(json_int(j->params, "maxConcurrentDownloads", 0), 16)),
 		.user = json_str(j->params, "user", NULL),
@@ -243,7 +243,7 @@ static int run_load(struct job *j, struct error **err)
 	if (j->fd < 0)
 		return error_set(err, ERR_INVALID_ARGUMENT,
 				 "image.load needs a descriptor to read from");
-	if (oci_load(j->im->store, j->fd, json_bool(j->params, "force", false), &p, &images, err) <
+	if (oci_load(j->im->store, j->fd, json_flag(j->params, "force", false), &p, &images, err) <
 	    0)
 		return -1;
 	j->result = wrap("images", images);
@@ -259,7 +259,7 @@ static int run_delete(struct job *j, struct error **err)
 
 	if (need_strings(j->params, "references", &refs, &n, err) < 0)
 		return -1;
-	rc = oci_delete(j->im->store, refs, n, json_bool(j->params, "force", false),
+	rc = oci_delete(j->im->store, refs, n, json_flag(j->params, "force", false),
 			json_arr(j->params, "busy"), &out, err);
 	if (rc == 0)
 		j->result = out;
@@ -270,7 +270,7 @@ static int run_delete(struct job *j, struct error **err)
 
 static int run_prune(struct job *j, struct error **err)
 {
-	return oci_prune(j->im->store, json_bool(j->params, "all", false),
+	return oci_prune(j->im->store, json_flag(j->params, "all", false),
 			 json_arr(j->params, "busy"), &j->result, err);
 }
 

@@ -454,12 +454,8 @@ static void exec_answered(void *arg, struct json_object *result, struct rpc_fds 
 	struct json_object *o;
 
 	if (e) {
-		struct error *copy = NULL;
-		CLEANUP_FREE char *text = error_text(e);
-
-		error_set(&copy, e->code, "%s", text);
 		runtime_process_remove(proc);
-		rpc_reply_error(req, copy);
+		rpc_reply_error(req, error_copy(e));
 		return;
 	}
 	if (proc->state == RT_PROC_STARTING)
@@ -529,15 +525,10 @@ static void forward_answered(void *arg, struct json_object *result, struct rpc_f
 {
 	struct rpc_req *req = arg;
 
-	if (e) {
-		struct error *copy = NULL;
-		CLEANUP_FREE char *text = error_text(e);
-
-		error_set(&copy, e->code, "%s", text);
-		rpc_reply_error(req, copy);
-	} else {
+	if (e)
+		rpc_reply_error(req, error_copy(e));
+	else
 		rpc_reply(req, NULL);
-	}
 }
 
 /* forward: a call about one process, passed to the agent with the members it may carry. */

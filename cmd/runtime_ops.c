@@ -76,16 +76,11 @@ static void answered(void *arg, struct json_object *result, struct rpc_fds *fds,
 		     const struct error *e)
 {
 	struct rpc_req *req = arg;
-	struct error *copy = NULL;
 
-	if (e) {
-		CLEANUP_FREE char *text = error_text(e);
-
-		error_set(&copy, e->code, "%s", text);
-		rpc_reply_error(req, copy);
-	} else {
+	if (e)
+		rpc_reply_error(req, error_copy(e));
+	else
 		rpc_reply(req, json_object_get(result));
-	}
 }
 
 static void ask(struct runtime *rt, struct rpc_req *req, const char *method)

@@ -107,6 +107,20 @@ int error_move(struct error **dst, struct error *src)
 	return -1;
 }
 
+struct error *error_copy(const struct error *e)
+{
+	struct error *c;
+
+	if (!e)
+		return NULL;
+	c = xcalloc(1, sizeof(*c));
+	*c = (struct error){.code = e->code,
+			    .sys = e->sys,
+			    .msg = xstrdup(e->msg),
+			    .cause = error_copy(e->cause)};
+	return c;
+}
+
 char *error_text(const struct error *e)
 {
 	struct buf b = {0};

@@ -53,6 +53,9 @@ int error_wrap(struct error **err, const char *fmt, ...) PRINTF(2, 3);
 /* error_move: hands src (owned) to *dst; frees it when dst is NULL. Returns -1. */
 int error_move(struct error **dst, struct error *src);
 
+/* error_copy: the same error with its causes, owned by the caller; NULL gives NULL. */
+struct error *error_copy(const struct error *e);
+
 /* error_text: "outer: inner: innermost"; the caller owns the string. */
 char *error_text(const struct error *e);
 

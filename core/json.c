@@ -197,7 +197,7 @@ int64_t json_int(struct json_object *o, const char *key, int64_t dflt)
 	return v ? json_object_get_int64(v) : dflt;
 }
 
-bool json_bool(struct json_object *o, const char *key, bool dflt)
+bool json_flag(struct json_object *o, const char *key, bool dflt)
 {
 	struct json_object *v = get_typed(o, key, json_type_boolean);
 

@@ -29,7 +29,6 @@ struct json_object *json_parse_relaxed(const char *text, size_t len, struct erro
 const char *json_str(struct json_object *o, const char *key, const char *dflt);
 int64_t json_int(struct json_object *o, const char *key, int64_t dflt);
 bool json_flag(struct json_object *o, const char *key, bool dflt);
-#define json_bool(o, key, dflt) json_flag(o, key, dflt) /* json-c has a type of this name */
 struct json_object *json_get(struct json_object *o, const char *key); /* NULL if absent */
 struct json_object *json_arr(struct json_object *o, const char *key); /* NULL unless an array */
 struct json_object *json_obj(struct json_object *o, const char *key); /* NULL unless an object */

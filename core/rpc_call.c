@@ -70,17 +70,6 @@ struct answer {
 	struct error *e;
 };
 
-static struct error *error_copy(const struct error *e)
-{
-	struct error *n = xcalloc(1, sizeof(*n));
-
-	n->code = e->code;
-	n->sys = e->sys;
-	n->msg = xstrdup(e->msg);
-	n->cause = e->cause ? error_copy(e->cause) : NULL;
-	return n;
-}
-
 static void answer_take(void *arg, struct json_object *result, struct rpc_fds *fds,
 			const struct error *e)
 {

@@ -81,7 +81,7 @@ run_rc 137 'PID 1 ended by SIGKILL from outside: 137' bash -c '
 	"$1" kill k9 >/dev/null; wait $p' - "$C"
 run_rc 127 'a program that is not there' "$C" run --rm demo no-such-program
 like 'is named' "$err" 'no-such-program'
-run_rc 1 'an unknown user' "$C" run --rm -u nosuchuser demo true
+run_rc 126 'an unknown user' "$C" run --rm -u nosuchuser demo true
 like 'is named' "$err" 'nosuchuser'
 is 'failed starts leave nothing' "$("$C" list -aq)" ''
 

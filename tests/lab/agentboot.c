@@ -223,7 +223,7 @@ static void name_streams(struct json_object *params)
 	int i;
 
 	for (i = 0; i < 3; i++)
-		if (json_bool(params, names[i], false))
+		if (json_flag(params, names[i], false))
 			json_set_int(params, names[i],
 				     new_stream(i ? TO_LINES : FEED_NOTHING, -1,
 						json_str(params, "id", "?")));

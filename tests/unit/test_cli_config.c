@@ -377,7 +377,7 @@ static void test_defaults(void **state)
 	assert_string_equal(json_str(p, "workingDirectory", ""), "/srv");
 	assert_json(json_obj(p, "user"), "{\"raw\":{\"userString\":\"app\"}}");
 	assert_json(json_arr(p, "environment"), "[\"A=1\"]");
-	assert_false(json_bool(p, "terminal", true));
+	assert_false(json_flag(p, "terminal", true));
 	assert_json(json_obj(o, "resources"),
 		    "{\"cpuOverhead\":0,\"cpus\":4,\"memoryInBytes\":1073741824}");
 	assert_json(json_obj(o, "image"), "{\"descriptor\":{\"size\":1},\"manifest\":\"sha256:ab\","
@@ -401,7 +401,7 @@ static void test_flags(void **state)
 			       "--dns-search", "lan", "x"),
 			 0);
 	p = json_obj(o, "initProcess");
-	assert_true(json_bool(p, "terminal", false));
+	assert_true(json_flag(p, "terminal", false));
 	assert_json(json_obj(o, "resources"),
 		    "{\"cpuOverhead\":0,\"cpus\":2,\"memoryInBytes\":536870912}");
 	assert_json(json_arr(p, "environment"), "[\"A=1\",\"B=2\"]");
@@ -411,8 +411,8 @@ static void test_flags(void **state)
 	assert_json(json_arr(o, "mounts"),
 		    "[{\"destination\":\"\\/t\",\"options\":[\"size=1m\",\"mode=700\"],"
 		    "\"source\":\"tmpfs\",\"type\":{\"tmpfs\":{}}}]");
-	assert_true(json_bool(o, "readOnly", false));
-	assert_true(json_bool(o, "useInit", false));
+	assert_true(json_flag(o, "readOnly", false));
+	assert_true(json_flag(o, "useInit", false));
 	assert_int_equal(json_int(o, "shmSize", 0), 1 << 20);
 	assert_json(json_arr(o, "capDrop"), "[\"ALL\"]");
 	assert_json(json_arr(o, "capAdd"), "[\"CAP_KILL\"]");
@@ -508,7 +508,7 @@ static void test_exec_process(void **state)
 	assert_json(json_arr(other, "env"), "[\"A=1\",\"B=3\"]");
 	assert_json(json_arr(other, "additionalGids"), "[]");
 	assert_string_equal(json_str(other, "cwd", ""), "/");
-	assert_true(json_bool(other, "tty", false));
+	assert_true(json_flag(other, "tty", false));
 	assert_int_equal(opt_parse(&cmd_exec, 3, gid, &c, NULL), 0);
 	assert_int_equal(process_build(&c, init, LIST("ls"), &group, NULL), 0);
 	assert_json(json_obj(group, "user"), "{\"name\":\"app\"}");

@@ -167,7 +167,7 @@ static void json_good(void **state)
 	assert_int_equal(json_int(o, "a", 0), 1);
 	assert_int_equal(json_int(o, "s", 5), 5);
 	assert_string_equal(json_str(o, "s", ""), "x\xc3\xa9");
-	assert_true(json_bool(o, "b", false));
+	assert_true(json_flag(o, "b", false));
 	assert_null(json_get(o, "n"));
 	assert_null(json_obj(o, "l"));
 	assert_null(json_get(NULL, "a"));

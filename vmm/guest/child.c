@@ -107,7 +107,7 @@ static int build_container(struct child_side *c, struct json_object *boot, struc
 		return error_sys(err, errno, "set the host name");
 	if (crootfs_sysctls(boot, err) || crootfs_restrict(rootfd, boot, err))
 		return -1;
-	return crootfs_pivot(rootfd, json_bool(json_obj(boot, "root"), "readonly", false), err);
+	return crootfs_pivot(rootfd, json_flag(json_obj(boot, "root"), "readonly", false), err);
 }
 
 void child_init_main(struct child_side *c, struct json_object *boot)
@@ -121,7 +121,7 @@ void child_init_main(struct child_side *c, struct json_object *boot)
 	cred_oom_score(&c->spec->cred);
 	if (build_container(c, boot, &e))
 		fail(c, e);
-	if (!json_bool(boot, "init", false))
+	if (!json_flag(boot, "init", false))
 		finish(c);
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL); /* none must be lost before the reaper looks */

@@ -125,7 +125,7 @@ int cred_parse(struct json_object *process, struct cred *c, struct error **err)
 	if (score < -1000 || score > 1000)
 		return error_set(err, ERR_INVALID_ARGUMENT, "oomScoreAdj is out of range");
 	c->oom_score_adj = (int)score;
-	c->no_new_privs = json_bool(process, "noNewPrivileges", false);
+	c->no_new_privs = json_flag(process, "noNewPrivileges", false);
 	return 0;
 }
 

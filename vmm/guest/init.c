@@ -161,7 +161,7 @@ int main(void)
 		guest_log_err(e, "boot");
 		power_off();
 	}
-	guest_debug = json_bool(boot, "debug", false);
+	guest_debug = json_flag(boot, "debug", false);
 	proc_predial(json_obj(boot, "process"));
 	if (prepare(boot, &e)) {
 		report_failure(e);

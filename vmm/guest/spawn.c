@@ -75,8 +75,8 @@ int spec_parse(struct json_object *o, struct spec *s, struct error **err)
 	if (*s->cwd != '/')
 		return error_set(err, ERR_INVALID_ARGUMENT, "working directory %s is not absolute",
 				 s->cwd);
-	s->tty = json_bool(o, "tty", false);
-	s->builtin = json_bool(o, "builtin", false);
+	s->tty = json_flag(o, "tty", false);
+	s->builtin = json_flag(o, "builtin", false);
 	if (s->builtin && s->tty)
 		return error_set(err, ERR_INVALID_ARGUMENT, "a task has no terminal");
 	s->rows = (uint16_t)json_int(o, "rows", 0);

@@ -140,14 +140,14 @@ static int by_name(const char *spec, struct user *u, struct error **err)
 	if (!*name || !find_user(name, u, &login)) {
 		if (*name && !parse_id(name, &u->uid))
 			return error_set(
-				err, ERR_NOT_FOUND,
+				err, ERR_INVALID_ARGUMENT,
 				"unable to find user %s: no matching entries in passwd file", name);
 		find_user(NULL, u, &login);
 	}
 	if (group && *group) {
 		if (!find_group(group, &u->gid) && !parse_id(group, &u->gid))
 			return error_set(
-				err, ERR_NOT_FOUND,
+				err, ERR_INVALID_ARGUMENT,
 				"unable to find group %s: no matching entries in group file",
 				group);
 	} else if (login) {
