@@ -62,6 +62,12 @@ $(B)/obj/%.o: %.S
 	$(call say,AS,$<)
 	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) -DGUEST_INIT='"$(B)/guest/init"' -MMD -MP -c -o $@ $<
 $(B)/obj/vmm/guest_blob.o: $(B)/guest/init
+# The commit in `system version` is that of this build, not of the first one in this directory.
+$(B)/obj/core/version.o: $(B)/commit
+$(B)/commit: FORCE
+	@mkdir -p $(@D) && { echo $(COMMIT) | cmp -s - $@ || echo $(COMMIT) >$@; }
+.PHONY: FORCE
+FORCE:
 CPPFLAGS_core/version.c := -DRELEASE='"$(RELEASE)"' -DCOMMIT='"$(COMMIT)"' -DBUILDTYPE='"$(BUILDTYPE)"'
 
 $(B)/guest/%.o: %.c
@@ -147,7 +153,7 @@ install: $(B)/container man completions
 	install -m 644 $(B)/completions/container.bash $(D)/share/bash-completion/completions/container
 	install -m 644 $(B)/completions/_container $(D)/share/zsh/site-functions/_container
 	install -m 644 $(B)/completions/container.fish $(D)/share/fish/vendor_completions.d/container.fish
-	for u in container-apiserver.service; do \
+	for u in container-apiserver.service container-apiserver.socket; do \
 	    sed 's,@PREFIX@,$(PREFIX),g' cmd/units/$$u.in >$(DESTDIR)$(UNITDIR)/$$u || exit 1; done
 	if [ -s build/kernel/vmlinux ]; then install -D -m 644 build/kernel/vmlinux $(D)/share/container/vmlinux; fi
 

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -291,7 +292,9 @@ void apiserver_ready(struct apiserver *s)
 
 	if (s->server || s->stopping)
 		return;
-	fd = rpc_socket_listen(s->run_dir, "apiserver.sock", &e);
+	fd = steal_fd(&s->listen_fd);
+	if (fd < 0)
+		fd = rpc_socket_listen(s->run_dir, "apiserver.sock", &e);
 	if (fd >= 0)
 		s->server = rpc_server_new(s->loop, fd, &handler, s, &e);
 	if (!s->server) {
@@ -470,11 +473,41 @@ static int parse_args(int argc, char **argv, struct options *o)
 	return 0;
 }
 
+/*
+ * activation_socket: the listening socket that systemd opened for us (sd_listen_fds(3): LISTEN_PID names us, the first descriptor is 3), -1
+ * when there is none. The variables are not for our children.
+ */
+static int activation_socket(void)
+{
+	const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS");
+	int listening = 0, domain = 0, fd = -1;
+	socklen_t len = sizeof(int);
+	uint64_t who, n;
+
+	if (pid && count && !parse_u64(pid, &who) && who == (uint64_t)getpid() &&
+	    !parse_u64(count, &n) && n >= 1)
+		fd = 3;
+	unsetenv("LISTEN_PID");
+	unsetenv("LISTEN_FDS");
+	unsetenv("LISTEN_FDNAMES");
+	if (fd < 0)
+		return -1;
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) || !listening ||
+	    getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) || domain != AF_UNIX)
+		return -1;
+	fd_set_cloexec(fd, true);
+	return fd;
+}
+
 int apiserver_main(int argc, char **argv)
 {
 	struct options o = {.ready_fd = -1};
-	struct apiserver s = {
-		.lock_fd = -1, .run_dir = -1, .c_dir = -1, .containers_dir = -1, .kernels_dir = -1};
+	struct apiserver s = {.listen_fd = -1,
+			      .lock_fd = -1,
+			      .run_dir = -1,
+			      .c_dir = -1,
+			      .containers_dir = -1,
+			      .kernels_dir = -1};
 	CLEANUP_ERROR struct error *e = NULL;
 
 	if (parse_args(argc, argv, &o))
@@ -484,6 +517,7 @@ int apiserver_main(int argc, char **argv)
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	raise_limits();
 	s.debug = o.debug;
+	s.listen_fd = activation_socket();
 	s.ready_fd = o.ready_fd;
 	if (s.ready_fd >= 0)
 		fd_set_cloexec(s.ready_fd, true);

@@ -133,6 +133,7 @@ struct apiserver {
 	struct config *config;
 	bool debug;
 	int ready_fd, lock_fd;
+	int listen_fd; /* a listening socket we were started with; -1: we make our own */
 	int run_dir, c_dir, containers_dir, kernels_dir;
 	struct rpc_server *server;
 	struct service svc[SVC_COUNT];

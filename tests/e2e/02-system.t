@@ -110,4 +110,18 @@ ends()
 	! kill -0 $fg 2>/dev/null
 }
 ok 'SIGTERM ends it' wait_until 20 ends
+
+# By socket activation, as the units do it.
+if command -v systemd-socket-activate >/dev/null; then
+	use_roots "$T/activated"
+	mkdir -p "$CONTAINER_RUN_ROOT"
+	ln -s "$C" "$T/container-apiserver"
+	timeout 60 systemd-socket-activate -l "$CONTAINER_RUN_ROOT/apiserver.sock" -E CONTAINER_APP_ROOT -E CONTAINER_RUN_ROOT \
+		-E CONTAINER_LOG_ROOT -E CONTAINER_CONFIG "$T/container-apiserver" start >"$T/act.log" 2>&1 &
+	ok 'systemd listens' wait_until 20 test -S "$CONTAINER_RUN_ROOT/apiserver.sock"
+	run_ok 'the first call starts the apiserver' "$C" system status
+	run_ok 'it stops' "$C" system stop
+else
+	skip 'socket activation' 'systemd-socket-activate is not here'
+fi
 done_testing
