@@ -97,6 +97,7 @@ void runtime_log_rotate(struct runtime *rt)
 static int confine_process(struct runtime *rt, struct error **err)
 {
 	uint64_t t = time_mono_us();
+	CLEANUP_ERROR struct error *e = NULL;
 	int done;
 
 	log_confine();
@@ -109,12 +110,10 @@ static int confine_process(struct runtime *rt, struct error **err)
 	log_info("jail: user %u, stages %#x of %#x, %llu us", geteuid(), rt->jail_done, JAIL_ALL,
 		 (unsigned long long)(time_mono_us() - t));
 	t = time_mono_us();
-	if (filter_arm(rt->debug, err) < 0) {
-		CLEANUP_ERROR struct error *e = STEAL(*err);
-
+	if (filter_arm(rt->debug, &e) < 0) {
 		if (e->code != ERR_UNSUPPORTED)
 			return error_move(err, STEAL(e));
-		log_warn("jail: no system call filters: %s", e->msg);
+		log_err(e, "jail: no system call filters");
 	}
 	log_info("jail: filters built in %llu us", (unsigned long long)(time_mono_us() - t));
 	return 0;
