@@ -44,7 +44,9 @@ my $harness = TAP::Harness->new({
 		my $limit = $timeout || ($lab ? 900 : $file =~ /\.t$/ ? 400 : 180);
 		my @cmd = ('timeout', '-k', '10', $limit);
 		push @cmd, 'tests/lab/run.sh', '--timeout', $limit - 20, '--' if $lab;
-		return [@cmd, $file =~ /\.t$/ ? 'bash' : (), $file];
+		return [@cmd, 'bash', $file] if $file =~ /\.t$/;
+		# cmocka's TAP calls a skipped test "not ok", which is a failure to everyone else.
+		return ['bash', '-o', 'pipefail', '-c', '"$@" | sed "s/^not ok \\([0-9]*\\) # SKIP/ok \\1 # SKIP/"', 'run', @cmd, $file];
 	},
 });
 my @reasons;

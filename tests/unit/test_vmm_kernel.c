@@ -455,8 +455,12 @@ static void modinfo_hostile(void **state)
 
 	assert_int_equal(modinfo_parse(ko, n, count_pair, &pairs, NULL), 0);
 	assert_int_equal(pairs, 3);
-	for (cut = 0; cut < n; cut++)
-		modinfo_parse(xmemdup(ko, cut ? cut : 1), cut, count_pair, &pairs, NULL);
+	for (cut = 0; cut < n;
+	     cut++) { /* in memory of its own, so that a read past the end is seen */
+		CLEANUP_FREE void *part = xmemdup(ko, cut ? cut : 1);
+
+		modinfo_parse(part, cut, count_pair, &pairs, NULL);
+	}
 	for (i = 0; i < n; i++) { /* every byte of the headers set to its extremes */
 		memcpy(bad, ko, n);
 		bad[i] = 0xff;
