@@ -22,6 +22,12 @@ for d in tmp run var/lib/container out root; do
 	mount -t tmpfs -o mode=755,size=75% "$d" "/new/$d"
 done
 chmod 1777 /new/tmp
+# A checkout below one of those comes back.
+top=$(cat /job/top)
+if [ ! -d "/new$top" ]; then
+	mkdir -p "/new$top" /rw/top-up /rw/top-work
+	mount -t overlay -o "lowerdir=/host$top,upperdir=/rw/top-up,workdir=/rw/top-work" top "/new$top"
+fi
 cp -a /job/copy/. /new/ 2>/dev/null
 rel=$(uname -r)
 mods=$(cat /job/modules)

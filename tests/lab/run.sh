@@ -100,6 +100,7 @@ mkdir -p "$w/job/job/copy"
 	echo
 } >"$w/job/job/cmd"
 echo "$modules" >"$w/job/job/modules"
+echo "$top" >"$w/job/job/top"
 date +%s >"$w/job/job/now"
 [ -z "$out" ] || echo "$out" >"$w/job/job/out"
 for c in "${copies[@]}"; do
