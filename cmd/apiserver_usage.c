@@ -35,32 +35,6 @@ struct usage {
 	struct tally ct, vol;
 };
 
-/* Allocated bytes of a file or tree. What vanishes meanwhile counts as nothing. */
-static uint64_t tree_usage(int dirfd, const char *name, int depth)
-{
-	CLEANUP_CLOSE int fd = -1;
-	struct dirent *e;
-	struct stat st;
-	uint64_t sum;
-	DIR *d;
-
-	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return 0;
-	sum = (uint64_t)st.st_blocks * 512;
-	if (!S_ISDIR(st.st_mode) || depth == 0)
-		return sum;
-	fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	d = fd < 0 ? NULL : fdopendir(fd);
-	if (!d)
-		return sum;
-	while ((e = readdir(d)))
-		if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
-			sum += tree_usage(fd, e->d_name, depth - 1);
-	steal_fd(&fd); /* closedir closes it */
-	closedir(d);
-	return sum;
-}
-
 static void tally_add(struct tally *t, uint64_t size, bool active)
 {
 	t->total++;
@@ -102,7 +76,7 @@ static void count_volumes(struct usage *u, int app)
 	}
 	while ((e = readdir(d)))
 		if (e->d_name[0] != '.')
-			tally_add(&u->vol, tree_usage(fd, e->d_name, USAGE_DEPTH),
+			tally_add(&u->vol, path_usage(fd, e->d_name, USAGE_DEPTH),
 				  is_mounted(u, e->d_name));
 	closedir(d);
 }
@@ -115,7 +89,7 @@ static void usage_work(void *arg)
 		app < 0 ? -1 : openat(app, "containers", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	for (size_t i = 0; i < u->n_containers; i++)
-		tally_add(&u->ct, all < 0 ? 0 : tree_usage(all, u->containers[i].name, USAGE_DEPTH),
+		tally_add(&u->ct, all < 0 ? 0 : path_usage(all, u->containers[i].name, USAGE_DEPTH),
 			  u->containers[i].active);
 	if (app >= 0)
 		count_volumes(u, app);

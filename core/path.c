@@ -253,6 +253,31 @@ int path_remove_tree(int dirfd, const char *name, struct error **err)
 	return error_sys(err, errno, "remove %s", name);
 }
 
+uint64_t path_usage(int dirfd, const char *name, int depth)
+{
+	CLEANUP_CLOSE int fd = -1;
+	struct dirent *e;
+	struct stat st;
+	uint64_t sum;
+	DIR *d;
+
+	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return 0;
+	sum = (uint64_t)st.st_blocks * 512;
+	if (!S_ISDIR(st.st_mode) || depth == 0)
+		return sum;
+	fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	d = fd < 0 ? NULL : fdopendir(fd);
+	if (!d)
+		return sum;
+	while ((e = readdir(d)))
+		if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
+			sum += path_usage(fd, e->d_name, depth - 1);
+	steal_fd(&fd); /* closedir closes it */
+	closedir(d);
+	return sum;
+}
+
 int path_read_all(int dirfd, const char *path, size_t max, struct buf *out, struct error **err)
 {
 	CLEANUP_CLOSE int fd = RETRY_EINTR(openat(dirfd, path, O_RDONLY | O_CLOEXEC));

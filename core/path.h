@@ -29,6 +29,10 @@ int path_mkdirs_at(int dirfd, const char *path, mode_t mode, struct error **err)
  * success. */
 int path_remove_tree(int dirfd, const char *name, struct error **err);
 
+/* path_usage: allocated bytes of name below dirfd and of what is in it, `depth` directories deep at most; links are not followed. What
+ * vanishes meanwhile counts as nothing. */
+uint64_t path_usage(int dirfd, const char *name, int depth);
+
 /* path_read_all: the whole file, at most max bytes (more is an error). fd version reads from offset
  * 0. */
 int path_read_all(int dirfd, const char *path, size_t max, struct buf *out, struct error **err);

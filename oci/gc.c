@@ -121,31 +121,6 @@ static int mark_busy(struct collector *c, struct json_object *busy, struct error
 	return 0;
 }
 
-static uint64_t disk_usage(int dirfd, const char *name, int depth)
-{
-	CLEANUP_CLOSE int fd = -1;
-	struct dirent *e;
-	struct stat st;
-	uint64_t sum;
-	DIR *d;
-
-	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return 0;
-	sum = (uint64_t)st.st_blocks * 512;
-	if (!S_ISDIR(st.st_mode) || depth == 0)
-		return sum;
-	fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	d = fd < 0 ? NULL : fdopendir(fd);
-	if (!d)
-		return sum;
-	while ((e = readdir(d)))
-		if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
-			sum += disk_usage(fd, e->d_name, depth - 1);
-	steal_fd(&fd); /* closedir closes it */
-	closedir(d);
-	return sum;
-}
-
 static int condemn(struct collector *c, int dir, const char *name, struct error **err)
 {
 	char to[32];
@@ -161,7 +136,7 @@ static int condemn(struct collector *c, int dir, const char *name, struct error 
 		if (c->trash_fd < 0)
 			return -1;
 	}
-	c->freed += disk_usage(dir, name, 1);
+	c->freed += path_usage(dir, name, 1);
 	snprintf(to, sizeof(to), "%llu", (unsigned long long)c->seq++);
 	if (renameat(dir, name, c->trash_fd, to) < 0)
 		return error_sys(err, errno, "collect %s", name);
@@ -275,7 +250,7 @@ static uint64_t dir_usage(struct collector *c, int dir, const char *kind, bool u
 			continue;
 		key_make(key, kind, e->d_name);
 		if (!unmarked_only || (!json_get(c->marked, key) && !json_get(c->s->pins, key)))
-			sum += disk_usage(dir, e->d_name, 1);
+			sum += path_usage(dir, e->d_name, 1);
 	}
 	closedir(d);
 	return sum;
