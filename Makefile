@@ -55,6 +55,8 @@ $(B)/container: $(OBJ) $(TP)/lib/libcurl.a
 	$(Q)$(CC) $(LDFLAGS) -o $@.full $(OBJ) $(LIBS)
 	$(Q)$(if $(filter 1,$(SANITIZE)),cp $@.full $@,strip -o $@ $@.full)
 
+# The commands wait for people and sockets: small beats fast there.
+$(B)/obj/cmd/%.o: CFLAGS += -Os
 $(B)/obj/%.o: %.c
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) $(CPPFLAGS_$<) -I$(TP)/include $(CFLAGS) -MMD -MP -c -o $@ $<

@@ -28,10 +28,10 @@ us_to_ms()
 {
 	awk '{ printf "%.1f\n", $1 / 1000 }'
 }
-# KiB that only this process has: file-backed guest memory (a memfd) apart.
+# KiB that only this process has, guest memory apart: the memfd, and the pages of vmlinux that lie in it copy-on-write.
 private_kib() # pid
 {
-	awk '/^[0-9a-f]+-[0-9a-f]+ / { guest = /memfd:/ } /^Private_(Clean|Dirty):/ && !guest { n += $2 } END { print n + 0 }' "/proc/$1/smaps"
+	awk '/^[0-9a-f]+-[0-9a-f]+ / { guest = /memfd:|vmlinux/ } /^Private_(Clean|Dirty):/ && !guest { n += $2 } END { print n + 0 }' "/proc/$1/smaps"
 }
 # The lines `timing <stage> <µs>` that run --debug writes, of RUNS runs, as medians: "<stage> <µs>".
 stages()
