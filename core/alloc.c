@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* alloc.c - allocation that never returns NULL: a process without memory cannot do its job. */
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 
 #include "core/base.h"
+
+#define LARGE (128 << 10) /* bytes */
 
 static NORETURN void out_of_memory(void)
 {
@@ -86,4 +89,10 @@ char *xasprintf(const char *fmt, ...)
 	if (n < 0)
 		out_of_memory();
 	return s;
+}
+
+void alloc_give_back(void)
+{
+	mallopt(M_MMAP_THRESHOLD, LARGE);
+	mallopt(M_TRIM_THRESHOLD, LARGE);
 }

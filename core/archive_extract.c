@@ -4,17 +4,20 @@
  *
  * A member's directory is reached by opening one name after the other, each without following a link, so a link that
  * an earlier member made leads nowhere. Devices are made only where the caller may make them; elsewhere that is an error.
+ * A directory gets its mode and time when the stream has left it: until then it must be one that can be written to.
  */
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/xattr.h>
 
 #include "core/archive_int.h"
 #include "core/path.h"
 
-#define CHUNK   65536
-#define PAX_MAX (1u << 16)
+#define CHUNK        65536
+#define PAX_MAX      (1u << 16)
+#define SEGMENTS_MAX (1u << 20) /* of a file with holes */
 
 struct member {
 	char type;
@@ -24,14 +27,28 @@ struct member {
 	uint64_t uid, gid;
 	int64_t mtime;
 	unsigned major, minor;
+	struct buf attrs; /* "name\0", 32 bits of length, value; … */
+	bool sparse;
+	uint64_t real_size; /* of a sparse one; size is that of its map and data */
+};
+
+/* A directory that was made, to be finished. */
+struct made {
+	struct made *next;
+	int fd;
+	char *path; /* below the extraction's directory */
+	mode_t mode;
+	int64_t mtime;
 };
 
 struct extract {
 	int in;
 	unsigned flags;
-	int dir;   /* what members are put below */
-	char *top; /* stands in for the first name of each; NULL: as they are */
+	int dir;       /* what members are put below */
+	char *top;     /* stands in for the first name of each; NULL: as they are */
+	bool contents; /* the stream is of ".": the names come below top */
 	bool begun;
+	struct made *made; /* each below the next one */
 };
 
 /* ---- the stream ---- */
@@ -126,18 +143,45 @@ static void member_free(struct member *m)
 {
 	free(m->path);
 	free(m->link);
+	buf_free(&m->attrs);
 	*m = (struct member){0};
 }
 
-static int pax_apply(struct member *over, const char *key, const char *value)
+static int pax_attr(struct member *over, const char *name, const char *value, size_t len)
 {
-	if (!strcmp(key, "path") || !strcmp(key, "linkpath")) {
-		char **to = key[0] == 'p' ? &over->path : &over->link;
+	uint32_t n = (uint32_t)len;
+
+	if (!archive_attr_kept(name))
+		return 0;
+	buf_append(&over->attrs, name, strlen(name) + 1);
+	buf_append(&over->attrs, &n, sizeof(n));
+	buf_append(&over->attrs, value, len);
+	return 0;
+}
+
+static int pax_apply(struct member *over, const char *key, const char *value, size_t len)
+{
+	static const char gnu[] = "GNU.sparse.";
+
+	if (str_prefix(key, ARCHIVE_ATTR))
+		return pax_attr(over, key + strlen(ARCHIVE_ATTR), value, len);
+	if (strlen(value) != len)
+		return -1;
+	if (!strcmp(key, "path") || !strcmp(key, "linkpath") || !strcmp(key, "GNU.sparse.name")) {
+		char **to = key[0] != 'l' ? &over->path : &over->link;
 
 		free(*to);
 		*to = xstrdup(value);
 		return 0;
 	}
+	if (!strcmp(key, "GNU.sparse.realsize")) {
+		over->sparse = true;
+		return parse_u64(value, &over->real_size);
+	}
+	/* Of the formats only 1.0 has its map in the data. */
+	if (str_prefix(key, gnu) &&
+	    strcmp(value, !strcmp(key + sizeof(gnu) - 1, "major") ? "1" : "0"))
+		return -1;
 	if (!strcmp(key, "size"))
 		return parse_u64(value, &over->size);
 	if (!strcmp(key, "uid"))
@@ -162,8 +206,7 @@ static int pax_parse(struct member *over, char *text, size_t len)
 		if (!eq)
 			return -1;
 		*eq = 0;
-		if (strlen(eq + 1) != (size_t)(text + n - 1 - (eq + 1)) ||
-		    pax_apply(over, blank + 1, eq + 1))
+		if (pax_apply(over, blank + 1, eq + 1, (size_t)(text + n - 1 - (eq + 1))))
 			return -1;
 		text += n;
 		len -= (size_t)n;
@@ -186,7 +229,7 @@ static int read_extra(struct extract *x, char type, uint64_t size, struct member
 	if (type == 'g')
 		return 0;
 	if (type == 'L' || type == 'K') {
-		pax_apply(over, type == 'L' ? "path" : "linkpath", text);
+		pax_apply(over, type == 'L' ? "path" : "linkpath", text, strlen(text));
 		return 0;
 	}
 	return pax_parse(over, text, (size_t)size)
@@ -241,6 +284,10 @@ static int fill(struct member *m, const struct tar_header *h, struct member *ove
 		return error_set(err, ERR_INVALID_ARGUMENT,
 				 "the archive has a name that leads out of it");
 	m->link = xstrdup(over->link ? over->link : link);
+	m->attrs = over->attrs;
+	over->attrs = (struct buf){0};
+	m->sparse = over->sparse;
+	m->real_size = over->real_size;
 	return 0;
 }
 
@@ -302,21 +349,111 @@ static int open_parent(int dir, const char *path, const char **leaf, struct erro
 	return fd < 0 ? error_sys(err, errno, "open directory") : fd;
 }
 
-static int write_data(struct extract *x, int fd, const struct member *m, struct error **err)
+static int write_bytes(struct extract *x, int fd, uint64_t at, uint64_t left, struct error **err)
 {
-	uint64_t left = m->size;
 	char chunk[CHUNK];
 
 	while (left) {
 		size_t n = (size_t)MIN(left, (uint64_t)sizeof(chunk));
 
-		if (need(x, chunk, n, err))
+		if (need(x, chunk, n, err) || fd_pwrite_full(fd, chunk, n, (off_t)at, err))
 			return -1;
-		if (fd_write_full(fd, chunk, n, err))
-			return error_wrap(err, "write %s", m->path);
+		at += n;
 		left -= n;
 	}
+	return 0;
+}
+
+/* The numbers in front of a sparse file's data, read block by block. */
+struct map {
+	char block[TAR_BLOCK];
+	size_t at, len;
+	uint64_t taken; /* bytes of the member */
+};
+
+static int map_number(struct extract *x, struct map *map, uint64_t *v, struct error **err)
+{
+	char text[24];
+	size_t n = 0;
+
+	for (;;) {
+		if (map->at == map->len) {
+			if (need(x, map->block, sizeof(map->block), err))
+				return -1;
+			map->at = 0;
+			map->len = sizeof(map->block);
+			map->taken += sizeof(map->block);
+		}
+		text[n] = map->block[map->at++];
+		if (text[n] == '\n')
+			break;
+		if (++n == sizeof(text))
+			break;
+	}
+	if (n < sizeof(text)) {
+		text[n] = 0;
+		if (!parse_u64(text, v))
+			return 0;
+	}
+	return error_set(err, ERR_INTERNAL, "the archive has a broken map of a sparse file");
+}
+
+static int write_sparse(struct extract *x, int fd, const struct member *m, struct error **err)
+{
+	CLEANUP_FREE uint64_t *v = NULL;
+	struct map map = {0};
+	uint64_t n, i, end = 0, total;
+
+	if (map_number(x, &map, &n, err))
+		return -1;
+	if (n > SEGMENTS_MAX || m->real_size > INT64_MAX)
+		return error_set(err, ERR_UNSUPPORTED, "%s has too many holes", m->path);
+	v = xcalloc(2 * n + 1, sizeof(*v));
+	for (i = 0; i < 2 * n; i++)
+		if (map_number(x, &map, &v[i], err))
+			return -1;
+	total = map.taken;
+	for (i = 0; i < 2 * n; i += 2) {
+		if (v[i] < end || __builtin_add_overflow(v[i], v[i + 1], &end) ||
+		    end > m->real_size || __builtin_add_overflow(total, v[i + 1], &total))
+			return error_set(err, ERR_INTERNAL,
+					 "the archive has a broken map of a sparse file");
+	}
+	if (total != m->size)
+		return error_set(err, ERR_INTERNAL,
+				 "the archive has a broken map of a sparse file");
+	for (i = 0; i < 2 * n; i += 2)
+		if (write_bytes(x, fd, v[i], v[i + 1], err))
+			return -1;
+	return ftruncate(fd, (off_t)m->real_size) ? error_sys(err, errno, "truncate") : 0;
+}
+
+static int write_data(struct extract *x, int fd, const struct member *m, struct error **err)
+{
+	int rc = m->sparse ? write_sparse(x, fd, m, err) : write_bytes(x, fd, 0, m->size, err);
+
+	if (rc)
+		return error_wrap(err, "write %s", m->path);
 	return skip(x, padded(m->size) - m->size, err);
+}
+
+/* What a file system cannot keep is left out. */
+static int put_attrs(int fd, const struct member *m, struct error **err)
+{
+	const char *p = m->attrs.data, *end = p + m->attrs.len;
+	uint32_t len;
+
+	while (p < end) {
+		const char *name = p, *value;
+
+		p += strlen(p) + 1;
+		memcpy(&len, p, sizeof(len));
+		value = p + sizeof(len);
+		p = value + len;
+		if (fsetxattr(fd, name, value, len, 0) && errno != EOPNOTSUPP)
+			return error_sys(err, errno, "attribute %s of %s", name, m->path);
+	}
+	return 0;
 }
 
 /* A file that is there is written over, as it may be mounted there; anything else but a directory makes room. */
@@ -351,25 +488,60 @@ static int put_file(struct extract *x, int dir, const char *leaf, const struct m
 	/* Set-id bits belong to an owner: without owners they are not taken over. */
 	if (fchmod(fd, m->mode & ((x->flags & ARCHIVE_OWNER) ? 07777 : 01777)))
 		return error_sys(err, errno, "mode of %s", m->path);
+	if ((x->flags & ARCHIVE_OWNER) && put_attrs(fd, m, err))
+		return -1;
 	futimens(fd, t);
 	return 0;
 }
 
-static int put_dir(struct extract *x, int dir, const char *leaf, const struct member *m,
-		   struct error **err)
+/* Finishes the directories that `path` is not in; all of them when it is NULL. */
+static int finish_dirs(struct extract *x, const char *path, struct error **err)
 {
-	struct stat st;
+	struct made *d;
+	int rc = 0;
 
-	if (mkdirat(dir, leaf, m->mode | 0700)) {
+	while ((d = x->made) && !(path && str_prefix(path, d->path) &&
+				  (path[strlen(d->path)] == '/' || !*d->path))) {
+		struct timespec t[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = d->mtime}};
+
+		x->made = d->next;
+		if (!rc && fchmod(d->fd, d->mode))
+			rc = error_sys(err, errno, "mode of %s", d->path);
+		futimens(d->fd, t);
+		close(d->fd);
+		free(d->path);
+		free(d);
+	}
+	return rc;
+}
+
+static int put_dir(struct extract *x, int dir, const char *leaf, const char *path,
+		   const struct member *m, struct error **err)
+{
+	bool owner = x->flags & ARCHIVE_OWNER;
+	struct made *d;
+	struct stat st;
+	int fd;
+
+	if (mkdirat(dir, leaf, (m->mode & 0777) | 0700)) {
 		if (errno != EEXIST || fstatat(dir, leaf, &st, AT_SYMLINK_NOFOLLOW) ||
 		    !S_ISDIR(st.st_mode))
 			return error_sys(err, EEXIST, "create directory %s", m->path);
 		return 0;
 	}
-	if ((x->flags & ARCHIVE_OWNER) &&
-	    fchownat(dir, leaf, (uid_t)m->uid, (gid_t)m->gid, AT_SYMLINK_NOFOLLOW))
+	fd = openat(dir, leaf, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return error_sys(err, errno, "open directory %s", m->path);
+	d = xcalloc(1, sizeof(*d));
+	*d = (struct made){.next = x->made,
+			   .fd = fd,
+			   .path = xstrdup(path),
+			   .mode = m->mode & (owner ? 07777 : 01777),
+			   .mtime = m->mtime};
+	x->made = d;
+	if (owner && fchown(fd, (uid_t)m->uid, (gid_t)m->gid))
 		return error_sys(err, errno, "owner of %s", m->path);
-	return 0;
+	return owner ? put_attrs(fd, m, err) : 0;
 }
 
 /* The member's name below x->dir; the caller owns it. */
@@ -379,6 +551,8 @@ static char *placed(const struct extract *x, const char *path)
 
 	if (!x->top)
 		return xstrdup(path);
+	if (x->contents)
+		return *path ? xasprintf("%s/%s", x->top, path) : xstrdup(x->top);
 	return slash ? xasprintf("%s%s", x->top, slash) : xstrdup(x->top);
 }
 
@@ -429,6 +603,8 @@ static int put_member(struct extract *x, const struct member *m, struct error **
 	CLEANUP_CLOSE int dir = -1;
 	const char *leaf;
 
+	if (finish_dirs(x, path, err))
+		return -1;
 	dir = open_parent(x->dir, path, &leaf, err);
 	if (dir < 0)
 		return -1;
@@ -437,7 +613,7 @@ static int put_member(struct extract *x, const struct member *m, struct error **
 	case '7':
 		return put_file(x, dir, leaf, m, err);
 	case '5':
-		return put_dir(x, dir, leaf, m, err);
+		return put_dir(x, dir, leaf, path, m, err);
 	case '1':
 	case '2':
 	case '3':
@@ -508,8 +684,10 @@ int archive_extract(int in, int dirfd, const char *dest, archive_open_fn open_fn
 		r = next_member(&x, &m, err);
 		if (r <= 0)
 			break;
-		if (!x.begun)
+		if (!x.begun) {
+			x.contents = !*m.path;
 			r = place(&x, dirfd, dest, open_fn, m.type == '5', err);
+		}
 		x.begun = true;
 		/* The top of an archive that was made of "." is there already. */
 		if (r >= 0 && (*m.path || x.top))
@@ -521,6 +699,8 @@ int archive_extract(int in, int dirfd, const char *dest, archive_open_fn open_fn
 			break;
 		}
 	}
+	if (finish_dirs(&x, NULL, r < 0 ? NULL : err))
+		r = -1;
 	if (!r && !x.begun)
 		r = error_set(err, ERR_EMPTY, "nothing came to be copied");
 	/* Whoever writes is not cut off in the padding of the last block. */

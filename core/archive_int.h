@@ -11,6 +11,12 @@
 #define TAR_SIZE_MAX 077777777777ull /* 11 octal digits */
 #define TAR_ID_MAX   07777777u       /* 7 of them */
 
+#define ARCHIVE_ATTR      "SCHILY.xattr." /* how pax archives name extended attributes */
+#define ARCHIVE_ATTRS_MAX 32768u          /* of one file, all together */
+
+/* archive_attr_kept: capabilities, ACLs and what users made; not labels, and not a file system's own. */
+bool archive_attr_kept(const char *name);
+
 struct tar_header {
 	char name[100];
 	char mode[8], uid[8], gid[8], size[12], mtime[12], sum[8];

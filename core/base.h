@@ -93,6 +93,16 @@ void *xrealloc(void *p, size_t n);
 /* xreallocarray: like xrealloc(p, n * size), aborts when the product wraps. */
 void *xreallocarray(void *p, size_t n, size_t size);
 char *xstrdup(const char *s);
+/* alloc_give_back: from now on what is freed and large (128 KiB) goes back to the host at once; by default malloc's own limit
+ * grows with what it saw. Once, at a process's start. */
+void alloc_give_back(void);
+/* mem_is_zero: n, at least 1, bytes of zeros. */
+static inline bool mem_is_zero(const void *p, size_t n)
+{
+	const unsigned char *b = p;
+
+	return !b[0] && !memcmp(b, b + 1, n - 1);
+}
 char *xstrndup(const char *s, size_t n);
 void *xmemdup(const void *p, size_t n);
 /* xasprintf: the caller owns the returned string. */

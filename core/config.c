@@ -30,6 +30,11 @@ static int64_t default_cpus(void)
 	return n < 1 ? 1 : MIN(n, 4);
 }
 
+static int64_t default_log_files(void)
+{
+	return 2;
+}
+
 static int check_engine(const char *v)
 {
 	return str_eq(v, "auto") || str_eq(v, "kvm") || str_eq(v, "qemu") ? 0 : -1;
@@ -83,13 +88,54 @@ static int check_mirrors(const char *v)
 	return 0;
 }
 
+/* docker-credential-<name> */
+static int check_helper(const char *v)
+{
+	size_t n = strspn(v, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
+
+	return n && !v[n] ? 0 : -1;
+}
+
+/* "ghcr.io=pass, registry.example=ecr-login" */
+static int check_helpers(const char *v)
+{
+	CLEANUP_FREE char *copy = xstrdup(v);
+	char *save = NULL, *item;
+
+	for (item = strtok_r(copy, ", ", &save); item; item = strtok_r(NULL, ", ", &save)) {
+		const char *eq = strchr(item, '=');
+
+		if (!eq || eq == item || check_helper(eq + 1))
+			return -1;
+	}
+	return 0;
+}
+
+static int64_t default_timeout(void)
+{
+	return 60;
+}
+
 static const struct key keys[] = {
 	{.name = "container.cpus", .type = KEY_INT, .dflt = default_cpus, .min = 1, .max = 255},
+	{.name = "container.logFiles",
+	 .type = KEY_INT,
+	 .dflt = default_log_files,
+	 .min = 1,
+	 .max = 16},
+	{.name = "container.logSize",
+	 .str = "16m",
+	 .check = check_size,
+	 .expects = "a size such as \"16m\""},
 	{.name = "container.memory",
 	 .str = "1g",
 	 .check = check_size,
 	 .expects = "a size such as \"1g\""},
 	{.name = "dns.domain"},
+	{.name = "emulator.dir",
+	 .str = "/usr/bin",
+	 .check = check_path,
+	 .expects = "an absolute path"},
 	{.name = "engine", .str = "auto", .check = check_engine, .expects = "auto, kvm or qemu"},
 	{.name = "kernel.path", .check = check_path, .expects = "an absolute path"},
 	{.name = "log.level",
@@ -102,11 +148,20 @@ static const struct key keys[] = {
 	 .expects = "a network such as 192.168.64.0/24, /8 to /29"},
 	{.name = "qemu.path", .check = check_path, .expects = "an absolute path"},
 	{.name = "registry.ca", .check = check_path, .expects = "an absolute path"},
+	{.name = "registry.credHelpers",
+	 .check = check_helpers,
+	 .expects = "registry=helper pairs such as \"ghcr.io=pass\""},
+	{.name = "registry.credsStore", .check = check_helper, .expects = "the name of a helper"},
 	{.name = "registry.domain", .str = "docker.io"},
 	{.name = "registry.insecure"},
 	{.name = "registry.mirrors",
 	 .check = check_mirrors,
 	 .expects = "registry=URL pairs such as \"docker.io=https://mirror.example\""},
+	{.name = "registry.timeout",
+	 .type = KEY_INT,
+	 .dflt = default_timeout,
+	 .min = 1,
+	 .max = 3600},
 };
 
 struct value {

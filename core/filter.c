@@ -51,8 +51,10 @@ FILTER_RULES = {
 	FILTER_ALLOW_ARG(FILTER_OURS, mmap, 2, 4 /* PROT_EXEC */, 0),
 	FILTER_ALLOW(FILTER_OURS, munmap), FILTER_ALLOW(FILTER_OURS, madvise),
 	FILTER_ALLOW(FILTER_OURS, clock_gettime), /* where the vDSO cannot answer */
-	FILTER_ALLOW(FILTER_OURS, restart_syscall), FILTER_ALLOW(FILTER_OURS, rt_sigprocmask),
-	FILTER_ALLOW(FILTER_VCPU | FILTER_WORKER, exit), FILTER_ALLOW(FILTER_MAIN, exit_group),
+	FILTER_ALLOW(FILTER_OURS, rt_sigprocmask), FILTER_ALLOW(FILTER_VCPU | FILTER_WORKERS, exit),
+	FILTER_ALLOW(FILTER_MAIN, exit_group),
+	/* A wait with a time limit goes on with it after a stop; only the loop has such. */
+	FILTER_ALLOW(FILTER_MAIN, restart_syscall),
 	/* realloc of what is large */
 	FILTER_ALLOW(FILTER_MAIN, mremap),
 	/* The next two are for abort(). */
@@ -64,7 +66,7 @@ FILTER_RULES = {
 static struct {
 	bool armed, trap;
 	int trap_fd;
-	struct filter main, vcpu, worker;
+	struct filter main, vcpu, blk, net;
 } armed;
 
 /* ---- building ---- */
@@ -78,7 +80,7 @@ static int rule_cmp(const void *a, const void *b)
 	return (int)x->arg - (int)y->arg; /* the one without a condition first */
 }
 
-static struct filter_rule *collect(enum filter_profile who, size_t *n)
+static struct filter_rule *collect(unsigned who, size_t *n)
 {
 	size_t total = ((uintptr_t)__stop_filter_rules - (uintptr_t)__start_filter_rules) /
 		       sizeof(struct filter_rule),
@@ -113,6 +115,7 @@ static void emit_call(struct filter *f, const struct filter_rule *r, size_t n, u
 	size_t i;
 
 	f->ncalls++;
+	f->nrules += any ? 1 : (unsigned)n;
 	emit(f, BPF_JMP | BPF_JEQ | BPF_K, r[0].nr, 0, (uint8_t)(any ? 1 : 4 * n + 1));
 	for (i = 0; i < n && !any; i++) {
 		/* Both machines we could run on are little-endian: the lower half comes first. */
@@ -124,7 +127,7 @@ static void emit_call(struct filter *f, const struct filter_rule *r, size_t n, u
 	emit(f, BPF_RET | BPF_K, any ? hit : miss, 0, 0);
 }
 
-int filter_build(enum filter_profile who, struct filter *out, struct error **err)
+int filter_build(unsigned who, struct filter *out, struct error **err)
 {
 	uint32_t kill = armed.trap ? SECCOMP_RET_TRAP : SECCOMP_RET_KILL_PROCESS;
 	uint32_t hit = who == FILTER_CHILD ? SECCOMP_RET_ERRNO | EPERM : SECCOMP_RET_ALLOW;
@@ -151,7 +154,7 @@ int filter_build(enum filter_profile who, struct filter *out, struct error **err
 	if (out->len <= MAX_CODE)
 		return 0;
 	filter_free(out);
-	return error_set(err, ERR_INTERNAL, "system call filter %d is too long", (int)who);
+	return error_set(err, ERR_INTERNAL, "system call filter %#x is too long", who);
 }
 
 void filter_free(struct filter *f)
@@ -183,7 +186,7 @@ static void on_trap(int signo, siginfo_t *si, void *ctx)
 	_exit(128 + SIGSYS);
 }
 
-int filter_arm(bool trap, struct error **err)
+int filter_arm(unsigned engine, bool trap, struct error **err)
 {
 	uint32_t action = SECCOMP_RET_KILL_PROCESS;
 
@@ -198,13 +201,15 @@ int filter_arm(bool trap, struct error **err)
 
 		sigaction(SIGSYS, &sa, NULL);
 	}
-	if (filter_build(FILTER_MAIN, &armed.main, err) ||
+	if (filter_build(FILTER_MAIN | engine, &armed.main, err) ||
 	    filter_build(FILTER_VCPU, &armed.vcpu, err) ||
-	    filter_build(FILTER_WORKER, &armed.worker, err))
+	    filter_build(FILTER_BLK, &armed.blk, err) || filter_build(FILTER_NET, &armed.net, err))
 		return -1;
 	armed.armed = true;
-	log_info("filters: %u system calls for the helper, %u for a vCPU, %u for a worker",
-		 armed.main.ncalls, armed.vcpu.ncalls, armed.worker.ncalls);
+	log_info("filters: %u system calls for the helper, %u for a vCPU, %u for a disk, %u for a "
+		 "network card; rules: %u, %u, %u, %u",
+		 armed.main.ncalls, armed.vcpu.ncalls, armed.blk.ncalls, armed.net.ncalls,
+		 armed.main.nrules, armed.vcpu.nrules, armed.blk.nrules, armed.net.nrules);
 	return 0;
 }
 
@@ -212,7 +217,8 @@ void filter_thread(enum filter_profile who)
 {
 	const struct filter *f = who == FILTER_MAIN   ? &armed.main
 				 : who == FILTER_VCPU ? &armed.vcpu
-						      : &armed.worker;
+				 : who == FILTER_BLK  ? &armed.blk
+						      : &armed.net;
 	sigset_t set;
 
 	if (!armed.armed)

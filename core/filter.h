@@ -24,12 +24,17 @@
 #include "core/error.h"
 
 enum filter_profile {
-	FILTER_MAIN = 1,   /* the runtime helper's loop */
-	FILTER_VCPU = 2,   /* a vCPU of the kvm engine */
-	FILTER_WORKER = 4, /* a device's own thread */
-	FILTER_CHILD = 8,  /* a program started by us: what it must not do */
+	FILTER_MAIN = 1,  /* the runtime helper's loop */
+	FILTER_VCPU = 2,  /* a vCPU of the kvm engine */
+	FILTER_BLK = 4,   /* a disk's own thread */
+	FILTER_CHILD = 8, /* a program started by us: what it must not do */
+	/* What the loop does with one of the engines only. */
+	FILTER_MAIN_KVM = 16,
+	FILTER_MAIN_QEMU = 32,
+	FILTER_NET = 64, /* a network card's own thread */
 };
-#define FILTER_OURS (FILTER_MAIN | FILTER_VCPU | FILTER_WORKER)
+#define FILTER_WORKERS (FILTER_BLK | FILTER_NET)
+#define FILTER_OURS    (FILTER_MAIN | FILTER_VCPU | FILTER_WORKERS)
 
 struct filter_rule {
 	uint16_t nr;
@@ -61,18 +66,20 @@ struct filter {
 	struct sock_filter *code; /* owned */
 	size_t len;
 	unsigned ncalls; /* different system calls it names */
+	unsigned nrules; /* with each wanted value of an argument counted as one */
 };
 
-/* filter_build: the program of one profile out of all tables. Fails when it would be too long. */
-int filter_build(enum filter_profile who, struct filter *out, struct error **err);
+/* filter_build: the program of one profile, or of several together, out of all tables. Fails when it would be too long. */
+int filter_build(unsigned who, struct filter *out, struct error **err);
 void filter_free(struct filter *f);
 
 /*
- * filter_arm: builds the filters for our own threads; from here on filter_thread() installs them. With trap set a
+ * filter_arm: builds the filters for our own threads; from here on filter_thread() installs them. engine: which of
+ * FILTER_MAIN_* the main thread's has too. With trap set a
  * forbidden call is named in the log before the process ends (for debugging: a handler is one more thing to attack).
  * Unsupported in sanitizer builds and where the kernel has no filters. Before the threads start.
  */
-int filter_arm(bool trap, struct error **err);
+int filter_arm(unsigned engine, bool trap, struct error **err);
 
 /* filter_thread: the calling thread keeps to its profile from here on. Nothing when not armed; aborts when armed and the
  * kernel refuses. Needs no_new_privs. */

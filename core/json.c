@@ -327,3 +327,21 @@ struct json_object *json_sorted(struct json_object *o)
 		abort();
 	return out;
 }
+
+char *json_text(struct json_object *o)
+{
+	size_t len;
+	const char *s = json_object_to_json_string_length(
+		o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &len);
+
+	return xmemdup(s, len + 1);
+}
+
+struct json_object *json_raw(const char *text)
+{
+	struct json_object *o = json_object_new_boolean(false);
+
+	json_object_set_serializer(o, json_object_userdata_to_json_string, xstrdup(text),
+				   json_object_free_userdata);
+	return o;
+}

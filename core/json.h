@@ -53,4 +53,10 @@ void json_add_str(struct json_object *arr, const char *v);
 /* json_sorted: a deep copy with object keys sorted; the caller owns it. */
 struct json_object *json_sorted(struct json_object *o);
 
+/* json_text: a value as text without blanks; the caller owns it. What is kept for long is kept so: as a tree it takes twenty times
+ * the memory. */
+char *json_text(struct json_object *o);
+/* json_raw: a member of what is only sent: it is sent as text, one JSON value, which is copied. Who looks at it sees a boolean. */
+struct json_object *json_raw(const char *text);
+
 #endif

@@ -41,6 +41,14 @@ static struct {
 	off_t size;
 } lg = {.lock = PTHREAD_MUTEX_INITIALIZER, .dirfd = -1, .fd = -1, .journal = -1};
 
+enum log_level log_level_of(const char *s)
+{
+	return str_eq(s, "debug")     ? LOG_LVL_DEBUG
+	       : str_eq(s, "warning") ? LOG_LVL_WARN
+	       : str_eq(s, "error")   ? LOG_LVL_ERROR
+				      : LOG_LVL_INFO;
+}
+
 void log_init_stderr(const char *name, enum log_level min)
 {
 	pthread_mutex_lock(&lg.lock);
@@ -154,22 +162,6 @@ int log_fd(void)
 	return fd;
 }
 
-/* Length of the well-formed UTF-8 sequence at s, 0 if it is none. */
-static size_t utf8_len(const unsigned char *s)
-{
-	size_t n, i;
-
-	if (s[0] < 0x80)
-		return 1;
-	n = s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : s[0] >= 0xe0 ? 3 : s[0] >= 0xc2 ? 2 : 0;
-	if (s[0] >= 0xf5)
-		return 0;
-	for (i = 1; i < n; i++)
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-	return n;
-}
-
 /* Messages may quote what a guest or a registry said: control characters never reach a terminal raw. */
 static void put_escaped(struct buf *b, const char *s, bool json)
 {
@@ -178,7 +170,7 @@ static void put_escaped(struct buf *b, const char *s, bool json)
 	while (*s) {
 		unsigned char c = (unsigned char)*s;
 
-		n = utf8_len((const unsigned char *)s);
+		n = utf8_len(s);
 		if (!n) {
 			buf_puts(b, "\xef\xbf\xbd"); /* U+FFFD */
 			n = 1;

@@ -13,6 +13,9 @@
 
 enum log_level { LOG_LVL_DEBUG, LOG_LVL_INFO, LOG_LVL_WARN, LOG_LVL_ERROR };
 
+/* log_level_of: a value of the key log.level; info for what is none. */
+enum log_level log_level_of(const char *s);
+
 /* log_init_stderr: plain text records of at least `min` to stderr, prefixed with name. */
 void log_init_stderr(const char *name, enum log_level min);
 

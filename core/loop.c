@@ -26,7 +26,6 @@ FILTER_RULES = {
 	FILTER_ALLOW(FILTER_MAIN, epoll_wait),
 	FILTER_ALLOW(FILTER_MAIN, epoll_ctl),
 	FILTER_ALLOW(FILTER_MAIN, read), /* of the wake-up, of signals */
-	FILTER_ALLOW(FILTER_MAIN, wait4),
 	FILTER_ALLOW(FILTER_MAIN, close),
 	/* loop_post() from anywhere */
 	FILTER_ALLOW(FILTER_OURS, write),

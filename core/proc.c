@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <linux/sched.h>
 
 #include "core/path.h"
 #include "core/proc.h"
@@ -104,6 +105,18 @@ static int read_status(int fd)
 	return n == sizeof(e) ? e : 0;
 }
 
+/* The C library's fork() runs what others registered for it; none of that matters before exec. */
+static pid_t fork_into(int cgroup)
+{
+	struct clone_args a = {
+		.flags = CLONE_INTO_CGROUP,
+		.exit_signal = SIGCHLD,
+		.cgroup = (uint64_t)cgroup,
+	};
+
+	return (pid_t)syscall(SYS_clone3, &a, sizeof(a));
+}
+
 int proc_spawn(const struct proc_spec *spec, pid_t *pid, struct error **err)
 {
 	CLEANUP_CLOSE int null = -1;
@@ -130,7 +143,9 @@ int proc_spawn(const struct proc_spec *spec, pid_t *pid, struct error **err)
 	/* Handlers of ours must not run in the child. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	child = fork();
+	child = spec->cgroup > 0 ? fork_into(spec->cgroup) : -1;
+	if (child < 0)
+		child = fork();
 	if (!child)
 		child_run(&l);
 	e = errno;

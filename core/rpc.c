@@ -190,6 +190,11 @@ bool rpc_conn_idle(struct rpc_conn *c)
 	return !c->out;
 }
 
+size_t rpc_conn_queued(const struct rpc_conn *c)
+{
+	return c->queued;
+}
+
 /* ---- requests from the peer ---- */
 
 static void req_free(struct rpc_req *r)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* str.c - growable byte buffers, string vectors, strict number parsing, times and random names. */
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <strings.h>
@@ -222,6 +223,28 @@ int64_t time_now(void)
 	return time(NULL);
 }
 
+int64_t time_now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return ts.tv_sec * 1000000000ll + ts.tv_nsec;
+}
+
+void time_stamp(int64_t ns, char out[TIME_STAMP_LEN + 1])
+{
+	time_t t = ns / 1000000000 - (ns % 1000000000 < 0);
+	struct tm tm;
+
+	/* Four digits of a year: nothing before 1970, and the time_t of 9999 at most. */
+	t = MIN(MAX(t, 0), 253402300799ll);
+	gmtime_r(&t, &tm);
+	snprintf(out, TIME_STAMP_LEN + 1, "%04u-%02u-%02uT%02u:%02u:%02u.%09uZ",
+		 (unsigned)(tm.tm_year + 1900) % 10000, (unsigned)(tm.tm_mon + 1) % 100,
+		 (unsigned)tm.tm_mday % 100, (unsigned)tm.tm_hour % 100, (unsigned)tm.tm_min % 100,
+		 (unsigned)tm.tm_sec % 100, (unsigned)(MAX(ns, 0) % 1000000000));
+}
+
 uint64_t time_mono_us(void)
 {
 	struct timespec ts;
@@ -256,6 +279,42 @@ char *random_uuid(void)
 	return xasprintf("%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12, hex + 16, hex + 20);
 }
 
+size_t utf8_len(const char *text)
+{
+	const unsigned char *s = (const unsigned char *)text;
+	size_t n = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2, i;
+	/* The second byte's bounds rule out overlong forms, surrogates and what is beyond U+10FFFF. */
+	unsigned low = s[0] == 0xe0 ? 0xa0 : s[0] == 0xf0 ? 0x90 : 0x80;
+	unsigned high = s[0] == 0xed ? 0x9f : s[0] == 0xf4 ? 0x8f : 0xbf;
+
+	if (s[0] < 0x80)
+		return 1;
+	if (s[0] < 0xc2 || s[0] > 0xf4 || s[1] < low || s[1] > high)
+		return 0;
+	for (i = 2; i < n; i++)
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+	return n;
+}
+
+char *utf8_text(const void *p, size_t n)
+{
+	char *s = xmalloc(n + 1);
+	size_t i, len;
+
+	if (n)
+		memcpy(s, p, n);
+	s[n] = 0;
+	for (i = 0; i < n; i += len) {
+		len = s[i] ? utf8_len(s + i) : 0;
+		if (!len) {
+			s[i] = '?';
+			len = 1;
+		}
+	}
+	return s;
+}
+
 void hex_encode(const void *p, size_t n, char *out)
 {
 	static const char digits[] = "0123456789abcdef";
@@ -267,4 +326,24 @@ void hex_encode(const void *p, size_t n, char *out)
 		out[2 * i + 1] = digits[c[i] & 15];
 	}
 	out[2 * n] = '\0';
+}
+
+int mac_parse(const char *s, uint8_t mac[6])
+{
+	static const uint8_t zero[6];
+
+	for (int i = 0; i < 17; i++)
+		if (i % 3 == 2 ? s[i] != ':' && s[i] != '-' : !isxdigit((unsigned char)s[i]))
+			return -1;
+	if (s[17])
+		return -1;
+	for (int i = 0; i < 6; i++)
+		mac[i] = (uint8_t)strtoul((const char[]){s[3 * i], s[3 * i + 1], '\0'}, NULL, 16);
+	return mac[0] & 1 || !memcmp(mac, zero, sizeof(zero)) ? -1 : 0;
+}
+
+void mac_text(const uint8_t mac[6], char out[18])
+{
+	snprintf(out, 18, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4],
+		 mac[5]);
 }

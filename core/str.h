@@ -47,12 +47,26 @@ int parse_size(const char *s, uint64_t *out, struct error **err);
 
 /* time_iso8601: UTC "2026-01-02T03:04:05Z" for a Unix time; the caller owns it. */
 char *time_iso8601(int64_t unix_seconds);
-int64_t time_now(void);      /* Unix seconds */
+int64_t time_now(void);    /* Unix seconds */
+int64_t time_now_ns(void); /* Unix nanoseconds */
+/* time_stamp: "2026-01-02T03:04:05.000000006Z" for Unix nanoseconds, always TIME_STAMP_LEN characters and a NUL: it sorts as text. */
+#define TIME_STAMP_LEN 30
+void time_stamp(int64_t ns, char out[TIME_STAMP_LEN + 1]);
 uint64_t time_mono_us(void); /* CLOCK_MONOTONIC, microseconds */
 
 /* random_bytes: from getrandom(2); never fails once the kernel's pool is up. */
 void random_bytes(void *p, size_t n);
 char *random_uuid(void); /* lower-case version 4; the caller owns it */
+
+/* utf8_len: length of the well-formed UTF-8 sequence at s (NUL-terminated), 0 if it is none. */
+size_t utf8_len(const char *s);
+/* utf8_text: a copy of n bytes where '?' stands for NULs and what is no UTF-8; the caller owns it. */
+char *utf8_text(const void *p, size_t n);
+
+/* mac_parse: a network card's address, "f2:00:00:00:00:01" or with '-'; -1 when it is none, or all zeros, or a group's.
+ * mac_text: the same with ':' and lower-case digits. */
+int mac_parse(const char *s, uint8_t mac[6]);
+void mac_text(const uint8_t mac[6], char out[18]);
 
 /* hex_encode: writes 2n digits and a NUL to out. */
 void hex_encode(const void *p, size_t n, char *out);
