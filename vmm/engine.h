@@ -35,6 +35,10 @@ struct vm_ops {
 	void (*kill)(struct vm *vm);
 	int (*pause)(struct vm *vm, struct error **err);
 	int (*resume)(struct vm *vm, struct error **err);
+	/* A network card's link was lost: for an engine that keeps the cards' configuration itself; may be NULL. */
+	void (*links)(struct vm *vm);
+	/* Of an engine that has a balloon of its own; as vm_balloon(). */
+	void (*balloon)(struct vm *vm, uint64_t bytes);
 	/* Ends what runs, waits for it, and frees priv. priv may be NULL. */
 	void (*destroy)(struct vm *vm);
 };
@@ -65,6 +69,7 @@ struct vm {
 	pthread_mutex_t event_lock; /* guards the fields below */
 	struct buf console_buf;
 	uint64_t console_lost;
+	bool links_changed;
 	bool ended;
 	int end_reason;
 	char *end_detail;
@@ -82,6 +87,9 @@ void vm_report_console(struct vm *vm, const void *p, size_t len);
 /* vm_report_stop: the machine has ended (nothing of it runs any more), from any thread. The first report counts.
  * VM_STOP_RESET becomes VM_STOP_PANIC when the console told of a kernel panic. detail may be NULL; copied. */
 void vm_report_stop(struct vm *vm, enum vm_stop reason, const char *detail);
+
+/* vm_report_links: makes ops->links run on the loop's thread; arg is the vm. Any thread. */
+void vm_report_links(void *arg);
 
 /* vm_first_run: notes the time at which the first vCPU entered the guest; once. Any thread. */
 void vm_first_run(struct vm *vm);

@@ -6,12 +6,22 @@
  * that another view of the same file (the table a vhost-user front end sends) can be translated by
  * file offset alone.
  */
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <linux/memfd.h>
 
+#include "core/filter.h"
 #include "vmm/gmem.h"
+
+#define PAGE  4096ull
+#define PUNCH (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)
+
+FILTER_RULES = {
+	FILTER_ALLOW_ARG(FILTER_MAIN_KVM, fallocate, 1, ~0u, PUNCH),
+	FILTER_ALLOW_ARG(FILTER_MAIN_KVM, madvise, 2, ~0u, MADV_DONTNEED),
+};
 
 int gmem_new(uint64_t bytes, struct gmem *m, struct error **err)
 {
@@ -34,6 +44,8 @@ int gmem_new(uint64_t bytes, struct gmem *m, struct error **err)
 		return error_sys(err, errno, "map the guest's memory");
 	/* Guest memory in a core dump would be both huge and somebody's secrets. */
 	(void)madvise(p, bytes, MADV_DONTDUMP);
+	/* Where the host's shmem_enabled is "advise" or more: a guest's first touch of 4 KiB is what most of its start's exits are. */
+	(void)madvise(p, bytes, MADV_HUGEPAGE);
 	m->fd = steal_fd(&fd);
 	m->nregions = 1;
 	m->regions[0] = (struct gmem_region){.gpa = 0, .size = low, .fd_off = 0, .hva = p};
@@ -81,6 +93,29 @@ void *gmem_ptr(const struct gmem *m, uint64_t gpa, uint64_t len)
 			return r->hva + off;
 	}
 	return NULL;
+}
+
+/* The hole takes the pages from every mapping there is, QEMU's too. Those of the kernel's file that the guest wrote to are
+ * ours alone: private copies, which the hole does not reach. */
+void gmem_discard_at(const struct gmem *m, void *p, uint64_t len)
+{
+	uint8_t *base = m->regions[0].hva;
+	uint64_t off = (uint64_t)((uint8_t *)p - base), from = ALIGN_UP(off, PAGE),
+		 to = ALIGN_DOWN(off + len, PAGE);
+
+	if (from >= to)
+		return;
+	/* Either may fail: the guest's memory is then as large as it was. */
+	(void)fallocate(m->fd, PUNCH, (off_t)from, (off_t)(to - from));
+	(void)madvise(base + from, to - from, MADV_DONTNEED);
+}
+
+void gmem_discard(const struct gmem *m, uint64_t gpa, uint64_t len)
+{
+	void *p = gmem_ptr(m, gpa, len);
+
+	if (p)
+		gmem_discard_at(m, p, len);
 }
 
 int gmem_write(const struct gmem *m, uint64_t gpa, const void *p, uint64_t len)

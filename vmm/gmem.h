@@ -38,6 +38,11 @@ void *gmem_ptr(const struct gmem *m, uint64_t gpa, uint64_t len);
 /* gmem_write, gmem_read: copies inside one region; -1 when the range is not. Any thread. */
 int gmem_write(const struct gmem *m, uint64_t gpa, const void *p, uint64_t len);
 int gmem_read(const struct gmem *m, uint64_t gpa, void *p, uint64_t len);
+/* gmem_discard: gives the host back what whole pages lie in the range; they read as zeroes afterwards, or as the file
+ * mapped over them (boot_elf.c). gmem_discard_at: the same by a pointer that gmem_ptr() gave. Loop's thread; of memory
+ * made by gmem_new(). */
+void gmem_discard(const struct gmem *m, uint64_t gpa, uint64_t len);
+void gmem_discard_at(const struct gmem *m, void *p, uint64_t len);
 /* gmem_bytes: sum of the regions. */
 uint64_t gmem_bytes(const struct gmem *m);
 

@@ -8,7 +8,7 @@
  *
  *   jail_audit()    first thing in the process: of what was inherited, only what is meant to be there stays
  *   jail_prepare()  resource limits, no_new_privs, namespaces of its own for network, IPC and host name; a child started
- *                   after it (the qemu engine's) shares them. Needs to be the only thread.
+ *                   after it (the qemu engine's) shares them, and gets one for mounts. Needs to be the only thread.
  *   jail_enter()    after the child: an empty read-only root file system, an own user id, no capabilities, not dumpable.
  *                   Needs to be the only thread still: threads made later inherit it all.
  *   filter_thread() each thread; the helper's main thread last (core/filter.h)
@@ -53,9 +53,9 @@ unsigned jail_audit(const int *allowed, size_t n);
  * and it stays who it is. */
 uid_t jail_uid(void);
 
-/* jail_prepare, jail_enter: return the stages done (enum jail_stage), or -1. uid: jail_uid()'s. place: an empty
- * directory of ours on which the new root is made for a moment. */
-int jail_prepare(uid_t uid);
+/* jail_prepare, jail_enter: return the stages done (enum jail_stage), or -1. uid: jail_uid()'s. child: one follows. place:
+ * an empty directory of ours on which the new root is made for a moment. */
+int jail_prepare(uid_t uid, bool child);
 int jail_enter(uid_t uid, const char *place, struct error **err);
 
 /* jail_drop: what a child does between fork and exec: no capabilities, uid when it is not 0. System calls only. 0 or -1

@@ -17,9 +17,8 @@
 #include "core/state.h"
 #include "vmm/kernel_priv.h"
 
-#define INSTALLED_KERNEL "share/container/vmlinux"
-#define MAX_CONFIG       (4u << 20)
-#define CLOUD_PACKAGE    "linux-image-cloud-amd64"
+#define MAX_CONFIG    (4u << 20)
+#define CLOUD_PACKAGE "linux-image-cloud-amd64"
 
 static int sha256_hex(const void *p, size_t n, char out[65], struct error **err)
 {
@@ -202,20 +201,30 @@ static char *newest_cloud_kernel(void)
 	return best;
 }
 
+/* What `make kernel` made: installed with us, or in the build directory that we run from. Owned by the caller. */
+static char *own_kernel(const char *install_root)
+{
+	static const char *const places[] = {"share/container/vmlinux", "kernel/vmlinux"};
+	size_t i;
+
+	for (i = 0; install_root && i < ARRAY_SIZE(places); i++) {
+		CLEANUP_FREE char *path = xasprintf("%s/%s", install_root, places[i]);
+
+		if (!access(path, R_OK))
+			return STEAL(path);
+	}
+	return NULL;
+}
+
 int kernel_recommended(const char *install_root, char **binary, char **modules_dir,
 		       struct error **err)
 {
 	CLEANUP_FREE char *cloud = NULL;
 
-	if (install_root) {
-		CLEANUP_FREE char *ours = xasprintf("%s/" INSTALLED_KERNEL, install_root);
-
-		if (!access(ours, R_OK)) {
-			*binary = STEAL(ours);
-			*modules_dir = NULL;
-			return 0;
-		}
-	}
+	*modules_dir = NULL;
+	*binary = own_kernel(install_root);
+	if (*binary)
+		return 0;
 	cloud = newest_cloud_kernel();
 	if (!cloud)
 		return error_set(

@@ -27,7 +27,7 @@ int kernel_import(const char *binary, const char *modules_dir, int dest_dirfd,
 		  struct json_object **info, struct error **err);
 
 /* kernel_recommended: what `kernel set --recommended` takes: CONTAINER_INSTALL_ROOT's
- * share/container/vmlinux (make kernel) when there, else the newest distribution cloud kernel in
+ * share/container/vmlinux or kernel/vmlinux (make kernel) when there, else the newest distribution cloud kernel in
  * /boot with its modules; notFound names the package to install. */
 int kernel_recommended(const char *install_root, char **binary, char **modules_dir,
 		       struct error **err);
@@ -38,7 +38,10 @@ void cpio_dir(struct buf *out, const char *path, uint32_t mode);
 void cpio_node(struct buf *out, const char *path, uint32_t mode, uint32_t major, uint32_t minor);
 void cpio_end(struct buf *out); /* trailer and padding to 512 */
 
-/* The guest's init, embedded at build time. */
+/* guest_init_cpio: appends the guest's init as an initramfs piece of its own. */
+int guest_init_cpio(struct buf *out, struct error **err);
+
+/* The same as it was embedded at build time: one zstd frame. */
 extern const unsigned char guest_init_start[], guest_init_end[];
 
 #endif

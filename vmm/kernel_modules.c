@@ -21,16 +21,23 @@
 #define MAX_BUILTIN     (4u << 20)
 #define MODULE_DIR      "lib/modules"
 
-/* In the order they should load. `must`: no guest starts without it; the others load later. */
+/* In the order they should load. No guest starts without those of FIRST. */
+enum when { FIRST, LATER, FOREIGN };
+static const char *const lists[] = {
+	[FIRST] = "modules.list",
+	[LATER] = "modules.later",     /* when the container runs */
+	[FOREIGN] = "modules.foreign", /* for programs of other architectures */
+};
 static const struct {
 	const char *name;
-	bool must;
+	enum when when;
 } wanted[] = {
-	{"virtio_mmio", true}, {"vmw_vsock_virtio_transport", true},
-	{"virtio_blk", true},  {"erofs", true},
-	{"overlay", true},     {"virtio_net", true},
-	{"virtio_rng", false}, {"virtio_console", false},
-	{"fuse", false},
+	{"virtio_mmio", FIRST},    {"vmw_vsock_virtio_transport", FIRST},
+	{"virtio_blk", FIRST},     {"erofs", FIRST},
+	{"overlay", FIRST},        {"virtio_net", FIRST},
+	{"virtio_rng", LATER},     {"virtio_console", LATER},
+	{"virtio_balloon", LATER}, {"fuse", LATER},
+	{"binfmt_misc", FOREIGN},
 };
 
 struct found {
@@ -281,7 +288,8 @@ int modules_collect(int dirfd, const char *release, bool required, bool signatur
 			 .required = required,
 			 .signatures = signatures,
 			 .names = names};
-	CLEANUP_BUF struct buf files = {0}, list = {0}, later = {0};
+	CLEANUP_BUF struct buf files = {0}, list = {0}, later = {0}, foreign = {0};
+	struct buf *text[] = {[FIRST] = &list, [LATER] = &later, [FOREIGN] = &foreign};
 	int top = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	size_t i, start = 0;
 
@@ -291,12 +299,11 @@ int modules_collect(int dirfd, const char *release, bool required, bool signatur
 	if (walk(&k, top, "", 0, err))
 		return -1;
 	builtin_load(&k);
-	/* Those that a start can do without come last in the table, and load when the container runs. */
 	for (i = 0; i < ARRAY_SIZE(wanted); i++) {
-		if (pick_module(&k, wanted[i].name, wanted[i].must, 0, err))
+		if (pick_module(&k, wanted[i].name, wanted[i].when == FIRST, 0, err))
 			return -1;
 		for (; start < names->n; start++)
-			buf_printf(wanted[i].must ? &list : &later, "/" MODULE_DIR "/%s.ko\n",
+			buf_printf(text[wanted[i].when], "/" MODULE_DIR "/%s.ko\n",
 				   names->v[start]);
 	}
 	if (!names->n)
@@ -304,9 +311,9 @@ int modules_collect(int dirfd, const char *release, bool required, bool signatur
 	cpio_dir(cpio, "lib", 0755);
 	cpio_dir(cpio, MODULE_DIR, 0755);
 	buf_append(cpio, files.data, files.len);
-	cpio_file(cpio, "modules.list", 0644, list.data, list.len);
-	if (later.len)
-		cpio_file(cpio, "modules.later", 0644, later.data, later.len);
+	for (i = 0; i < ARRAY_SIZE(lists); i++)
+		if (text[i]->len || i == FIRST)
+			cpio_file(cpio, lists[i], 0644, text[i]->data, text[i]->len);
 	cpio_end(cpio);
 	return 0;
 }

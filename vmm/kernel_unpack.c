@@ -8,7 +8,7 @@
 #include <limits.h>
 #include <lz4.h>
 #include <lzma.h>
-#include <zlib.h>
+#include <igzip_lib.h>
 #include <zstd.h>
 
 #include "vmm/kernel_priv.h"
@@ -69,24 +69,27 @@ static int too_big(size_t max, struct error **err)
 
 static int unpack_gzip(const uint8_t *p, size_t n, size_t max, struct buf *out, struct error **err)
 {
-	z_stream z = {.next_in = (Bytef *)p, .avail_in = (uInt)n};
-	size_t start = out->len;
+	CLEANUP_FREE struct inflate_state *z = xmalloc(sizeof(*z));
+	size_t start = out->len, got;
 	int r;
 
-	if (inflateInit2(&z, 15 + 16) != Z_OK)
-		return error_set(err, ERR_INTERNAL, "gzip: cannot start");
+	isal_inflate_init(z);
+	z->crc_flag = ISAL_GZIP;
+	z->next_in = (uint8_t *)p;
+	z->avail_in = (uint32_t)n;
 	do {
 		size_t want = room(out, start, max);
 
-		z.next_out = (Bytef *)out->data + out->len;
-		z.avail_out = (uInt)want;
-		r = inflate(&z, Z_NO_FLUSH);
-		out->len += want - z.avail_out;
-	} while (r == Z_OK && out->len - start <= max);
-	inflateEnd(&z);
+		z->next_out = (uint8_t *)out->data + out->len;
+		z->avail_out = (uint32_t)want;
+		r = isal_inflate(z);
+		got = want - z->avail_out;
+		out->len += got;
+	} while (r == ISAL_DECOMP_OK && z->block_state != ISAL_BLOCK_FINISH && got &&
+		 out->len - start <= max);
 	if (out->len - start > max)
 		return too_big(max, err);
-	if (r != Z_STREAM_END)
+	if (r != ISAL_DECOMP_OK || z->block_state != ISAL_BLOCK_FINISH)
 		return error_set(err, ERR_INVALID_ARGUMENT, "gzip: damaged or truncated data");
 	return 0;
 }

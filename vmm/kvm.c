@@ -235,6 +235,9 @@ static int make_vcpus(struct kvm_machine *k, struct error **err)
 	if (size < (int)sizeof(struct kvm_run))
 		return error_set(err, ERR_UNSUPPORTED, "KVM_GET_VCPU_MMAP_SIZE: %d", size);
 	k->run_size = (size_t)size;
+	k->cpuid = xcalloc(1, KVM_CPUID_BYTES);
+	if (kvm_cpuid_supported(k->sys_fd, k->cpuid, err))
+		return -1;
 	for (i = 0; i < k->nvcpus; i++)
 		if (make_vcpu(k, i, err))
 			return -1;
@@ -373,14 +376,10 @@ static void close_fd(int fd)
 		close(fd);
 }
 
-/* Devices live on a little longer and may have threads; notify_irq is only called with the device's lock held. */
+/* Devices live on a little longer and may have threads. */
 static void unwire_device(struct kvm_machine *k, unsigned n)
 {
-	struct virtio_dev *dev = k->vm->devs[n];
-
-	pthread_mutex_lock(&dev->lock);
-	dev->notify_irq = NULL;
-	pthread_mutex_unlock(&dev->lock);
+	virtio_detach(k->vm->devs[n]);
 	close_fd(k->irq_fd[n]);
 }
 
@@ -404,6 +403,7 @@ static void kvm_destroy(struct vm *vm)
 	pthread_mutex_destroy(&k->lock);
 	free(k->end_detail);
 	free(k->vcpus);
+	free(k->cpuid);
 	free(k);
 	vm->priv = NULL;
 }

@@ -37,6 +37,7 @@ struct kvm_machine {
 	unsigned nvcpus;
 	struct kvm_vcpu *vcpus;
 	struct boot_kernel kernel;
+	struct kvm_cpuid2 *cpuid; /* kvm_cpuid_supported()'s */
 
 	struct vmmio mmio[VM_MAX_DEVS];
 	int irq_fd[VM_MAX_DEVS]; /* eventfds bound to the interrupt lines */
@@ -66,10 +67,11 @@ void kvm_end(struct kvm_machine *k, enum vm_stop reason, const char *detail);
 /* kvm_kick: makes every vCPU look at `attention`; with k->lock held. */
 void kvm_kick(struct kvm_machine *k);
 
-/* kvm_cpuid_build: what the guest's CPUID instruction answers on vCPU index of n. *out has room for KVM_CPUID_MAX. */
-int kvm_cpuid_build(int sys_fd, unsigned index, unsigned n, struct kvm_cpuid2 *out,
-		    struct error **err);
-/* kvm_cpuid_adapt: the pure part of it, for tests: edits what KVM supports into what this guest gets. */
+#define KVM_CPUID_BYTES \
+	(sizeof(struct kvm_cpuid2) + KVM_CPUID_MAX * sizeof(struct kvm_cpuid_entry2))
+/* kvm_cpuid_supported: what KVM can show a guest; *out has KVM_CPUID_BYTES. Slow where the host is a guest itself. */
+int kvm_cpuid_supported(int sys_fd, struct kvm_cpuid2 *out, struct error **err);
+/* kvm_cpuid_adapt: edits that into what the guest's CPUID instruction answers on vCPU index of n. */
 void kvm_cpuid_adapt(struct kvm_cpuid2 *c, unsigned index, unsigned n);
 
 #endif

@@ -155,13 +155,11 @@ void kvm_cpuid_adapt(struct kvm_cpuid2 *c, unsigned index, unsigned n)
 	add_topology(c, index, n);
 }
 
-int kvm_cpuid_build(int sys_fd, unsigned index, unsigned n, struct kvm_cpuid2 *out,
-		    struct error **err)
+int kvm_cpuid_supported(int sys_fd, struct kvm_cpuid2 *out, struct error **err)
 {
 	/* Room for the topology entries, which KVM may report fewer of. */
 	out->nent = KVM_CPUID_MAX - 4;
 	if (ioctl(sys_fd, KVM_GET_SUPPORTED_CPUID, out) < 0)
 		return error_sys(err, errno, "KVM_GET_SUPPORTED_CPUID");
-	kvm_cpuid_adapt(out, index, n);
 	return 0;
 }

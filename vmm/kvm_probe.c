@@ -147,8 +147,7 @@ static int make_vm(struct probe *p, struct error **err)
 
 static int make_vcpu(struct probe *p, struct error **err)
 {
-	CLEANUP_FREE struct kvm_cpuid2 *c =
-		xcalloc(1, sizeof(*c) + KVM_CPUID_MAX * sizeof(struct kvm_cpuid_entry2));
+	CLEANUP_FREE struct kvm_cpuid2 *c = xcalloc(1, KVM_CPUID_BYTES);
 	int size = ioctl(p->sys_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
 	void *m;
 
@@ -160,8 +159,9 @@ static int make_vcpu(struct probe *p, struct error **err)
 	if (m == MAP_FAILED)
 		return error_sys(err, errno, "map the vCPU");
 	p->run = m;
-	if (kvm_cpuid_build(p->sys_fd, 0, 1, c, err))
+	if (kvm_cpuid_supported(p->sys_fd, c, err))
 		return -1;
+	kvm_cpuid_adapt(c, 0, 1);
 	if (ioctl(p->vcpu_fd, KVM_SET_CPUID2, c) < 0)
 		return error_sys(err, errno, "KVM_SET_CPUID2");
 	return 0;

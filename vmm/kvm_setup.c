@@ -28,11 +28,10 @@
 
 static int set_cpuid(struct kvm_machine *k, struct kvm_vcpu *v, struct error **err)
 {
-	CLEANUP_FREE struct kvm_cpuid2 *c =
-		xcalloc(1, sizeof(*c) + KVM_CPUID_MAX * sizeof(struct kvm_cpuid_entry2));
+	CLEANUP_FREE struct kvm_cpuid2 *c = xmalloc(KVM_CPUID_BYTES);
 
-	if (kvm_cpuid_build(k->sys_fd, v->index, k->nvcpus, c, err))
-		return -1;
+	memcpy(c, k->cpuid, KVM_CPUID_BYTES);
+	kvm_cpuid_adapt(c, v->index, k->nvcpus);
 	if (ioctl(v->fd, KVM_SET_CPUID2, c) < 0)
 		return error_sys(err, errno, "KVM_SET_CPUID2");
 	return 0;

@@ -20,9 +20,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <linux/memfd.h>
-#include <x86intrin.h>
 
 #include "core/filter.h"
 #include "core/json.h"
@@ -38,17 +36,18 @@
 #define MAX_FDS   (VM_MAX_DEVS + 8)
 #define WORDS_MAX 2048 /* of QEMU's stderr kept for the error's detail */
 #define QMP_MAX   (64u << 10)
+#define GUEST_HZ  250
 
 FILTER_RULES = {
 	/* Ours, for the child: console, QMP, its end; its network card's connection. */
-	FILTER_ALLOW(FILTER_MAIN, read),
-	FILTER_ALLOW(FILTER_MAIN, write),
-	FILTER_ALLOW(FILTER_MAIN, accept4),
-	FILTER_ALLOW_ARG(FILTER_MAIN, getsockopt, 2, ~0u, SO_PEERCRED),
-	FILTER_ALLOW_ARG(FILTER_MAIN, kill, 1, ~0u, SIGKILL),
-	FILTER_ALLOW_ARG(FILTER_MAIN, kill, 1, ~0u, SIGSTOP),
-	FILTER_ALLOW_ARG(FILTER_MAIN, kill, 1, ~0u, SIGCONT),
-	FILTER_ALLOW(FILTER_MAIN, wait4),
+	FILTER_ALLOW(FILTER_MAIN_QEMU, read),
+	FILTER_ALLOW(FILTER_MAIN_QEMU, write),
+	FILTER_ALLOW(FILTER_MAIN_QEMU, accept4),
+	FILTER_ALLOW_ARG(FILTER_MAIN_QEMU, getsockopt, 2, ~0u, SO_PEERCRED),
+	FILTER_ALLOW_ARG(FILTER_MAIN_QEMU, kill, 1, ~0u, SIGKILL),
+	FILTER_ALLOW_ARG(FILTER_MAIN_QEMU, kill, 1, ~0u, SIGSTOP),
+	FILTER_ALLOW_ARG(FILTER_MAIN_QEMU, kill, 1, ~0u, SIGCONT),
+	FILTER_ALLOW(FILTER_MAIN_QEMU, wait4),
 	/* The child's, on top of its own sandbox: what no QEMU needs to be a CPU, and what a way out begins with. */
 	FILTER_DENY(ptrace),
 	FILTER_DENY(process_vm_readv),
@@ -205,8 +204,13 @@ static void args_machine(struct qemu *q, const struct vm_config *cfg, int mem)
 			   "memory-backend=ram");
 	for (i = 0; i < ARRAY_SIZE(fixed_args); i++)
 		strv_add(&q->argv, fixed_args[i]);
+	/*
+	 * With one vCPU TCG would leave out the barriers of the guest's locked instructions, as nobody else runs: but
+	 * our devices do, and a driver's look at avail_event could overtake its new avail->idx: a lost notification. The room
+	 * for a second vCPU that never comes makes it keep them.
+	 */
 	strv_add(&q->argv, "-smp");
-	strv_addf(&q->argv, "%u", cfg->vcpus);
+	strv_addf(&q->argv, "%u,maxcpus=%u", cfg->vcpus, MAX(cfg->vcpus, 2u));
 	strv_add(&q->argv, "-m");
 	strv_addf(&q->argv, "%lluk", bytes >> 10);
 	strv_add(&q->argv, "-object");
@@ -216,44 +220,11 @@ static void args_machine(struct qemu *q, const struct vm_config *cfg, int mem)
 		  mem, bytes);
 }
 
-/* One reading of both clocks, taken as close together as luck has it. */
-static void read_clocks(uint64_t *tsc, uint64_t *ns)
-{
-	uint64_t best = UINT64_MAX;
-	unsigned i;
-
-	for (i = 0; i < 16; i++) {
-		uint64_t before = __rdtsc(), after;
-		struct timespec ts;
-
-		clock_gettime(CLOCK_MONOTONIC_RAW, &ts);
-		after = __rdtsc();
-		if (after - before >= best)
-			continue;
-		best = after - before;
-		*tsc = before + best / 2;
-		*ns = (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-	}
-}
-
-/*
- * TCG's time stamp counter is the host's. The machine is "hardware reduced" and has no other clock to measure it
- * against that works on a busy host; a kernel that does not know its rate waits for ever when it calibrates the APIC
- * timer. So the rate is measured here, to about 10 ppm, and told.
- */
-static uint64_t host_tsc_khz(void)
-{
-	uint64_t tsc0, ns0, tsc1, ns1;
-	struct timespec wait = {.tv_nsec = 4000000};
-
-	read_clocks(&tsc0, &ns0);
-	(void)nanosleep(&wait, NULL);
-	read_clocks(&tsc1, &ns1);
-	return (tsc1 - tsc0) * 1000000u / (ns1 - ns0);
-}
-
 static void args_boot(struct qemu *q, const struct vm_config *cfg, int kernel, int initrd)
 {
+	unsigned long long khz = cfg->tsc_khz ? cfg->tsc_khz : vm_tsc_khz();
+	const char *one_cpu = "";
+
 	strv_add(&q->argv, "-kernel");
 	strv_addf(&q->argv, "/proc/self/fd/%d", kernel);
 	if (initrd >= 0) {
@@ -261,12 +232,24 @@ static void args_boot(struct qemu *q, const struct vm_config *cfg, int kernel, i
 		strv_addf(&q->argv, "/proc/self/fd/%d", initrd);
 	}
 	strv_add(&q->argv, "-append");
-	/* reboot=t: the restart that follows a panic is a triple fault, which -no-reboot turns into the end. */
+	/*
+	 * maxcpus=1: with several CPUs up, kernels that change their own code hung now and then on QEMU 7.2: most likely one vCPU
+	 * thread translated what another was writing and kept it (a breakpoint of text_poke). So the kernel starts on one CPU, and
+	 * the guest's init starts the others (guest/cpus.c).
+	 */
+	if (cfg->vcpus > 1)
+		one_cpu = " maxcpus=1";
+	/*
+	 * lpj: else each further CPU measures for a third of a second what all of them have in common. It is right where the
+	 * kernel's HZ is 250, and only delays of hardware that is not here are made of it.
+	 *
+	 * reboot=t: the restart that follows a panic is a triple fault, which -no-reboot turns into the end.
+	 */
 	strv_addf(&q->argv,
 		  "console=ttyS0 quiet reboot=t panic=-1 tsc=reliable tsc_early_khz=%llu "
-		  "no_timer_check "
-		  "8250.nr_uarts=1 cryptomgr.notests random.trust_cpu=on%s%s",
-		  (unsigned long long)host_tsc_khz(), cfg->cmdline && *cfg->cmdline ? " " : "",
+		  "lpj=%llu no_timer_check "
+		  "8250.nr_uarts=1 cryptomgr.notests random.trust_cpu=on%s%s%s",
+		  khz, khz * 1000 / GUEST_HZ, one_cpu, cfg->cmdline && *cfg->cmdline ? " " : "",
 		  cfg->cmdline ? cfg->cmdline : "");
 }
 
@@ -315,17 +298,18 @@ static unsigned slot(unsigned i)
 
 static void args_nic(struct qemu *q, const struct vm_nic *n, unsigned i)
 {
+	const char *mq = n->nfds > 1 ? "on" : "off";
+
 	strv_add(&q->argv, "-netdev");
-	strv_addf(&q->argv, "vhost-user,id=n%u,chardev=c%u", i, i);
+	strv_addf(&q->argv, "vhost-user,id=n%u,chardev=c%u,queues=%u", i, i, n->nfds);
 	strv_add(&q->argv, "-device");
-	strv_addf(&q->argv,
-		  "virtio-net-device,netdev=n%u,bus=virtio-mmio-bus.%u,mac=%02x:%02x:%02x:%02x:%"
-		  "02x:%02x,host_mtu=%u,"
-		  "ctrl_vq=off,ctrl_rx=off,ctrl_vlan=off,ctrl_rx_extra=off,ctrl_mac_addr=off,ctrl_"
-		  "guest_offloads=off,"
-		  "guest_announce=off,mq=off,status=off",
-		  i, slot(i), n->mac[0], n->mac[1], n->mac[2], n->mac[3], n->mac[4], n->mac[5],
-		  n->mtu);
+	strv_addf(
+		&q->argv,
+		"virtio-net-device,netdev=n%u,bus=virtio-mmio-bus.%u,mac=%02x:%02x:%02x:%02x:%"
+		"02x:%02x,host_mtu=%u,ctrl_vq=%s,mq=%s,ctrl_rx=off,ctrl_vlan=off,ctrl_rx_extra=off,"
+		"ctrl_mac_addr=off,ctrl_guest_offloads=off,guest_announce=off",
+		i, slot(i), n->mac[0], n->mac[1], n->mac[2], n->mac[3], n->mac[4], n->mac[5],
+		n->mtu, mq, mq);
 }
 
 static void door_close(struct door *d)
@@ -408,6 +392,21 @@ static int args_connection(struct qemu *q, unsigned i, struct error **err)
 	return q->vu[i] ? 0 : -1;
 }
 
+/*
+ * QEMU has no vhost-user balloon, and needs none: it gives back what the guest reports by punching holes into our memory's
+ * file. The last of the slots; a machine whose devices take them all goes without.
+ */
+static void args_balloon(struct qemu *q)
+{
+	if (q->vm->ndevs == SLOTS)
+		return;
+	strv_add(&q->argv, "-device");
+	strv_addf(&q->argv,
+		  "virtio-balloon-device,free-page-reporting=on,deflate-on-oom=on,"
+		  "bus=virtio-mmio-bus.%u",
+		  slot(q->vm->ndevs));
+}
+
 static int args_device(struct qemu *q, const struct vm_config *cfg, unsigned i, struct error **err)
 {
 	struct vm *vm = q->vm;
@@ -419,11 +418,13 @@ static int args_device(struct qemu *q, const struct vm_config *cfg, unsigned i, 
 	case VIRTIO_ID_BLOCK:
 		strv_add(&q->argv, "-device");
 		strv_addf(&q->argv,
-			  "vhost-user-blk,chardev=c%u,bus=virtio-mmio-bus.%u,num-queues=1,queue-"
+			  "vhost-user-blk,chardev=c%u,bus=virtio-mmio-bus.%u,num-queues=%u,queue-"
 			  "size=%u",
-			  i, slot(i), dev->vq[0].max_size);
+			  i, slot(i), dev->nqueues, dev->vq[0].max_size);
 		return 0;
 	case VIRTIO_ID_NET:
+		dev->config_notify = vm_report_links;
+		dev->config_arg = vm;
 		args_nic(q, nic_of(vm, cfg, i), i);
 		return 0;
 	case VIRTIO_ID_VSOCK:
@@ -612,6 +613,7 @@ static int qemu_create(struct vm *vm, const struct vm_config *cfg, struct error 
 	for (i = 0; i < vm->ndevs; i++)
 		if (args_device(q, cfg, i, err) < 0)
 			return -1;
+	args_balloon(q);
 	return 0;
 }
 
@@ -661,6 +663,11 @@ static int confine_child(void *arg)
 	return jail_drop(j->uid) || filter_install(&j->filter) ? -1 : 0;
 }
 
+/*
+ * The child stays in our session, which is the helper's own and has no terminal. Where the scheduler weighs sessions
+ * against each other (autogroup) a session of its own would make each of a request's two ways, to the device's thread
+ * and back, wait for the other group's turn.
+ */
 static int qemu_start(struct vm *vm, struct error **err)
 {
 	struct qemu *q = vm->priv;
@@ -671,7 +678,6 @@ static int qemu_start(struct vm *vm, struct error **err)
 		.stdio = {-1, -1, -1},
 		.fds = q->child_fds,
 		.nfds = q->nchild_fds,
-		.new_session = true, /* a terminal's Ctrl-C is for the container, not for its CPU */
 		.death_signal = SIGKILL,
 		.confine = vm->confine ? confine_child : NULL,
 		.confine_arg = &jail,
@@ -719,6 +725,37 @@ static int qemu_resume(struct vm *vm, struct error **err)
 	return qemu_signal(vm, SIGCONT, err);
 }
 
+static void qemu_links(struct vm *vm)
+{
+	struct qemu *q = vm->priv;
+	unsigned i;
+
+	for (i = 0; i < vm->ndevs; i++) {
+		CLEANUP_FREE char *cmd = NULL;
+
+		if (vm->devs[i]->id != VIRTIO_ID_NET || virtio_net_link_up(vm->devs[i]))
+			continue;
+		cmd = xasprintf("{\"execute\":\"set_link\",\"arguments\":{\"name\":\"n%u\",\"up\":"
+				"false}}\n",
+				i);
+		if (write(q->qmp_fd, cmd, strlen(cmd)) < 0)
+			log_warn("qemu: QMP: %s", strerror(errno));
+	}
+}
+
+/* QEMU is told what is to be left. */
+static void qemu_balloon(struct vm *vm, uint64_t bytes)
+{
+	struct qemu *q = vm->priv;
+	char line[96];
+	int n = snprintf(line, sizeof(line),
+			 "{\"execute\":\"balloon\",\"arguments\":{\"value\":%llu}}\n",
+			 (unsigned long long)(vm->mem_bytes - bytes));
+
+	if (write(q->qmp_fd, line, (size_t)n) != n)
+		log_warn("qemu: balloon: %s", strerror(errno));
+}
+
 static void qemu_destroy(struct vm *vm)
 {
 	struct qemu *q = vm->priv;
@@ -757,5 +794,7 @@ const struct vm_ops vm_qemu_ops = {
 	.kill = qemu_kill,
 	.pause = qemu_pause,
 	.resume = qemu_resume,
+	.links = qemu_links,
+	.balloon = qemu_balloon,
 	.destroy = qemu_destroy,
 };

@@ -21,12 +21,12 @@
 #include "vmm/vhost_user.h"
 
 FILTER_RULES = {
-	FILTER_ALLOW(FILTER_MAIN, sendmsg),
-	FILTER_ALLOW(FILTER_MAIN, recvmsg),
-	FILTER_ALLOW(FILTER_MAIN, close),
+	FILTER_ALLOW(FILTER_MAIN_QEMU, sendmsg),
+	FILTER_ALLOW(FILTER_MAIN_QEMU, recvmsg),
+	FILTER_ALLOW(FILTER_MAIN_QEMU, close),
 	/* fstat() of descriptors only: newfstatat with an empty path is what the C library makes of it */
-	FILTER_ALLOW(FILTER_MAIN, fstat),
-	FILTER_ALLOW_ARG(FILTER_MAIN, newfstatat, 3, ~0u, AT_EMPTY_PATH),
+	FILTER_ALLOW(FILTER_MAIN_QEMU, fstat),
+	FILTER_ALLOW_ARG(FILTER_MAIN_QEMU, newfstatat, 3, ~0u, AT_EMPTY_PATH),
 };
 
 enum {
@@ -184,10 +184,10 @@ static int set_mem_table(struct vhost_user *vu, struct error **err)
 		if (add_region(vu, &view, &vu->in.mem.region[i], vu->fds[i], &ours, err) < 0)
 			return -1;
 	/* Rings that run stay where they are: the mapping under all views is the same. */
-	pthread_mutex_lock(&vu->dev->lock);
+	virtio_pause(vu->dev);
 	vu->view = view;
 	vu->dev->mem = &vu->view;
-	pthread_mutex_unlock(&vu->dev->lock);
+	virtio_resume(vu->dev);
 	return 0;
 }
 
@@ -366,7 +366,7 @@ static int set_protocol_features(struct vhost_user *vu, struct error **err)
 static int get_queue_num(struct vhost_user *vu, struct error **err)
 {
 	/* For a network card it counts pairs. */
-	return reply_u64(vu, vu->dev->id == VIRTIO_ID_NET ? 1 : vu->dev->nqueues, err);
+	return reply_u64(vu, vu->dev->nqueues / (vu->dev->id == VIRTIO_ID_NET ? 2 : 1), err);
 }
 
 static int config_access(struct vhost_user *vu, struct error **err)
@@ -575,8 +575,8 @@ void vhost_user_free(struct vhost_user *vu)
 	if (!vu)
 		return;
 	end(vu);
-	pthread_mutex_lock(&vu->dev->lock);
+	virtio_pause(vu->dev);
 	vu->dev->mem = vu->mem;
-	pthread_mutex_unlock(&vu->dev->lock);
+	virtio_resume(vu->dev);
 	free(vu);
 }

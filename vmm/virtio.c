@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * virtio.c - what all devices share: kicks, activation, reset, interrupts, configuration space,
- * worker threads.
+ * virtio.c - what all devices share: kicks, activation, reset, interrupts, configuration space.
  *
  * Each queue's kick descriptor keeps its number for life; a transport that brings its own
- * (vhost-user) has it put in that number's place with dup3(), so that a worker polling the old one
- * needs only be woken.
+ * (vhost-user) has it put in that number's place with dup3(). So it is with an interrupt's once
+ * there is one: a worker may write to it at any moment.
  */
 #include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
 
@@ -18,16 +16,15 @@
 #include "vmm/virtio.h"
 
 FILTER_RULES = {
-	/* Kicks and interrupts; on kvm a vCPU's thread resets and activates devices. */
-	FILTER_ALLOW(FILTER_OURS, read),
+	/* Kicks and interrupts. Only the loop reads an eventfd: workers watch theirs for edges. */
+	FILTER_ALLOW(FILTER_MAIN, read),
 	FILTER_ALLOW(FILTER_OURS, write),
-	FILTER_ALLOW(FILTER_WORKER, poll),
 	/* vhost-user's eventfds take the place of ours. */
-	FILTER_ALLOW(FILTER_MAIN, dup3),
-	FILTER_ALLOW(FILTER_MAIN, close),
+	FILTER_ALLOW(FILTER_MAIN_QEMU, dup3),
+	FILTER_ALLOW(FILTER_MAIN_QEMU, close),
 };
 
-static void eventfd_signal(int fd)
+void virtio_eventfd_signal(int fd)
 {
 	uint64_t one = 1;
 
@@ -76,7 +73,7 @@ static void dev_work(struct virtio_dev *dev)
 	unsigned q;
 
 	for (q = 0; q < dev->nqueues; q++)
-		eventfd_signal(dev->kick_fd[q]);
+		virtio_eventfd_signal(dev->kick_fd[q]);
 	if (!dev->ops->work)
 		return;
 	if (dev->ops->unlocked_kick) {
@@ -111,59 +108,11 @@ static void on_wake(void *arg, int fd, uint32_t events)
 	dev_work(arg);
 }
 
-static void *worker_main(void *arg)
-{
-	struct virtio_dev *dev = arg;
-	struct pollfd p[VIRTIO_MAX_QUEUES + 1];
-	unsigned q;
-
-	filter_thread(FILTER_WORKER);
-	for (;;) {
-		p[dev->nqueues] = (struct pollfd){.fd = dev->wake_fd, .events = POLLIN};
-		for (q = 0; q < dev->nqueues; q++)
-			p[q] = (struct pollfd){.fd = dev->kick_fd[q], .events = POLLIN};
-		if (poll(p, dev->nqueues + 1u, -1) < 0 && errno != EINTR)
-			return NULL;
-		if (__atomic_load_n(&dev->worker_stop, __ATOMIC_ACQUIRE))
-			return NULL;
-		if (p[dev->nqueues].revents) {
-			eventfd_drain(dev->wake_fd);
-			dev_work(dev);
-		}
-		for (q = 0; q < dev->nqueues; q++) {
-			if (!p[q].revents)
-				continue;
-			if (!eventfd_drain(dev->kick_fd[q])) {
-				/* Not an eventfd after all: it would be ready for ever. */
-				dev_lock(dev);
-				virtio_dev_broken(dev, "bad kick descriptor");
-				dev_unlock(dev);
-				(void)poll(NULL, 0, 100);
-			}
-			dev_kick(dev, q);
-		}
-	}
-}
-
-/* With the lock, or before anyone else knows the device. */
-int virtio_start_worker(struct virtio_dev *dev, struct error **err)
-{
-	int rc;
-
-	if (!dev->ops->worker || dev->worker_running)
-		return 0;
-	rc = pthread_create(&dev->worker, NULL, worker_main, dev);
-	if (rc)
-		return error_sys(err, rc, "virtio-%s: thread", dev->ops->name);
-	dev->worker_running = true;
-	return 0;
-}
-
 int virtio_dev_init(struct virtio_dev *dev, const struct virtio_dev_ops *ops, uint32_t id,
 		    struct loop *l, const struct gmem *m, struct error **err)
 {
 	pthread_mutexattr_t attr;
-	unsigned q;
+	unsigned i, q;
 
 	dev->ops = ops;
 	dev->id = id;
@@ -179,17 +128,26 @@ int virtio_dev_init(struct virtio_dev *dev, const struct virtio_dev_ops *ops, ui
 	pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_RECURSIVE);
 	pthread_mutex_init(&dev->lock, &attr);
 	pthread_mutexattr_destroy(&attr);
+	pthread_cond_init(&dev->idle, NULL);
+	pthread_cond_init(&dev->resumed, NULL);
+	for (i = 0; i < VIRTIO_MAX_WORKERS; i++)
+		dev->worker[i] = (struct virtio_worker){.dev = dev,
+							.index = (uint8_t)i,
+							.epfd = -1,
+							.wake_fd = -1};
 
-	dev->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (dev->wake_fd < 0)
-		return error_sys(err, errno, "virtio-%s: eventfd", ops->name);
 	for (q = 0; q < dev->nqueues; q++) {
 		dev->kick_fd[q] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		if (dev->kick_fd[q] < 0)
 			return error_sys(err, errno, "virtio-%s: eventfd", ops->name);
 	}
-	if (ops->worker)
+	if (virtio_workers_init(dev, err) < 0)
+		return -1;
+	if (dev->nworkers)
 		return 0;
+	dev->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (dev->wake_fd < 0)
+		return error_sys(err, errno, "virtio-%s: eventfd", ops->name);
 	dev->wake_src = loop_add_fd(l, dev->wake_fd, EPOLLIN, on_wake, dev, err);
 	if (!dev->wake_src)
 		return -1;
@@ -205,11 +163,7 @@ void virtio_dev_fini(struct virtio_dev *dev)
 {
 	unsigned q;
 
-	if (dev->worker_running) {
-		__atomic_store_n(&dev->worker_stop, true, __ATOMIC_RELEASE);
-		eventfd_signal(dev->wake_fd);
-		pthread_join(dev->worker, NULL);
-	}
+	virtio_workers_fini(dev);
 	loop_source_free(dev->wake_src);
 	for (q = 0; q < VIRTIO_MAX_QUEUES; q++) {
 		loop_source_free(dev->kick_src[q]);
@@ -217,6 +171,8 @@ void virtio_dev_fini(struct virtio_dev *dev)
 		base_close_fd(&dev->call_fd[q]);
 	}
 	base_close_fd(&dev->wake_fd);
+	pthread_cond_destroy(&dev->idle);
+	pthread_cond_destroy(&dev->resumed);
 	pthread_mutex_destroy(&dev->lock);
 }
 
@@ -228,7 +184,11 @@ void virtio_free(struct virtio_dev *dev)
 
 void virtio_wake(struct virtio_dev *dev)
 {
-	eventfd_signal(dev->wake_fd);
+	unsigned i;
+
+	virtio_eventfd_signal(dev->wake_fd);
+	for (i = 0; i < dev->nworkers; i++)
+		virtio_worker_wake(dev, i);
 }
 
 int virtio_ack_features(struct virtio_dev *dev, uint64_t features)
@@ -265,7 +225,7 @@ int virtio_queue_set(struct virtio_dev *dev, unsigned q, uint32_t size, uint64_t
 
 static int queue_start(struct virtio_dev *dev, unsigned q, uint16_t next_avail)
 {
-	if (virtio_start_worker(dev, NULL))
+	if (virtio_start_workers(dev, NULL))
 		return -1;
 	dev->vq[q].event_idx = virtio_has(dev, VIRTIO_RING_F_EVENT_IDX);
 	dev->vq[q].indirect = virtio_has(dev, VIRTIO_RING_F_INDIRECT_DESC);
@@ -322,7 +282,7 @@ void virtio_drain(struct virtio_dev *dev)
 	unsigned q, n;
 
 	/* A worker's requests are waited for when the queue stops; nobody waits for the answers to others. */
-	if (dev->ops->worker)
+	if (dev->nworkers)
 		return;
 	for (q = 0; q < dev->nqueues; q++) {
 		for (n = 0; n < VIRTQ_MAX_SIZE; n++) {
@@ -341,12 +301,12 @@ uint16_t virtio_queue_stop(struct virtio_dev *dev, unsigned q)
 
 	if (q >= dev->nqueues)
 		return 0;
-	dev_lock(dev);
-	if (dev->ops->quiesce)
-		dev->ops->quiesce(dev);
+	virtio_pause(dev);
 	next = dev->vq[q].last_avail;
 	virtq_stop(&dev->vq[q]);
-	dev_unlock(dev);
+	if (dev->ops->queue_stopped)
+		dev->ops->queue_stopped(dev, q);
+	virtio_resume(dev);
 	return next;
 }
 
@@ -354,9 +314,7 @@ void virtio_reset(struct virtio_dev *dev)
 {
 	unsigned q;
 
-	dev_lock(dev);
-	if (dev->ops->quiesce)
-		dev->ops->quiesce(dev);
+	virtio_pause(dev);
 	for (q = 0; q < dev->nqueues; q++)
 		virtq_reset(&dev->vq[q]);
 	dev->features_acked = 0;
@@ -364,8 +322,15 @@ void virtio_reset(struct virtio_dev *dev)
 	dev->active = dev->broken = false;
 	if (dev->ops->reset)
 		dev->ops->reset(dev);
-	dev_unlock(dev);
+	virtio_resume(dev);
 	virtio_wake(dev);
+}
+
+void virtio_detach(struct virtio_dev *dev)
+{
+	virtio_pause(dev);
+	dev->notify_irq = NULL;
+	virtio_resume(dev);
 }
 
 int virtio_kick_fd(struct virtio_dev *dev, unsigned q)
@@ -383,9 +348,13 @@ int virtio_set_kick_fd(struct virtio_dev *dev, unsigned q, int fd, struct error 
 	if (fd_set_nonblock(fd, true) < 0)
 		return error_sys(err, errno, "virtio-%s: kick descriptor", dev->ops->name);
 	loop_source_free(STEAL(dev->kick_src[q]));
-	if (dup3(fd, dev->kick_fd[q], O_CLOEXEC) < 0)
+	/* The front end may hold the old one, which then would stay watched under this number. */
+	if (dev->nworkers)
+		(void)virtio_worker_kick_fd(dev, q, false);
+	if (dup3(fd, dev->kick_fd[q], O_CLOEXEC) < 0 ||
+	    (dev->nworkers && virtio_worker_kick_fd(dev, q, true) < 0))
 		return error_sys(err, errno, "virtio-%s: kick descriptor", dev->ops->name);
-	if (!dev->ops->worker) {
+	if (!dev->nworkers) {
 		dev->kick_src[q] =
 			loop_add_fd(dev->loop, dev->kick_fd[q], EPOLLIN, on_kick, dev, err);
 		if (!dev->kick_src[q])
@@ -404,10 +373,13 @@ void virtio_set_call_fd(struct virtio_dev *dev, unsigned q, int fd)
 	if (fd >= 0)
 		(void)fd_set_nonblock(fd, true);
 	dev_lock(dev);
-	base_close_fd(&dev->call_fd[q]);
-	dev->call_fd[q] = steal_fd(&owned);
+	/* One that is taken away stays: signals to it reach nobody who minds. */
+	if (fd >= 0 && dev->call_fd[q] >= 0)
+		(void)dup3(fd, dev->call_fd[q], O_CLOEXEC);
+	else if (fd >= 0)
+		__atomic_store_n(&dev->call_fd[q], steal_fd(&owned), __ATOMIC_RELEASE);
 	/* Whatever was completed before the descriptor came would otherwise never be told. */
-	eventfd_signal(dev->vq[q].ready ? dev->call_fd[q] : -1);
+	virtio_eventfd_signal(dev->vq[q].ready ? dev->call_fd[q] : -1);
 	dev_unlock(dev);
 }
 
@@ -434,11 +406,16 @@ void virtio_config_write(struct virtio_dev *dev, uint64_t off, const void *buf, 
 	dev_unlock(dev);
 }
 
+static bool is_broken(const struct virtio_dev *dev)
+{
+	return __atomic_load_n(&dev->broken, __ATOMIC_RELAXED);
+}
+
 int virtio_pop(struct virtio_dev *dev, unsigned q, struct virtq_chain *c)
 {
 	int rc;
 
-	if (!dev->active || dev->broken)
+	if (!dev->active || is_broken(dev))
 		return 0;
 	rc = virtq_pop(&dev->vq[q], dev->mem, c);
 	if (rc < 0)
@@ -453,7 +430,7 @@ bool virtio_next(struct virtio_dev *dev, unsigned q, struct virtq_chain *c)
 
 		if (rc)
 			return rc > 0;
-		if (!dev->active || dev->broken || !virtq_want_kick(&dev->vq[q], true))
+		if (!dev->active || is_broken(dev) || !virtq_want_kick(&dev->vq[q], true))
 			return false;
 	}
 }
@@ -465,7 +442,7 @@ void virtio_notify(struct virtio_dev *dev, unsigned q)
 	if (dev->notify_irq)
 		dev->notify_irq(dev->notify_arg, (int)q);
 	else
-		eventfd_signal(dev->call_fd[q]);
+		virtio_eventfd_signal(__atomic_load_n(&dev->call_fd[q], __ATOMIC_ACQUIRE));
 }
 
 void virtio_config_changed(struct virtio_dev *dev)
@@ -473,14 +450,18 @@ void virtio_config_changed(struct virtio_dev *dev)
 	dev->config_gen++;
 	if (dev->notify_irq)
 		dev->notify_irq(dev->notify_arg, -1);
+	else if (dev->config_notify)
+		dev->config_notify(dev->config_arg);
 }
 
 void virtio_dev_broken(struct virtio_dev *dev, const char *why)
 {
-	if (dev->broken)
-		return;
-	log_warn("virtio-%s: %s; the device waits for a reset", dev->ops->name, why);
-	dev->broken = true;
-	dev->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
-	virtio_config_changed(dev);
+	dev_lock(dev);
+	if (!dev->broken) {
+		log_warn("virtio-%s: %s; the device waits for a reset", dev->ops->name, why);
+		__atomic_store_n(&dev->broken, true, __ATOMIC_RELAXED);
+		dev->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
+		virtio_config_changed(dev);
+	}
+	dev_unlock(dev);
 }

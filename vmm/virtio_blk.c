@@ -2,57 +2,83 @@
 /*
  * virtio_blk.c - disks made of file segments (virtio 1.2 §5.2).
  *
- * The segments' lengths, each rounded up to a sector, follow each other as one disk; a sector is
- * found by binary search. Data moves between the files and guest memory directly (preadv, pwritev).
- * A worker thread does the I/O, without the device's lock: a slow disk holds up nothing but itself.
- * The status byte is written last, after the data.
+ * Each queue has a worker thread that does its I/O: a slow disk holds up nothing but itself. A request that comes alone
+ * is served with one system call on the spot; that is how a machine starts and how most of them live. When requests queue
+ * up, one that the host's page cache cannot answer at once would hold up the others: so in company a read is first tried
+ * without waiting (RWF_NOWAIT), and what would wait, as a sync does, goes to the kernel by io_uring (uring.h), which the
+ * queue opens then. Writes end in the page cache and are always done on the spot; through the ring they would only wait
+ * for a kernel thread. A host without io_uring, or a ring that fails, means: one after the other, for good. Only reads
+ * inside one segment, and the sync of a disk of one segment, go through the ring.
  *
- * A read-only disk refuses every request that would change it, whatever the driver negotiated.
+ * A request in the ring points into guest memory. Nobody may reset the queue under it: virtio_pause() has the worker
+ * call blk_drain() first, which waits until the kernel has given every request back.
+ *
+ * A read-only disk refuses every request that would change it, whatever the driver negotiated. The status byte is written
+ * last, after the data.
  */
-#include <fcntl.h>
-#include <linux/falloc.h>
 #include <linux/virtio_blk.h>
-#include <stdio.h>
+#include <sys/epoll.h>
 
-#include "core/filter.h"
 #include "core/log.h"
+#include "core/str.h"
+#include "vmm/disk.h"
+#include "vmm/uring.h"
 #include "vmm/virtio.h"
 
-FILTER_RULES = {
-	FILTER_ALLOW(FILTER_WORKER, preadv),    FILTER_ALLOW(FILTER_WORKER, pwritev),
-	FILTER_ALLOW(FILTER_WORKER, pwrite64),  FILTER_ALLOW(FILTER_WORKER, fallocate),
-	FILTER_ALLOW(FILTER_WORKER, fdatasync),
+#define QUEUE_SIZE  256
+#define QUEUES_MAX  VIRTIO_MAX_WORKERS
+#define RANGES_MAX  16         /* discard / write zeroes ranges in one request */
+#define RANGE_MAX   (1u << 21) /* sectors in one range: 1 GiB */
+#define SEGS_MAX    126 /* also right for a transport that halves the queue (vhost-user: 128) */
+#define HDR_LEN     16
+#define CONFIG_LEN  60 /* up to and with write_zeroes_may_unmap and its padding */
+#define SPIN_MIN_US 20u
+#define SPIN_MAX_US 200u
+#define DEPTH       64           /* requests of one queue in the ring */
+#define BATCH       8            /* answers that one interrupt may tell of … */
+#define BATCH_FAR   32           /* … if it goes through another process … */
+#define BATCH_BYTES (256u << 10) /* … and bytes moved before it */
+#define DEEP        2            /* requests waiting behind one make it company */
+
+/* A request that the ring has. */
+struct blk_req {
+	struct blk_end {
+		uint16_t head;
+		uint8_t *status; /* where it goes in guest memory */
+		size_t in_len;   /* of the chain */
+	} end;
+	bool sync;
+	int fd;
+	uint64_t off;
+	uint32_t len;
+	unsigned n;
+	struct iovec iov[SEGS_MAX + 2];
 };
 
-#define QUEUE_SIZE 256
-#define SECTOR     512u
-#define RANGES_MAX 16         /* discard / write zeroes ranges in one request */
-#define RANGE_MAX  (1u << 21) /* sectors in one range: 1 GiB */
-#define HDR_LEN    16
-#define CONFIG_LEN 60 /* up to and with write_zeroes_may_unmap and its padding */
-
-struct segment {
-	uint64_t start; /* byte of the disk where it begins */
-	uint64_t len;   /* bytes in the file */
-	uint64_t off;   /* byte of the file where it begins */
-	int fd;
+/* Its worker's own. */
+struct blk_queue {
+	struct virtq_chain chain;
+	struct iovec data[VIRTQ_MAX_SIZE], scratch[VIRTQ_MAX_SIZE];
+	struct uring *ring;      /* NULL: the host has none, or the files need none */
+	bool open, dead;         /* it was opened; it failed, and is only waited for */
+	bool waits;              /* the files do not know RWF_NOWAIT */
+	struct blk_req *reqs;    /* DEPTH of them, once open */
+	uint8_t idle[DEPTH];     /* which are idle; the last used first */
+	uint8_t prepared[DEPTH]; /* which wait for uring_enter(), in order */
+	unsigned nidle, nprepared;
+	unsigned nended; /* answers that are not published yet */
+	size_t nbytes;   /* moved for them */
+	uint64_t idle_since;
+	unsigned spin_us;
 };
 
 struct blk {
 	struct virtio_dev dev;
-	struct segment *segs;
-	size_t nsegs;
-	uint64_t bytes; /* capacity, whole sectors */
-	bool readonly;
+	struct disk disk;
 	char serial[VIRTIO_BLK_ID_BYTES];
 	struct virtio_blk_config cfg;
-	/* Under the lock. */
-	pthread_cond_t idle;
-	bool busy;     /* a request is with the worker */
-	unsigned hold; /* someone waits for idle: take no new request */
-	/* The worker's own. */
-	struct virtq_chain chain;
-	struct iovec data[VIRTQ_MAX_SIZE], piece[VIRTQ_MAX_SIZE];
+	struct blk_queue *q;
+	bool spins; /* there is a CPU for the driver meanwhile */
 };
 
 static void blk_config_read(struct virtio_dev *dev, uint32_t off, void *buf, uint32_t len)
@@ -60,134 +86,202 @@ static void blk_config_read(struct virtio_dev *dev, uint32_t off, void *buf, uin
 	memcpy(buf, (const char *)&container_of(dev, struct blk, dev)->cfg + off, len);
 }
 
-/* The segment that holds byte pos; pos < b->bytes. */
-static const struct segment *seg_find(const struct blk *b, uint64_t pos)
+/* ---- the end of a request ---- */
+
+static struct blk_end end_of(const struct virtq_chain *c)
 {
-	size_t lo = 0, hi = b->nsegs;
+	const struct iovec *last = &c->iov[c->nout + c->nin - 1];
 
-	while (hi - lo > 1) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (b->segs[mid].start <= pos)
-			lo = mid;
-		else
-			hi = mid;
-	}
-	return &b->segs[lo];
+	return (struct blk_end){.head = c->head,
+				.status = (uint8_t *)last->iov_base + last->iov_len - 1,
+				.in_len = c->in_len};
 }
 
-static void iov_zero(struct iovec *iov, unsigned n)
+/* written: bytes put into the chain's writable part, which are a prefix of it; the status counts when nothing is left out
+ * before it. */
+static void finish(struct blk *b, unsigned q, const struct blk_end *d, uint8_t status,
+		   uint32_t written)
 {
+	__atomic_store_n(d->status, status, __ATOMIC_RELAXED);
+	if (written + 1 == d->in_len || d->in_len == 1)
+		written++;
+	virtq_push(&b->dev.vq[q], d->head, written);
+	b->q[q].nended++;
+}
+
+static void publish(struct blk *b, unsigned q)
+{
+	if (!b->q[q].nended)
+		return;
+	b->q[q].nended = 0;
+	b->q[q].nbytes = 0;
+	virtq_publish(&b->dev.vq[q]);
+	virtio_notify(&b->dev, q);
+}
+
+/* ---- in company: through the ring ---- */
+
+static bool ring_ready(struct blk *b, unsigned q)
+{
+	struct blk_queue *bq = &b->q[q];
 	unsigned i;
 
-	for (i = 0; i < n; i++)
-		memset(iov[i].iov_base, 0, iov[i].iov_len);
-}
-
-/* Moves exactly len bytes between fd at off and iov[0..n), which it consumes. 0 or -1. */
-static int io_full(int fd, bool write, struct iovec *iov, unsigned n, uint64_t off, uint64_t len)
-{
-	while (len) {
-		int cnt = (int)MIN(n, 1024u);
-		ssize_t done = RETRY_EINTR(write ? pwritev(fd, iov, cnt, (off_t)off)
-						 : preadv(fd, iov, cnt, (off_t)off));
-
-		if (done <= 0)
-			return -1; /* an error, or the file is shorter than it was */
-		off += (uint64_t)done;
-		len -= MIN((uint64_t)done, len);
-		while (n && (size_t)done >= iov->iov_len) {
-			done -= (ssize_t)iov->iov_len;
-			iov++;
-			n--;
-		}
-		if (n && done) {
-			iov->iov_base = (char *)iov->iov_base + done;
-			iov->iov_len -= (size_t)done;
-		}
+	if (!bq->ring || bq->open)
+		return bq->ring && !bq->dead;
+	bq->open = true;
+	if (uring_open(bq->ring) < 0) {
+		log_debug("virtio-blk: io_uring: %s; does without", strerror(errno));
+		bq->dead = true;
+		return false;
 	}
-	return 0;
+	bq->reqs = xcalloc(DEPTH, sizeof(*bq->reqs));
+	for (i = 0; i < DEPTH; i++)
+		bq->idle[bq->nidle++] = (uint8_t)(DEPTH - 1 - i);
+	return true;
 }
 
-/* Reads or writes len bytes at byte pos of the disk, from and to iov[0..n). Range checked before.
- */
-static int disk_rw(struct blk *b, bool write, uint64_t pos, uint64_t len, const struct iovec *iov,
-		   unsigned n)
+/* One after the other, what the ring would have done at once: its rest after `done` bytes. */
+static uint8_t serve_rest(struct blk *b, struct blk_req *r, uint32_t done, struct iovec *scratch)
 {
-	uint64_t done = 0;
+	unsigned n;
 
-	while (done < len) {
-		const struct segment *s = seg_find(b, pos + done);
-		uint64_t in = pos + done - s->start, take = 0;
-		unsigned k;
+	if (r->sync)
+		return disk_flush(&b->disk) < 0 ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK;
+	n = iov_slice(r->iov, r->n, done, r->len - done, scratch);
+	return disk_io(r->fd, false, scratch, n, r->off + done, r->len - done) < 0
+		       ? VIRTIO_BLK_S_IOERR
+		       : VIRTIO_BLK_S_OK;
+}
 
-		if (in < s->len) {
-			take = MIN(s->len - in, len - done);
-			k = iov_slice(iov, n, done, take, b->piece);
-			if (io_full(s->fd, write, b->piece, k, s->off + in, take) < 0)
-				return -1;
-		} else { /* the padding of the last sector */
-			take = MIN(ALIGN_UP(s->len, (uint64_t)SECTOR) - in, len - done);
-			k = iov_slice(iov, n, done, take, b->piece);
-			if (write)
-				return -1;
-			iov_zero(b->piece, k);
-		}
-		done += take;
+static void req_end(struct blk *b, unsigned q, uint8_t slot, uint8_t status)
+{
+	struct blk_queue *bq = &b->q[q];
+	const struct blk_req *r = &bq->reqs[slot];
+
+	finish(b, q, &r->end, status, status == VIRTIO_BLK_S_OK ? r->len : 0);
+	bq->idle[bq->nidle++] = slot;
+}
+
+/* A result of the ring: a read that is short or failed is gone into once more the plain way. */
+static void req_result(struct blk *b, unsigned q, uint8_t slot, int res)
+{
+	struct blk_queue *bq = &b->q[q];
+	struct blk_req *r = &bq->reqs[slot];
+	uint8_t status = VIRTIO_BLK_S_OK;
+
+	b->dev.worker[q].in_flight--;
+	if (r->sync)
+		status = res < 0 ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK;
+	else if (res < 0 || (uint32_t)res < r->len)
+		status = serve_rest(b, r, res < 0 ? 0 : (uint32_t)res, bq->scratch);
+	req_end(b, q, slot, status);
+}
+
+static bool reap(struct blk *b, unsigned q)
+{
+	struct blk_queue *bq = &b->q[q];
+	bool any = false;
+	uint64_t tag;
+	int res;
+
+	while (uring_next(bq->ring, &tag, &res)) {
+		req_result(b, q, (uint8_t)tag, res);
+		any = true;
 	}
-	return 0;
+	publish(b, q);
+	return any;
 }
 
-static bool range_ok(const struct blk *b, uint64_t sector, uint64_t len)
+/* The kernel does not take what is prepared: it is served here, and the ring is not used again. */
+static void ring_failed(struct blk *b, unsigned q)
 {
-	uint64_t pos, end;
+	struct blk_queue *bq = &b->q[q];
+	unsigned i;
 
-	return mul_ok(sector, (uint64_t)SECTOR, &pos) && add_ok(pos, len, &end) && end <= b->bytes;
-}
+	log_debug("virtio-blk: io_uring: %s; does without", strerror(errno));
+	uring_unprepare(bq->ring);
+	for (i = 0; i < bq->nprepared; i++) {
+		struct blk_req *r = &bq->reqs[bq->prepared[i]];
 
-static int zero_by_writing(int fd, uint64_t off, uint64_t len)
-{
-	static const char zeroes[65536];
-
-	while (len) {
-		ssize_t n = RETRY_EINTR(pwrite(fd, zeroes, MIN(len, sizeof(zeroes)), (off_t)off));
-
-		if (n <= 0)
-			return -1;
-		off += (uint64_t)n;
-		len -= (uint64_t)n;
+		req_end(b, q, bq->prepared[i], serve_rest(b, r, 0, bq->scratch));
 	}
-	return 0;
+	bq->nprepared = 0;
+	bq->dead = true;
+	publish(b, q);
 }
 
-/* Discards or zeroes a checked range. A discard that the file system cannot do is no error: it is
- * advice. */
-static int disk_clear(struct blk *b, uint64_t pos, uint64_t len, bool discard, bool unmap)
+/* Hands over what is prepared and takes what is done. False: neither was possible now. */
+static bool ring_run(struct blk *b, unsigned q, unsigned wait)
 {
-	int mode = FALLOC_FL_KEEP_SIZE |
-		   (discard || unmap ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE);
+	struct blk_queue *bq = &b->q[q];
+	unsigned *in_flight = &b->dev.worker[q].in_flight;
+	int n = uring_enter(bq->ring, wait);
 
-	while (len) {
-		const struct segment *s = seg_find(b, pos);
-		uint64_t in = pos - s->start,
-			 take = MIN(ALIGN_UP(s->len, (uint64_t)SECTOR) - in, len);
-
-		if (RETRY_EINTR(fallocate(s->fd, mode, (off_t)(s->off + in), (off_t)take)) < 0) {
-			if (errno != EOPNOTSUPP && errno != ENOSYS)
-				return -1;
-			if (!discard && zero_by_writing(s->fd, s->off + in, take) < 0)
-				return -1;
-		}
-		pos += take;
-		len -= take;
+	if (n > 0) {
+		*in_flight += (unsigned)n;
+		bq->nprepared -= (unsigned)n;
+		memmove(bq->prepared, bq->prepared + n, bq->nprepared);
+	} else if (bq->nprepared && !(n < 0 && *in_flight && (errno == EAGAIN || errno == EBUSY))) {
+		/* No more room, while others are on their way, is what passes. */
+		ring_failed(b, q);
+		n = 1;
 	}
-	return 0;
+	return reap(b, q) || n > 0;
 }
 
-static uint8_t do_clear(struct blk *b, const struct virtq_chain *c, bool discard)
+/* Puts the popped request into the ring: a read of data[0..n), len bytes, or (n is 0) a sync. False: it has to be served on
+ * the spot. */
+static bool ring_take(struct blk *b, unsigned q, uint64_t pos, uint32_t len, unsigned n)
 {
+	struct blk_queue *bq = &b->q[q];
+	const struct disk_segment *s = disk_find(&b->disk, pos);
+	struct blk_req *r;
+	uint8_t slot;
+
+	if (n > ARRAY_SIZE(r->iov) || !disk_within(s, pos, len) || !ring_ready(b, q) || !bq->nidle)
+		return false;
+	slot = bq->idle[bq->nidle - 1];
+	r = &bq->reqs[slot];
+	r->end = end_of(&bq->chain);
+	r->sync = !n;
+	r->fd = s->fd;
+	r->off = s->off + (pos - s->start);
+	r->len = len;
+	r->n = n;
+	memcpy(r->iov, bq->data, n * sizeof(r->iov[0]));
+	if (!uring_prepare(bq->ring, r->sync ? URING_DATASYNC : URING_READ,
+			   (unsigned)(s - b->disk.segs), n ? r->iov : NULL, n, n ? r->off : 0,
+			   slot))
+		return false;
+	bq->nidle--;
+	bq->prepared[bq->nprepared++] = slot;
+	return true;
+}
+
+static bool in_company(const struct blk *b, unsigned q)
+{
+	return b->dev.worker[q].in_flight || b->q[q].nprepared || virtq_pending(&b->dev.vq[q]);
+}
+
+/* Whether requests that would make the worker wait may go through the ring, which the first deep queue opens. */
+static bool ring_wanted(const struct blk *b, unsigned q)
+{
+	const struct blk_queue *bq = &b->q[q];
+
+	return bq->open ? !bq->dead : bq->ring && virtq_pending(&b->dev.vq[q]) >= DEEP;
+}
+
+/* ---- requests ---- */
+
+/* What serve() makes of a request. */
+#define IN_RING 0xff
+
+static uint8_t do_clear(struct blk *b, unsigned q, bool discard)
+{
+	const struct virtq_chain *c = &b->q[q].chain;
 	struct virtio_blk_discard_write_zeroes r[RANGES_MAX];
 	size_t len = c->out_len - HDR_LEN, i;
+	uint64_t pos[RANGES_MAX];
 
 	if (!len || len % sizeof(r[0]) || len > sizeof(r))
 		return VIRTIO_BLK_S_IOERR;
@@ -197,47 +291,68 @@ static uint8_t do_clear(struct blk *b, const struct virtq_chain *c, bool discard
 		if (r[i].flags & ~(discard ? 0u : VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP))
 			return VIRTIO_BLK_S_UNSUPP; /* §5.2.6.2 */
 		if (r[i].num_sectors > RANGE_MAX ||
-		    !range_ok(b, r[i].sector, (uint64_t)r[i].num_sectors * SECTOR))
+		    !disk_range(&b->disk, r[i].sector, (uint64_t)r[i].num_sectors * DISK_SECTOR,
+				&pos[i]))
 			return VIRTIO_BLK_S_IOERR;
 	}
+	publish(b, q);
 	for (i = 0; i < len / sizeof(r[0]); i++)
-		if (disk_clear(b, r[i].sector * SECTOR, (uint64_t)r[i].num_sectors * SECTOR,
-			       discard, r[i].flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP) < 0)
+		if (disk_clear(&b->disk, pos[i], (uint64_t)r[i].num_sectors * DISK_SECTOR, discard,
+			       r[i].flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP) < 0)
 			return VIRTIO_BLK_S_IOERR;
 	return VIRTIO_BLK_S_OK;
 }
 
-static uint8_t do_rw(struct blk *b, const struct virtq_chain *c, uint64_t sector, bool write,
-		     uint32_t *written)
+static uint8_t do_rw(struct blk *b, unsigned q, uint64_t sector, bool write, uint32_t *written)
 {
+	struct blk_queue *bq = &b->q[q];
+	const struct virtq_chain *c = &bq->chain;
 	/* The first HDR_LEN readable bytes are the header, the last writable one is the status. */
 	size_t len = write ? c->out_len - HDR_LEN : c->in_len - 1;
+	uint64_t pos;
 	unsigned n;
 
-	if (len % SECTOR || !range_ok(b, sector, len))
+	if (len % DISK_SECTOR || !disk_range(&b->disk, sector, len, &pos))
 		return VIRTIO_BLK_S_IOERR;
+	if (!len)
+		return VIRTIO_BLK_S_OK;
 	if (write)
-		n = iov_slice(c->iov, c->nout, HDR_LEN, len, b->data);
+		n = iov_slice(c->iov, c->nout, HDR_LEN, len, bq->data);
 	else
-		n = iov_slice(c->iov + c->nout, c->nin, 0, len, b->data);
-	if (disk_rw(b, write, sector * SECTOR, len, b->data, n) < 0)
+		n = iov_slice(c->iov + c->nout, c->nin, 0, len, bq->data);
+	if (!write && ring_wanted(b, q)) {
+		bool cached = !bq->waits && disk_read_cached(&b->disk, pos, len, bq->data, n);
+
+		/* Not every file system can tell. */
+		bq->waits |= !cached && errno == EOPNOTSUPP;
+		if (!cached && (!bq->waits || in_company(b, q)) &&
+		    ring_take(b, q, pos, (uint32_t)len, n))
+			return IN_RING;
+		if (cached) {
+			bq->nbytes += len;
+			*written = (uint32_t)len;
+			return VIRTIO_BLK_S_OK;
+		}
+		publish(b, q);
+	}
+	bq->nbytes += len;
+	if (disk_rw(&b->disk, write, pos, len, bq->data, n, bq->scratch) < 0)
 		return VIRTIO_BLK_S_IOERR;
 	if (!write)
 		*written = (uint32_t)len;
 	return VIRTIO_BLK_S_OK;
 }
 
-static uint8_t do_flush(struct blk *b)
+static uint8_t do_flush(struct blk *b, unsigned q)
 {
-	size_t i;
-
-	for (i = 0; i < b->nsegs && !b->readonly; i++)
-		if (RETRY_EINTR(fdatasync(b->segs[i].fd)) < 0)
-			return VIRTIO_BLK_S_IOERR;
-	return VIRTIO_BLK_S_OK;
+	if (!b->disk.readonly && b->disk.nsegs == 1 && ring_wanted(b, q) && in_company(b, q) &&
+	    ring_take(b, q, 0, 0, 0))
+		return IN_RING;
+	publish(b, q);
+	return disk_flush(&b->disk) < 0 ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK;
 }
 
-static uint8_t do_get_id(struct blk *b, const struct virtq_chain *c, uint32_t *written)
+static uint8_t do_get_id(const struct blk *b, const struct virtq_chain *c, uint32_t *written)
 {
 	if (c->in_len - 1 < sizeof(b->serial))
 		return VIRTIO_BLK_S_IOERR;
@@ -246,164 +361,239 @@ static uint8_t do_get_id(struct blk *b, const struct virtq_chain *c, uint32_t *w
 }
 
 /* Serves a popped chain but for its status byte; *written: bytes put into its writable part. */
-static uint8_t serve(struct blk *b, const struct virtq_chain *c, uint32_t *written)
+static uint8_t serve(struct blk *b, unsigned q, uint32_t *written)
 {
+	const struct virtq_chain *c = &b->q[q].chain;
 	struct virtio_blk_outhdr h;
 
 	if (virtq_read_out(c, 0, &h, HDR_LEN) != HDR_LEN)
 		return VIRTIO_BLK_S_IOERR;
 	switch (h.type) {
 	case VIRTIO_BLK_T_IN:
-		return do_rw(b, c, h.sector, false, written);
+		return do_rw(b, q, h.sector, false, written);
 	case VIRTIO_BLK_T_OUT:
-		return b->readonly ? VIRTIO_BLK_S_IOERR : do_rw(b, c, h.sector, true, written);
+		return b->disk.readonly ? VIRTIO_BLK_S_IOERR : do_rw(b, q, h.sector, true, written);
 	case VIRTIO_BLK_T_FLUSH:
-		return do_flush(b);
+		return do_flush(b, q);
 	case VIRTIO_BLK_T_GET_ID:
 		return do_get_id(b, c, written);
 	case VIRTIO_BLK_T_DISCARD:
 	case VIRTIO_BLK_T_WRITE_ZEROES:
-		return b->readonly ? VIRTIO_BLK_S_IOERR
-				   : do_clear(b, c, h.type == VIRTIO_BLK_T_DISCARD);
+		return b->disk.readonly ? VIRTIO_BLK_S_IOERR
+					: do_clear(b, q, h.type == VIRTIO_BLK_T_DISCARD);
 	default:
 		return VIRTIO_BLK_S_UNSUPP;
 	}
+}
+
+/* ---- the queue ---- */
+
+static bool full(const struct blk_queue *bq)
+{
+	return bq->open && !bq->dead && !bq->nidle;
+}
+
+/*
+ * A driver with one request at a time sends the next one soon after it got its answer. Waking up for it costs more than
+ * the request itself, so the worker first looks for a while: as long as it lately would have been worth it, like KVM
+ * does for a vCPU that halts. It does not sleep meanwhile, but neither does the driver have to notify. With vhost-user the
+ * driver runs on QEMU's CPU, which is slower than any spin is worth, and QEMU's other thread has use for this CPU.
+ */
+static bool spins(const struct blk *b)
+{
+	return b->spins && b->dev.notify_irq;
+}
+
+static void spin(struct blk *b, unsigned q)
+{
+	struct blk_queue *bq = &b->q[q];
+
+	bq->idle_since = time_mono_us();
+	if (!bq->spin_us || b->dev.worker[q].in_flight)
+		return;
+	while (virtq_empty(&b->dev.vq[q]) && !virtio_pausing(&b->dev) &&
+	       time_mono_us() - bq->idle_since < bq->spin_us)
+		__builtin_ia32_pause();
+}
+
+/* A kick ended a sleep: would spinning for SPIN_MAX_US have met it? */
+static void spin_adapt(struct blk_queue *bq)
+{
+	if (time_mono_us() - bq->idle_since < SPIN_MAX_US)
+		bq->spin_us = MIN(MAX(2 * bq->spin_us, SPIN_MIN_US), SPIN_MAX_US);
+	else
+		bq->spin_us = bq->spin_us > SPIN_MIN_US ? bq->spin_us / 2 : 0;
+}
+
+/* The next request. Before the driver is asked to tell of more, it is told of what is done. */
+static bool next(struct blk *b, unsigned q)
+{
+	if (virtq_empty(&b->dev.vq[q])) {
+		publish(b, q);
+		if (spins(b))
+			spin(b, q);
+	}
+	return virtio_next(&b->dev, q, &b->q[q].chain);
+}
+
+/* Takes requests until there are no more, or enough to hand to the kernel. */
+static void take(struct blk *b, unsigned q)
+{
+	struct virtio_dev *dev = &b->dev;
+	struct blk_queue *bq = &b->q[q];
+	/* With vhost-user an interrupt is two changes of threads and costs QEMU's CPU several requests' worth. */
+	unsigned answers = dev->notify_irq ? BATCH : BATCH_FAR;
+
+	while (!full(bq) && bq->nprepared < BATCH && !virtio_pausing(dev) && next(b, q)) {
+		struct blk_end d;
+		uint32_t written = 0;
+		uint8_t status;
+
+		if (!bq->chain.in_len) {
+			virtio_dev_broken(dev, "request without a status byte");
+			break;
+		}
+		d = end_of(&bq->chain);
+		status = serve(b, q, &written);
+		if (status == IN_RING)
+			continue;
+		finish(b, q, &d, status, written);
+		if (bq->nended >= answers || bq->nbytes >= BATCH_BYTES)
+			publish(b, q);
+	}
+	publish(b, q);
 }
 
 static void blk_kick(struct virtio_dev *dev, unsigned q)
 {
 	struct blk *b = container_of(dev, struct blk, dev);
 
-	pthread_mutex_lock(&dev->lock);
-	while (!b->hold && virtio_next(dev, 0, &b->chain)) {
-		uint32_t written = 0;
-		uint8_t status;
-
-		if (!b->chain.in_len) {
-			virtio_dev_broken(dev, "request without a status byte");
-			break;
-		}
-		b->busy = true;
-		pthread_mutex_unlock(&dev->lock);
-		status = serve(b, &b->chain, &written);
-		virtq_write_in(&b->chain, b->chain.in_len - 1, &status, 1);
-		/* Bytes counted are a prefix of the writable part; the status alone counts when
-		 * nothing precedes it. */
-		if (written + 1 == b->chain.in_len || b->chain.in_len == 1)
-			written++;
-		pthread_mutex_lock(&dev->lock);
-		b->busy = false;
-		virtq_push(&dev->vq[0], b->chain.head, written);
-		virtq_publish(&dev->vq[0]);
-		virtio_notify(dev, 0);
-		if (b->hold)
-			pthread_cond_broadcast(&b->idle);
-	}
-	pthread_mutex_unlock(&dev->lock);
+	if (spins(b))
+		spin_adapt(&b->q[q]);
+	do
+		take(b, q);
+	while (b->q[q].nprepared && ring_run(b, q, 0));
 }
 
-/* Reset and queue stop wait for the request in flight: afterwards nobody writes to memory the
- * driver takes back. */
-static void blk_quiesce(struct virtio_dev *dev)
+/* Completions. Requests may have waited for room in the ring. */
+static void blk_worker_fd(struct virtio_dev *dev, unsigned w, uint32_t running)
 {
 	struct blk *b = container_of(dev, struct blk, dev);
 
-	b->hold++;
-	while (b->busy)
-		pthread_cond_wait(&b->idle, &dev->lock);
-	b->hold--;
+	if (dev->worker[w].in_flight)
+		(void)reap(b, w);
+	if (running & 1u << w)
+		blk_kick(dev, w);
 }
+
+/* What the kernel has, it is waited for: while it may still write, the memory is not the driver's. */
+static void blk_drain(struct virtio_dev *dev, unsigned w)
+{
+	struct blk *b = container_of(dev, struct blk, dev);
+
+	while (dev->worker[w].in_flight || b->q[w].nprepared)
+		(void)ring_run(b, w, dev->worker[w].in_flight ? 1 : 0);
+}
+
+/* ---- the device ---- */
 
 static void blk_free(struct virtio_dev *dev)
 {
 	struct blk *b = container_of(dev, struct blk, dev);
+	unsigned q;
 
 	virtio_dev_fini(dev);
-	pthread_cond_destroy(&b->idle);
-	free(b->segs);
+	for (q = 0; q < dev->nqueues; q++) {
+		uring_free(b->q[q].ring);
+		free(b->q[q].reqs);
+	}
+	disk_fini(&b->disk);
+	free(b->q);
 	free(b);
 }
 
 static const struct virtio_dev_ops blk_ops = {
 	.name = "blk",
+	.filter = FILTER_BLK,
 	.config_read = blk_config_read,
 	.queue_kick = blk_kick,
-	.quiesce = blk_quiesce,
+	.drain = blk_drain,
+	.worker_fd = blk_worker_fd,
 	.free = blk_free,
-	.unlocked_kick = true,
-	.worker = true,
 };
-
-static int add_segments(struct blk *b, const struct vm_disk *d, struct error **err)
-{
-	size_t i;
-
-	if (!d->nsegs)
-		return error_set(err, ERR_INVALID_ARGUMENT, "disk %s has no segments", d->serial);
-	b->segs = xcalloc(d->nsegs, sizeof(*b->segs));
-	for (i = 0; i < d->nsegs; i++) {
-		const struct vm_segment *s = &d->segs[i];
-		uint64_t end;
-
-		/* A writable disk has no room for the bytes that pad its last sector. */
-		if (!s->len || (s->len % SECTOR && (i + 1 < d->nsegs || !d->readonly)))
-			return error_set(err, ERR_INVALID_ARGUMENT,
-					 "disk %s: segment %zu of %llu bytes is not whole sectors",
-					 d->serial, i, (unsigned long long)s->len);
-		if (!add_ok(s->off, s->len, &end) || end > INT64_MAX || s->len > (1ull << 60) ||
-		    b->bytes > (1ull << 60))
-			return error_set(err, ERR_INVALID_ARGUMENT, "disk %s is too large",
-					 d->serial);
-		b->segs[b->nsegs++] = (struct segment){.start = b->bytes,
-						       .len = s->len,
-						       .off = s->off,
-						       .fd = s->fd};
-		b->bytes += ALIGN_UP(s->len, (uint64_t)SECTOR);
-	}
-	return 0;
-}
 
 static void fill_config(struct blk *b)
 {
-	b->cfg.capacity = b->bytes / SECTOR;
-	b->cfg.seg_max = QUEUE_SIZE / 2 -
-			 2; /* also right for a transport that halves the queue (vhost-user: 128) */
-	b->cfg.blk_size = SECTOR;
-	b->dev.features_offered = VIRTIO_F(VIRTIO_BLK_F_SEG_MAX) | VIRTIO_F(VIRTIO_BLK_F_BLK_SIZE) |
-				  VIRTIO_F(VIRTIO_BLK_F_FLUSH);
-	if (b->readonly) {
-		b->dev.features_offered |= VIRTIO_F(VIRTIO_BLK_F_RO);
+	struct virtio_dev *dev = &b->dev;
+
+	b->cfg.capacity = b->disk.bytes / DISK_SECTOR;
+	b->cfg.seg_max = SEGS_MAX;
+	b->cfg.blk_size = DISK_SECTOR;
+	b->cfg.num_queues = dev->nqueues;
+	dev->features_offered = VIRTIO_F(VIRTIO_BLK_F_SEG_MAX) | VIRTIO_F(VIRTIO_BLK_F_BLK_SIZE) |
+				VIRTIO_F(VIRTIO_BLK_F_FLUSH);
+	if (dev->nqueues > 1)
+		dev->features_offered |= VIRTIO_F(VIRTIO_BLK_F_MQ);
+	if (b->disk.readonly) {
+		dev->features_offered |= VIRTIO_F(VIRTIO_BLK_F_RO);
 		return;
 	}
-	b->dev.features_offered |=
+	dev->features_offered |=
 		VIRTIO_F(VIRTIO_BLK_F_DISCARD) | VIRTIO_F(VIRTIO_BLK_F_WRITE_ZEROES);
 	b->cfg.max_discard_sectors = b->cfg.max_write_zeroes_sectors = RANGE_MAX;
 	b->cfg.max_discard_seg = b->cfg.max_write_zeroes_seg = RANGES_MAX;
-	b->cfg.discard_sector_alignment = 4096 / SECTOR;
+	b->cfg.discard_sector_alignment = 4096 / DISK_SECTOR;
 	b->cfg.write_zeroes_may_unmap = 1;
+}
+
+/* Now, for in the jail nobody may make one, and no worker watch one. */
+static void make_rings(struct blk *b)
+{
+	CLEANUP_FREE int *fds = xcalloc(b->disk.nsegs, sizeof(*fds));
+	unsigned q;
+	size_t i;
+
+	if (disk_in_memory(&b->disk))
+		return;
+	for (i = 0; i < b->disk.nsegs; i++)
+		fds[i] = b->disk.segs[i].fd;
+	for (q = 0; q < b->dev.nqueues; q++) {
+		struct uring *u = uring_new(DEPTH, fds, (unsigned)b->disk.nsegs, !b->disk.readonly);
+
+		/* It is quiet until it is opened. */
+		if (!u || virtio_worker_watch(&b->dev, q, uring_fd(u), EPOLLIN) < 0) {
+			uring_free(u);
+			break;
+		}
+		b->q[q].ring = u;
+	}
 }
 
 struct virtio_dev *virtio_blk_new(struct loop *l, const struct gmem *m, const struct vm_disk *d,
 				  struct error **err)
 {
 	struct blk *b = xcalloc(1, sizeof(*b));
+	unsigned q;
 
-	b->readonly = d->readonly;
 	memcpy(b->serial, d->serial, strnlen(d->serial, sizeof(b->serial)));
-	pthread_cond_init(&b->idle, NULL);
-	if (add_segments(b, d, err) < 0) {
-		pthread_cond_destroy(&b->idle);
-		free(b->segs);
+	if (disk_init(&b->disk, d, err) < 0) {
+		disk_fini(&b->disk);
 		free(b);
 		return NULL;
 	}
+	b->dev.nqueues = b->dev.nworkers = (uint8_t)MIN(MAX(d->queues, 1u), QUEUES_MAX);
+	b->q = xcalloc(b->dev.nqueues, sizeof(*b->q));
+	b->spins = sysconf(_SC_NPROCESSORS_ONLN) > 1;
 	fill_config(b);
-	b->dev.nqueues = 1;
 	b->dev.config_len = CONFIG_LEN;
-	b->dev.vq[0].max_size = QUEUE_SIZE;
+	for (q = 0; q < b->dev.nqueues; q++) {
+		b->dev.vq[q].max_size = QUEUE_SIZE;
+		b->dev.vq[q].worker = (uint8_t)q;
+	}
 	if (virtio_dev_init(&b->dev, &blk_ops, VIRTIO_ID_BLOCK, l, m, err) < 0) {
 		blk_free(&b->dev);
 		return NULL;
 	}
+	make_rings(b);
 	return &b->dev;
 }

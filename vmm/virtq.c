@@ -38,7 +38,7 @@ static void store16(uint8_t *ring, size_t off, uint16_t v)
 
 void virtq_reset(struct virtq *q)
 {
-	*q = (struct virtq){.max_size = q->max_size};
+	*q = (struct virtq){.max_size = q->max_size, .worker = q->worker};
 }
 
 int virtq_start(struct virtq *q, const struct gmem *m, uint16_t next_avail)
@@ -71,6 +71,11 @@ void virtq_stop(struct virtq *q)
 bool virtq_empty(const struct virtq *q)
 {
 	return !q->ready || load16(q->avail_ring, AVAIL_IDX) == q->last_avail;
+}
+
+uint16_t virtq_pending(const struct virtq *q)
+{
+	return q->ready ? (uint16_t)(load16(q->avail_ring, AVAIL_IDX) - q->last_avail) : 0;
 }
 
 /* One walk through a table of descriptors, the queue's own or an indirect one. */

@@ -7,7 +7,7 @@
  * used. A chain that breaks a rule makes virtq_pop() return -1, and the device is taken out of
  * service (virtio_dev_broken()).
  *
- * All functions run under the device's lock.
+ * All functions run under the device's lock or on the thread that serves the queue (virtio.h).
  */
 #ifndef VMM_VIRTQ_H
 #define VMM_VIRTQ_H
@@ -15,11 +15,12 @@
 #include <sys/uio.h>
 #include "vmm/gmem.h"
 
-#define VIRTQ_MAX_SIZE  1024          /* largest queue any of our devices offers */
-#define VIRTQ_MAX_BYTES (64ull << 20) /* what one chain may describe, both directions together */
+#define VIRTQ_MAX_SIZE  1024           /* largest queue any of our devices offers */
+#define VIRTQ_MAX_BYTES (256ull << 20) /* what one chain may describe, both directions together */
 
 struct virtq {
 	uint16_t max_size; /* the device's limit, a power of two; 0: no such queue */
+	uint8_t worker;    /* which of the device's workers serves it */
 	/* What the driver set; no longer changes once ready. */
 	uint16_t size;
 	uint64_t desc, avail, used; /* guest-physical */
@@ -55,6 +56,8 @@ int virtq_pop(struct virtq *q, const struct gmem *m, struct virtq_chain *c);
 /* virtq_unpop: gives the last popped chain back (nothing was written to it). */
 void virtq_unpop(struct virtq *q);
 bool virtq_empty(const struct virtq *q);
+/* virtq_pending: how many chains the driver says wait behind the last popped one. */
+uint16_t virtq_pending(const struct virtq *q);
 /* virtq_push: returns a chain; len is what was written to its writable part. The driver sees it
  * after virtq_publish(), so that several (mergeable receive buffers) appear at once. */
 void virtq_push(struct virtq *q, uint16_t head, uint32_t len);

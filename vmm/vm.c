@@ -5,8 +5,9 @@
 #include "core/log.h"
 #include "vmm/engine.h"
 
-#define MEM_UNIT (2ull << 20)
-#define MEM_MIN  (32ull << 20)
+#define MEM_UNIT    (2ull << 20)
+#define MEM_MIN     (32ull << 20)
+#define DISK_QUEUES 4u
 
 static int check_config(const struct vm_config *cfg, struct error **err)
 {
@@ -52,9 +53,14 @@ static int add_devices(struct vm *vm, const struct vm_config *cfg, struct error 
 	struct loop *l = vm->loop;
 	size_t i;
 
-	for (i = 0; i < cfg->ndisks; i++)
-		if (add_device(vm, virtio_blk_new(l, m, &cfg->disks[i], err), err))
+	for (i = 0; i < cfg->ndisks; i++) {
+		struct vm_disk d = cfg->disks[i];
+
+		/* One for each CPU, up to where more threads would only wait for the same disk. */
+		d.queues = d.queues ? d.queues : MIN(cfg->vcpus, DISK_QUEUES);
+		if (add_device(vm, virtio_blk_new(l, m, &d, err), err))
 			return -1;
+	}
 	for (i = 0; i < cfg->nnics; i++)
 		if (add_device(vm, virtio_net_new(l, m, &cfg->nics[i], err), err))
 			return -1;
@@ -63,11 +69,12 @@ static int add_devices(struct vm *vm, const struct vm_config *cfg, struct error 
 		return -1;
 	if (add_device(vm, virtio_rng_new(l, m, err), err))
 		return -1;
-	/* QEMU brings a serial port of its own. */
-	if (cfg->engine == VM_ENGINE_KVM &&
-	    add_device(vm, virtio_console_new(l, m, virtio_console_out, vm, err), err))
+	/* QEMU brings a serial port and a balloon of its own. */
+	if (cfg->engine != VM_ENGINE_KVM)
+		return 0;
+	if (add_device(vm, virtio_console_new(l, m, virtio_console_out, vm, err), err))
 		return -1;
-	return 0;
+	return add_device(vm, virtio_balloon_new(l, m, err), err);
 }
 
 /* ---- news from any thread ---- */
@@ -101,6 +108,16 @@ void vm_report_stop(struct vm *vm, enum vm_stop reason, const char *detail)
 		vm->end_reason = (int)reason;
 		vm->end_detail = detail ? xstrdup(detail) : NULL;
 	}
+	pthread_mutex_unlock(&vm->event_lock);
+	wake(vm);
+}
+
+void vm_report_links(void *arg)
+{
+	struct vm *vm = arg;
+
+	pthread_mutex_lock(&vm->event_lock);
+	vm->links_changed = true;
 	pthread_mutex_unlock(&vm->event_lock);
 	wake(vm);
 }
@@ -152,7 +169,7 @@ static void on_event(void *arg, int fd, uint32_t events)
 	struct vm *vm = arg;
 	uint64_t count, lost;
 	int reason;
-	bool ended;
+	bool ended, links;
 
 	if (read(fd, &count, sizeof(count)) < 0)
 		return;
@@ -161,6 +178,8 @@ static void on_event(void *arg, int fd, uint32_t events)
 	vm->console_buf = (struct buf){0};
 	lost = vm->console_lost;
 	vm->console_lost = 0;
+	links = vm->links_changed;
+	vm->links_changed = false;
 	ended = vm->ended && vm->state != VM_ENDED;
 	reason = vm->end_reason;
 	if (ended)
@@ -169,6 +188,8 @@ static void on_event(void *arg, int fd, uint32_t events)
 
 	/* The owner must not free the VM from its console callback, but may from `stopped`: that one is the last. */
 	deliver_console(vm, &b, lost);
+	if (links && vm->ops->links)
+		vm->ops->links(vm);
 	if (!ended)
 		return;
 	vm->state = VM_ENDED;
@@ -229,7 +250,7 @@ static int start_workers(struct vm *vm, struct error **err)
 	unsigned i;
 
 	for (i = 0; i < vm->ndevs; i++)
-		if (virtio_start_worker(vm->devs[i], err))
+		if (virtio_start_workers(vm->devs[i], err))
 			return -1;
 	return 0;
 }
@@ -278,6 +299,18 @@ int vm_resume(struct vm *vm, struct error **err)
 		return -1;
 	vm->state = VM_RUNNING;
 	return 0;
+}
+
+void vm_balloon(struct vm *vm, uint64_t bytes)
+{
+	unsigned i;
+
+	bytes = MIN(bytes, vm->mem_bytes - MEM_MIN);
+	for (i = 0; i < vm->ndevs; i++)
+		if (vm->devs[i]->id == VIRTIO_ID_BALLOON)
+			virtio_balloon_want(vm->devs[i], bytes);
+	if (vm->ops->balloon)
+		vm->ops->balloon(vm, bytes);
 }
 
 void vm_free(struct vm *vm)

@@ -30,12 +30,22 @@ struct vm_disk {
 	size_t nsegs;
 	bool readonly;   /* enforced by the device */
 	char serial[21]; /* virtio-blk id string */
+	unsigned queues; /* 0: vm_new() chooses */
 };
 
+#define VM_NIC_QUEUES 8
+
+/* A network card. Each descriptor is a queue of one tap (IFF_TAP|IFF_NO_PI|IFF_VNET_HDR, and IFF_MULTI_QUEUE when there
+ * are several), or the only one is a connected stream socket as passt speaks on it (vmm/net_stream.h). Borrowed. What
+ * the guest sends must come from these addresses (vmm/net_filter.h). */
 struct vm_nic {
-	int tap_fd; /* IFF_TAP|IFF_NO_PI|IFF_VNET_HDR; borrowed */
+	int fd[VM_NIC_QUEUES];
+	unsigned nfds;
 	uint8_t mac[6];
 	uint16_t mtu;
+	uint8_t ip4[4]; /* network byte order; zero: none */
+	uint8_t ip6[16];
+	bool has_ip6;
 };
 
 /* PROCESS: children are started, threads are not, nothing has to be opened any more. CALLS: all threads are there and
@@ -57,6 +67,7 @@ struct vm_config {
 	uint64_t cid;
 	const char *run_dir;    /* for sockets of the qemu engine; private to this VM */
 	const char *qemu_path;  /* NULL: search PATH */
+	uint64_t tsc_khz;       /* vm_tsc_khz(), for the qemu engine; 0: vm_new() measures it */
 	vsock_accept_fn accept; /* guest's vsock connections */
 	/* Bytes the guest wrote to its console. The receiver bounds what it keeps. */
 	void (*console)(void *arg, const void *p, size_t len);
@@ -81,6 +92,9 @@ int vm_start(struct vm *vm, struct error **err);
 void vm_kill(struct vm *vm);
 int vm_pause(struct vm *vm, struct error **err);
 int vm_resume(struct vm *vm, struct error **err);
+/* vm_balloon: asks the guest to do without so many bytes of its memory, which the host gets back. It may give fewer, and
+ * takes them again when it would run out. Nothing happens in a machine whose devices left no room for a balloon. */
+void vm_balloon(struct vm *vm, uint64_t bytes);
 /* vm_free: stops if needed (without calling `stopped`) and gives everything back. */
 void vm_free(struct vm *vm);
 
@@ -99,6 +113,8 @@ void vm_times(const struct vm *vm, struct vm_times *t);
  */
 int vm_engine_choose(enum vm_engine wish, const char *qemu_path, enum vm_engine *out, char **why,
 		     struct error **err);
+/* vm_tsc_khz: the rate of the host's time stamp counter. Takes 20 ms. Any thread. */
+uint64_t vm_tsc_khz(void);
 const char *vm_engine_name(enum vm_engine e);
 int vm_engine_parse(const char *s, enum vm_engine *out);
 

@@ -64,12 +64,23 @@ static void on_top(int64_t id, struct json_object *params)
 	wire_reply(&agent_wire, id, top_collect());
 }
 
+static void on_limits(int64_t id, struct json_object *params)
+{
+	CLEANUP_ERROR struct error *e = NULL;
+
+	if (cgroup_limit(params, &e))
+		wire_reply_error(&agent_wire, id, e);
+	else
+		wire_reply(&agent_wire, id, NULL);
+}
+
 static const struct {
 	const char *method;
 	void (*fn)(int64_t id, struct json_object *params);
 } calls[] = {
 	{"process.start", on_start}, {"process.signal", on_signal}, {"process.resize", on_resize},
 	{"shutdown", on_shutdown},   {"stats", on_stats},           {"top", on_top},
+	{"limits", on_limits},
 };
 
 static void on_call(struct wire *w, int64_t id, const char *method, struct json_object *params)

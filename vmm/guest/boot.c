@@ -16,6 +16,7 @@
 #define LATER_NICE       19
 #define MAX_MODULES_LIST (64u << 10)
 #define MAX_BOOT_JSON    (16u << 20)
+#define MAX_FILTER       (4096u * 8)
 
 static const struct {
 	const char *type, *target, *data;
@@ -95,21 +96,46 @@ int boot_modules(struct error **err)
 	return each_module("/modules.later", keep_for_later, err);
 }
 
-/* In a child of its own, so that nothing waits for it. */
-void boot_modules_later(void)
+static void drop(int fd, const char *path)
+{
+	close(fd);
+}
+
+int boot_modules_foreign(bool wanted, struct error **err)
+{
+	return each_module("/modules.foreign", wanted ? load_now : drop, err);
+}
+
+static void load_rest(void)
 {
 	size_t i;
 
+	for (i = 0; i < nlater; i++)
+		load_module(later[i], "a module");
+}
+
+static void forget_rest(void)
+{
+	while (nlater)
+		close(later[--nlater]);
+}
+
+void boot_modules_rest(void)
+{
+	load_rest();
+	forget_rest();
+}
+
+/* In a child of its own, so that nothing waits for it. */
+void boot_modules_later(void)
+{
 	if (nlater && !fork()) {
 		if (nice(LATER_NICE) == -1)
 			guest_log("nice: %s", strerror(errno));
-		for (i = 0; i < nlater; i++)
-			load_module(later[i], "a module");
+		load_rest();
 		_exit(0);
 	}
-	for (i = 0; i < nlater; i++)
-		close(later[i]);
-	nlater = 0;
+	forget_rest();
 }
 
 struct json_object *boot_descriptor(struct error **err)
@@ -132,6 +158,16 @@ struct json_object *boot_descriptor(struct error **err)
 		return NULL;
 	}
 	return o;
+}
+
+int boot_seccomp(struct error **err)
+{
+	if (access("/seccomp.bpf", F_OK))
+		return 0;
+	if (path_read_all(AT_FDCWD, "/seccomp.bpf", MAX_FILTER, &cred_filter, err))
+		return -1;
+	unlink("/seccomp.bpf");
+	return 0;
 }
 
 /*

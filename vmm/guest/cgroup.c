@@ -17,6 +17,8 @@
 #define MAX_CPUS        1024
 
 static int group_fd = -1;
+static struct ev events_ev;
+static uint64_t kills_told;
 
 static int write_at(int dirfd, const char *name, const char *text, struct error **err)
 {
@@ -27,19 +29,100 @@ static int write_at(int dirfd, const char *name, const char *text, struct error 
 	return 0;
 }
 
+/* A number, or "max" for what is not positive. */
 static int limit(const char *name, int64_t value, struct error **err)
 {
 	char text[64];
 
+	if (value <= 0)
+		return write_at(group_fd, name, "max", err);
 	snprintf(text, sizeof(text), "%lld", (long long)value);
-	return value > 0 ? write_at(group_fd, name, text, err) : 0;
+	return write_at(group_fd, name, text, err);
+}
+
+static int limit_cpus(int64_t cpus, struct error **err)
+{
+	char text[64];
+
+	if (cpus < 0 || cpus > MAX_CPUS)
+		return error_set(err, ERR_INVALID_ARGUMENT, "%lld cpus", (long long)cpus);
+	if (!cpus)
+		return write_at(group_fd, "cpu.max", "max", err);
+	snprintf(text, sizeof(text), "%lld %d", (long long)cpus * CPU_PERIOD, CPU_PERIOD);
+	return write_at(group_fd, "cpu.max", text, err);
+}
+
+/* Shares of cgroup v1, 2 to 262144, to a weight of 1 to 10000, as container runtimes do it; 0 is the weight of everyone. */
+static int limit_weight(int64_t shares, struct error **err)
+{
+	char text[64];
+
+	shares = MIN(MAX(shares, 0), 262144);
+	snprintf(text, sizeof(text), "%lld",
+		 shares < 2 ? (shares ? 1 : 100) : (long long)(1 + (shares - 2) * 9999 / 262142));
+	return write_at(group_fd, "cpu.weight", text, err);
+}
+
+static int limit_low(int64_t bytes, struct error **err)
+{
+	char text[64];
+
+	snprintf(text, sizeof(text), "%lld", (long long)MAX(bytes, 0));
+	return write_at(group_fd, "memory.low", text, err);
+}
+
+int cgroup_limit(struct json_object *res, struct error **err)
+{
+	if ((json_get(res, "cpus") && limit_cpus(json_int(res, "cpus", 0), err)) ||
+	    (json_get(res, "memory") && limit("memory.max", json_int(res, "memory", 0), err)) ||
+	    (json_get(res, "pids") && limit("pids.max", json_int(res, "pids", 0), err)) ||
+	    (json_get(res, "memoryLow") && limit_low(json_int(res, "memoryLow", 0), err)) ||
+	    (json_get(res, "cpuShares") && limit_weight(json_int(res, "cpuShares", 0), err)))
+		return -1;
+	return 0;
+}
+
+static uint64_t count_kills(int fd)
+{
+	char text[512], *at;
+	ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+	uint64_t v;
+
+	text[MAX(n, 0)] = 0;
+	at = strstr(text, "\noom_kill ");
+	if (!at)
+		return 0;
+	at += strlen("\noom_kill ");
+	at[strcspn(at, "\n")] = 0;
+	return parse_u64(at, &v) ? 0 : v;
+}
+
+/* The kernel killed something for want of memory: the host is told, once for each time that something is new. */
+static void on_events(struct ev *ev, uint32_t events)
+{
+	struct json_object *o;
+	uint64_t kills = count_kills(ev->fd);
+
+	if (kills <= kills_told)
+		return;
+	kills_told = kills;
+	o = json_object_new_object();
+	json_set_int(o, "kills", (int64_t)kills);
+	wire_notify(&agent_wire, "oom", o);
+}
+
+static int watch_oom(struct error **err)
+{
+	int fd = openat(group_fd, "memory.events", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return error_sys(err, errno, "cgroup: open memory.events");
+	count_kills(fd); /* what is new is what was not read */
+	return ev_add(&events_ev, fd, EPOLLPRI, on_events, err);
 }
 
 int cgroup_setup(struct json_object *res, struct error **err)
 {
-	int64_t cpus = json_int(res, "cpus", 0);
-	char text[64];
-
 	if (mount("cgroup2", CGROUP_MOUNT, "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) &&
 	    errno != EBUSY)
 		return error_sys(err, errno, "mount cgroup2");
@@ -50,22 +133,23 @@ int cgroup_setup(struct json_object *res, struct error **err)
 		return error_sys(err, errno, "open %s", GUEST_CGROUP);
 	if (write_at(AT_FDCWD, CGROUP_MOUNT "/cgroup.subtree_control", "+cpu +memory +pids", err))
 		return -1;
-	if (cpus < 0 || cpus > MAX_CPUS)
-		return error_set(err, ERR_INVALID_ARGUMENT, "%lld cpus", (long long)cpus);
-	if (cpus) {
-		snprintf(text, sizeof(text), "%lld %d", (long long)cpus * CPU_PERIOD, CPU_PERIOD);
-		if (write_at(group_fd, "cpu.max", text, err))
-			return -1;
-	}
-	if (limit("memory.max", json_int(res, "memory", 0), err) ||
-	    limit("pids.max", json_int(res, "pids", 0), err))
-		return -1;
-	return 0;
+	/* Counts what each disk did for the container; a kernel may do without. */
+	write_at(AT_FDCWD, CGROUP_MOUNT "/cgroup.subtree_control", "+io", NULL);
+	return cgroup_limit(res, err) ? -1 : watch_oom(err);
 }
 
 int cgroup_fd(void)
 {
 	return group_fd;
+}
+
+void cgroup_freeze(bool on)
+{
+	static unsigned depth;
+
+	depth = on ? depth + 1 : MAX(depth, 1u) - 1;
+	if (group_fd >= 0 && depth <= 1)
+		write_at(group_fd, "cgroup.freeze", depth ? "1" : "0", NULL);
 }
 
 void cgroup_kill(void)

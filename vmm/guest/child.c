@@ -85,7 +85,7 @@ static NORETURN void finish(struct child_side *c)
 		_exit(EXIT_SETUP);
 	if (c->spec->builtin) {
 		close(c->sock); /* as an exec would */
-		task_main(c->spec, c->stdio);
+		task_main(c->spec, c->stdio, c->layers);
 	}
 	tail_exec(c->spec, c->stdio, &e);
 	fail(c, e);
@@ -145,7 +145,7 @@ void child_exec_main(struct child_side *c, int init_pidfd)
 	umask(0);
 	cred_oom_score(&c->spec->cred);
 	if (setns(init_pidfd, CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWCGROUP)) {
-		error_sys(&e, errno, "enter the container");
+		spawn_enter_error(init_pidfd, "enter the container", &e);
 		fail(c, e);
 	}
 	if (c->spec->tty) {
@@ -153,5 +153,45 @@ void child_exec_main(struct child_side *c, int init_pidfd)
 		if (rootfd < 0 || make_tty(c, rootfd, false, &e))
 			fail(c, e);
 	}
+	finish(c);
+}
+
+/* The root file system as it is on the disk, alone in a mount namespace. */
+static int enter_files(struct child_side *c, struct error **err)
+{
+	static const char *const dirs[2] = {GUEST_CHANGES, GUEST_LOWER};
+	CLEANUP_CLOSE int rootfd = -1;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(dirs); i++) {
+		CLEANUP_CLOSE int fd = path_open_dir(dirs[i], err);
+
+		if (fd < 0)
+			return -1;
+		/* Out of the way of the numbers they get in the end. */
+		c->layers[i] = fcntl(fd, F_DUPFD_CLOEXEC, TASK_IMAGE + 1);
+		if (c->layers[i] < 0)
+			return error_sys(err, errno, "open %s", dirs[i]);
+	}
+	if (unshare(CLONE_NEWNS))
+		return error_sys(err, errno, "mount namespace");
+	rootfd = path_open_dir(GUEST_ROOT, err);
+	return rootfd < 0 ? -1 : crootfs_pivot(rootfd, !proc_no_init || proc_readonly, err);
+}
+
+void child_task_main(struct child_side *c, int init_pidfd)
+{
+	struct error *e = NULL;
+	int rc = 0;
+
+	reset_signals();
+	if (init_pidfd >= 0 && task_inside(c->spec)) {
+		if (setns(init_pidfd, CLONE_NEWNS))
+			rc = spawn_enter_error(init_pidfd, "enter the container", &e);
+	} else {
+		rc = enter_files(c, &e);
+	}
+	if (rc)
+		fail(c, e);
 	finish(c);
 }

@@ -9,6 +9,8 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <stdio.h>
 #include <strings.h>
 #include <sys/prctl.h>
@@ -17,6 +19,8 @@
 
 #include "core/caps.h"
 #include "vmm/guest/guest.h"
+
+struct buf cred_filter;
 
 #define NOFILE_SOFT 1024
 #define NOFILE_HARD 1048576
@@ -154,19 +158,37 @@ int cred_limits(const struct cred *c, struct error **err)
 	return 0;
 }
 
-static int set_caps(uint64_t caps)
+static int set_caps(uint64_t effective, uint64_t permitted)
 {
 	struct __user_cap_header_struct h = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct d[2] = {
-		{.effective = (uint32_t)caps, .permitted = (uint32_t)caps},
-		{.effective = (uint32_t)(caps >> 32), .permitted = (uint32_t)(caps >> 32)},
+		{.effective = (uint32_t)effective, .permitted = (uint32_t)permitted},
+		{.effective = (uint32_t)(effective >> 32),
+		 .permitted = (uint32_t)(permitted >> 32)},
 	};
 
 	return (int)syscall(SYS_capset, &h, d);
 }
 
+/* What the process has in the end; the kernel knows no more than the bounding set's capabilities. */
+static uint64_t final_caps(const struct cred *c, const struct user *u)
+{
+	int cap;
+
+	for (cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
+		;
+	return u->uid ? 0 : c->caps & (cap > 63 ? ~0ull : BIT(cap) - 1);
+}
+
+/* Whether installing the filter takes a capability. */
+static bool filter_needs_cap(const struct cred *c)
+{
+	return cred_filter.len && !c->no_new_privs;
+}
+
 int cred_become(const struct cred *c, const struct user *u, struct error **err)
 {
+	uint64_t caps = final_caps(c, u);
 	int cap;
 
 	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
@@ -178,11 +200,33 @@ int cred_become(const struct cred *c, const struct user *u, struct error **err)
 		return error_sys(err, errno, "set groups");
 	if (syscall(SYS_setresgid, u->gid, u->gid, u->gid))
 		return error_sys(err, errno, "set gid %u", u->gid);
+	if (filter_needs_cap(c) && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0))
+		return error_sys(err, errno, "keep capabilities");
 	if (syscall(SYS_setresuid, u->uid, u->uid, u->uid))
 		return error_sys(err, errno, "set uid %u", u->uid);
-	if (set_caps(u->uid ? 0 : c->caps & (BIT(cap) - 1)))
+	if (set_caps(caps, caps | (filter_needs_cap(c) ? BIT(CAP_SYS_ADMIN) : 0)))
 		return error_sys(err, errno, "set capabilities");
 	if (c->no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		return error_sys(err, errno, "set no_new_privs");
+	return 0;
+}
+
+int cred_confine(const struct cred *c, const struct user *u, struct error **err)
+{
+	uint64_t caps = final_caps(c, u), more = caps | BIT(CAP_SYS_ADMIN);
+	struct sock_fprog prog = {
+		.len = (unsigned short)(cred_filter.len / sizeof(struct sock_filter)),
+		.filter = (struct sock_filter *)(void *)cred_filter.data,
+	};
+
+	if (!cred_filter.len)
+		return 0;
+	if (filter_needs_cap(c) && set_caps(more, more))
+		return error_sys(err, errno, "set capabilities");
+	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog))
+		return error_sys(err, errno, "install the system call filter");
+	/* From here on a profile that refuses capset(2) refuses this too, and the process does not start. */
+	if (filter_needs_cap(c) && caps != more && set_caps(caps, caps))
+		return error_sys(err, errno, "set capabilities behind the system call filter");
 	return 0;
 }

@@ -5,6 +5,7 @@
  *
  * Runs in the container's first process, in its new namespaces, before it lets go of the agent's root.
  */
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/mount.h>
@@ -12,12 +13,14 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
+#include "core/hidden.h"
 #include "vmm/guest/guest.h"
 
-#define SECURE      (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)
-#define SHM_DEFAULT (64u << 20)
-#define MAX_PATHS   256
-#define MAX_SYSCTLS 256
+#define SECURE        (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)
+#define SHM_DEFAULT   (64u << 20)
+#define MAX_PATHS     256
+#define MAX_SYSCTLS   256
+#define DEVICES_DEPTH 3 /* of directories in /dev */
 
 static const struct {
 	const char *type, *target;
@@ -50,24 +53,6 @@ static const struct {
 	{"stderr", "/proc/self/fd/2"}, {"ptmx", "pts/ptmx"},
 };
 
-static const char *const masked_default[] = {
-	"/proc/asound",
-	"/proc/acpi",
-	"/proc/kcore",
-	"/proc/keys",
-	"/proc/latency_stats",
-	"/proc/timer_list",
-	"/proc/timer_stats",
-	"/proc/sched_debug",
-	"/proc/scsi",
-	"/sys/firmware",
-	"/sys/devices/virtual/powercap",
-};
-
-static const char *const readonly_default[] = {
-	"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger",
-};
-
 static int mount_new(int rootfd, const char *type, const char *source, const char *target,
 		     const struct mnt_opts *o, struct error **err)
 {
@@ -95,12 +80,58 @@ static int fill_dev(int rootfd, struct error **err)
 	return 0;
 }
 
-static int mount_defaults(int rootfd, struct error **err)
+/* The machine's devices, as they are now, for a privileged container. */
+static int copy_devices(int from, int to, unsigned depth, struct error **err)
+{
+	int copy = openat(from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = 0;
+	DIR *d = copy < 0 ? NULL : fdopendir(copy);
+	struct dirent *de;
+	struct stat st;
+
+	if (!d)
+		return error_sys(err, errno, "read the devices");
+	while (!rc && (de = readdir(d))) {
+		const char *name = de->d_name;
+
+		if (!strcmp(name, ".") || !strcmp(name, "..") ||
+		    fstatat(from, name, &st, AT_SYMLINK_NOFOLLOW))
+			continue;
+		if (S_ISDIR(st.st_mode) && depth && strcmp(name, "pts") && strcmp(name, "shm")) {
+			CLEANUP_CLOSE int in =
+				openat(from, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+			CLEANUP_CLOSE int out = -1;
+
+			mkdirat(to, name, 0755);
+			out = openat(to, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+			if (in >= 0 && out >= 0)
+				rc = copy_devices(in, out, depth - 1, err);
+		} else if ((S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode)) &&
+			   !mknodat(to, name, st.st_mode, st.st_rdev) &&
+			   fchownat(to, name, st.st_uid, st.st_gid, AT_SYMLINK_NOFOLLOW)) {
+			rc = error_sys(err, errno, "owner of /dev/%s", name);
+		}
+	}
+	closedir(d);
+	return rc;
+}
+
+/* Names that are there stay: a terminal of the container's own is not the machine's. */
+static int fill_privileged(int rootfd, struct error **err)
+{
+	CLEANUP_CLOSE int to = path_open_inroot(rootfd, "/dev", O_RDONLY | O_DIRECTORY, 0, err);
+	CLEANUP_CLOSE int from = to < 0 ? -1 : path_open_dir("/dev", err);
+
+	return from < 0 ? -1 : copy_devices(from, to, DEVICES_DEPTH, err);
+}
+
+static int mount_defaults(int rootfd, bool privileged, struct error **err)
 {
 	size_t i, k;
 
 	for (i = 0; i < ARRAY_SIZE(defaults); i++) {
-		CLEANUP(mnt_opts_free) struct mnt_opts o = {.attrs = defaults[i].attrs};
+		CLEANUP(mnt_opts_free)
+		struct mnt_opts o = {.attrs = defaults[i].attrs &
+					      (privileged ? ~(uint64_t)MOUNT_ATTR_RDONLY : ~0ull)};
 
 		for (k = 0; k < ARRAY_SIZE(defaults[i].data) && defaults[i].data[k]; k++)
 			strv_add(&o.data, defaults[i].data[k]);
@@ -164,7 +195,8 @@ int crootfs_setup(int rootfd, struct json_object *boot, struct error **err)
 
 	if (n > GUEST_MAX_MOUNTS)
 		return error_set(err, ERR_INVALID_ARGUMENT, "too many mounts");
-	if (mount_defaults(rootfd, err) ||
+	if (mount_defaults(rootfd, json_flag(boot, "privileged", false), err) ||
+	    (json_flag(boot, "privileged", false) && fill_privileged(rootfd, err)) ||
 	    mount_shm(rootfd, json_int(boot, "shmSize", SHM_DEFAULT), err))
 		return -1;
 	for (i = 0; i < n; i++) {
@@ -295,10 +327,10 @@ static int each_path(int rootfd, struct json_object *boot, const char *key, cons
 
 int crootfs_restrict(int rootfd, struct json_object *boot, struct error **err)
 {
-	if (each_path(rootfd, boot, "readonlyPaths", readonly_default, ARRAY_SIZE(readonly_default),
+	if (each_path(rootfd, boot, "readonlyPaths", hidden_readonly, ARRAY_SIZE(hidden_readonly),
 		      readonly_path, err))
 		return -1;
-	return each_path(rootfd, boot, "maskedPaths", masked_default, ARRAY_SIZE(masked_default),
+	return each_path(rootfd, boot, "maskedPaths", hidden_masked, ARRAY_SIZE(hidden_masked),
 			 mask_path, err);
 }
 

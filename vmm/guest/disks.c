@@ -8,12 +8,14 @@
  * devtmpfs makes a disk's node when its driver binds, which is done when its module is loaded. For a driver
  * that is slower than that, a uevent socket is opened before the first look, so that none is missed.
  */
+#include <linux/limits.h>
 #include <linux/netlink.h>
 #include <poll.h>
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 
 #include "vmm/guest/guest.h"
 
@@ -47,22 +49,24 @@ static int wait_device(const char *dev, struct error **err)
 }
 
 static int mount_disk(const char *dev, const char *type, const char *target, unsigned long flags,
-		      struct error **err)
+		      const char *options, struct error **err)
 {
 	if (wait_device(dev, err))
 		return -1;
-	if (mount(dev, target, type, flags, NULL))
+	if (mount(dev, target, type, flags, options))
 		return error_sys(err, errno, "mount %s (%s)", dev, type);
 	return 0;
 }
 
 static int mount_upper(struct json_object *root, struct error **err)
 {
-	const char *upper = json_str(root, "upper", "");
+	const char *upper = json_str(root, "upper", ""),
+		   *type = json_str(root, "upperType", "ext4");
 
 	if (*upper) {
-		if (mount_disk(upper, json_str(root, "upperType", "ext4"), GUEST_UPPER, MS_NOATIME,
-			       err))
+		/* What is deleted goes back to the host, whose file of this disk is sparse. */
+		if (mount_disk(upper, type, GUEST_UPPER, MS_NOATIME,
+			       str_eq(type, "ext4") ? "discard" : NULL, err))
 			return -1;
 	} else if (mount("tmpfs", GUEST_UPPER, "tmpfs", MS_NOATIME, "mode=0755")) {
 		return error_sys(err, errno, "mount a writable layer in memory");
@@ -74,6 +78,41 @@ static int mount_upper(struct json_object *root, struct error **err)
 	return 0;
 }
 
+static int copy_attribute(const char *from, const char *to, const char *name, struct error **err)
+{
+	char value[XATTR_SIZE_MAX];
+	ssize_t n = getxattr(from, name, value, sizeof(value));
+
+	if (n < 0)
+		return error_sys(err, errno, "attribute %s of the root", name);
+	if (setxattr(to, name, value, (size_t)n, 0) && errno != EOPNOTSUPP)
+		return error_sys(err, errno, "attribute %s of the root", name);
+	return 0;
+}
+
+/*
+ * The overlay's root has mode, owner and attributes of its upper directory, which is ours: it takes the image's, once, so that
+ * what a container does to its root lasts. The mark beside the directory says that it was done.
+ */
+static int copy_root(const char *from, const char *to, const char *mark, struct error **err)
+{
+	char names[XATTR_LIST_MAX], *name;
+	struct stat st;
+	ssize_t n;
+
+	if (!access(mark, F_OK))
+		return 0;
+	if (stat(from, &st) || chown(to, st.st_uid, st.st_gid) || chmod(to, st.st_mode & 07777))
+		return error_sys(err, errno, "the root's owner and mode");
+	n = listxattr(from, names, sizeof(names));
+	if (n < 0 && errno != EOPNOTSUPP)
+		return error_sys(err, errno, "attributes of the root");
+	for (name = names; name - names < n; name += strlen(name) + 1)
+		if (copy_attribute(from, to, name, err) < 0)
+			return -1;
+	return mkdir(mark, 0700) ? error_sys(err, errno, "mark the writable layer") : 0;
+}
+
 int disks_mount(struct json_object *root, struct error **err)
 {
 	const char *lower;
@@ -82,10 +121,12 @@ int disks_mount(struct json_object *root, struct error **err)
 		return error_set(err, ERR_INVALID_ARGUMENT, "boot.json names no root");
 	if (json_need_str(root, "lower", &lower, err))
 		return -1;
-	if (mount_disk(lower, json_str(root, "lowerType", "erofs"), GUEST_LOWER, MS_RDONLY, err))
+	if (mount_disk(lower, json_str(root, "lowerType", "erofs"), GUEST_LOWER, MS_RDONLY, NULL,
+		       err))
 		return -1;
 	lower_up = true;
-	if (mount_upper(root, err))
+	if (mount_upper(root, err) ||
+	    copy_root(GUEST_LOWER, GUEST_UPPER "/upper", GUEST_UPPER "/rooted", err))
 		return -1;
 	if (mount("overlay", GUEST_ROOT, "overlay", 0,
 		  "lowerdir=" GUEST_LOWER ",upperdir=" GUEST_UPPER "/upper,workdir=" GUEST_UPPER

@@ -67,6 +67,7 @@ static int write_hosts(int etc, struct json_object *hosts, struct error **err)
 	buf_puts(&b, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
 	for (i = 0; i < length(hosts); i++) {
 		struct json_object *h = json_object_array_get_idx(hosts, i);
+		unsigned n = 0;
 		struct json_object *names = json_arr(h, "names");
 		const char *address = json_str(h, "address", NULL), *name;
 
@@ -76,7 +77,7 @@ static int write_hosts(int etc, struct json_object *hosts, struct error **err)
 		for (k = 0; k < length(names); k++) {
 			name = nth_word(names, k);
 			if (name)
-				buf_printf(&b, "%c%s", k ? ' ' : '\t', name);
+				buf_printf(&b, "%c%s", n++ ? ' ' : '\t', name);
 		}
 		buf_puts(&b, "\n");
 	}

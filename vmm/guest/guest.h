@@ -24,6 +24,7 @@
 #define GUEST_ROOT       "/root" /* where the container's root is put together */
 #define GUEST_LOWER      "/lower"
 #define GUEST_UPPER      "/upper"
+#define GUEST_CHANGES    GUEST_UPPER "/upper" /* the overlay's upper directory */
 #define GUEST_CGROUP     "/sys/fs/cgroup/container"
 #define GUEST_MAX_MOUNTS 256
 #define GUEST_MAX_PROCS  512
@@ -77,11 +78,21 @@ void wire_close(struct wire *w);
 /* ---- boot.c ---- */
 int boot_early_mounts(struct error **err);
 int boot_modules(struct error **err);
+/* boot_modules_foreign: those that running programs of other architectures takes; when nobody will, they are dropped. */
+int boot_modules_foreign(bool wanted, struct error **err);
 /* boot_modules_later: the modules that a start can do without; returns at once. */
 void boot_modules_later(void);
+/* boot_modules_rest: the same modules, now. */
+void boot_modules_rest(void);
 struct json_object *boot_descriptor(struct error **err);
+/* boot_seccomp: takes the container's system call filter from the initramfs, when there is one. */
+int boot_seccomp(struct error **err);
 /* boot_switch_root: leaves the initramfs for a small tmpfs, so that containers can pivot away from it. */
 int boot_switch_root(struct error **err);
+
+/* ---- foreign.c ---- */
+/* foreign_register: has the kernel run what the boot descriptor's "emulator" (may be NULL) is for with it. */
+int foreign_register(struct json_object *emulator, struct error **err);
 
 /* ---- disks.c: lower, upper and overlay in the agent's namespace ---- */
 int disks_mount(struct json_object *root, struct error **err);
@@ -90,14 +101,22 @@ void disks_unmount(void);
 /* ---- etc.c: files the container finds in /etc; before anything is mounted over them ---- */
 int etc_write(int rootfd, struct json_object *boot, struct error **err);
 
+/* ---- cpus.c ---- */
+/* cpus_start: starts the CPUs that the kernel did not, after whatever else changes the kernel's code. One that fails is logged. */
+void cpus_start(void);
+
 /* ---- netcfg.c ---- */
+/* netcfg_apply: call it when all CPUs run: a card uses as many of its queues as there are CPUs. */
 int netcfg_apply(struct json_object *networks, struct error **err);
 
 /* ---- cgroup.c ---- */
 int cgroup_setup(struct json_object *resources, struct error **err);
-int cgroup_fd(void);             /* the container's group, for CLONE_INTO_CGROUP */
-uint64_t cgroup_oom_kills(void); /* so far, in the container */
+int cgroup_limit(struct json_object *resources,
+		 struct error **err); /* of these, those that are named */
+int cgroup_fd(void);                  /* the container's group, for CLONE_INTO_CGROUP */
+uint64_t cgroup_oom_kills(void);      /* so far, in the container */
 void cgroup_kill(void);
+void cgroup_freeze(bool on); /* calls nest */
 struct json_object *stats_collect(void);
 
 /* ---- mnt.c: mounts by descriptor (fsopen, open_tree, move_mount) ---- */
@@ -150,8 +169,12 @@ int cred_parse(struct json_object *process, struct cred *c, struct error **err);
 /* cred_oom_score: while the agent's own /proc is in sight. */
 void cred_oom_score(const struct cred *c);
 int cred_limits(const struct cred *c, struct error **err);
-/* cred_become: bounding set, groups, ids, capabilities, no_new_privs, in that order. */
+/* cred_become: bounding set, groups, ids, capabilities, no_new_privs, in that order. What it takes to install a filter
+ * without no_new_privs is kept, permitted but not effective. */
 int cred_become(const struct cred *c, const struct user *u, struct error **err);
+/* cred_confine: the filter, if there is one, and the last privilege goes; nothing but exec may follow. */
+int cred_confine(const struct cred *c, const struct user *u, struct error **err);
+extern struct buf cred_filter; /* struct sock_filter[]; empty: none */
 
 /* ---- pump.c: bytes from one descriptor to another ---- */
 struct pump {
@@ -201,26 +224,37 @@ struct child {
 };
 /* spawn_init: the container's first process, in namespaces of its own. boot may hold "init": true. */
 int spawn_init(const struct spec *s, struct json_object *boot, struct child *c, struct error **err);
-/* spawn_exec: one more, in the namespaces of init_pidfd. */
+/* spawn_exec: one more, in the namespaces of init_pidfd. A task of the agent's stays in the agent's pid namespace, where the
+ * container cannot reach it; without a container (-1) it sees the root file system with nothing mounted in it. */
 int spawn_exec(const struct spec *s, int init_pidfd, struct child *c, struct error **err);
+/* spawn_enter_error: -1 with *err, from errno after `what` failed: the container may have ended in that moment. */
+int spawn_enter_error(int init_pidfd, const char *what, struct error **err);
 void spawn_go(int sock); /* streams are connected: exec */
 
 /* What a child gets: exists on its side of the fork only. */
 struct child_side {
 	const struct spec *spec;
 	int sock;
-	int stdio[3]; /* pipe ends or /dev/null; with tty -1 until the slave is there */
+	int stdio[3];  /* pipe ends or /dev/null; with tty -1 until the slave is there */
+	int layers[2]; /* of a task: TASK_CHANGES and TASK_IMAGE before they get these numbers */
 };
 NORETURN void child_init_main(struct child_side *c, struct json_object *boot);
 NORETURN void child_exec_main(struct child_side *c, int init_pidfd);
+NORETURN void child_task_main(struct child_side *c, int init_pidfd);
 
 /* ---- tail.c: the last steps in the child, up to execve; returns only on failure ---- */
 int tail_exec(const struct spec *s, const int stdio[3], struct error **err);
 /* tail_pty: a pty in the devpts of the container whose root is rootfd. */
 int tail_pty(const struct spec *s, int rootfd, int *master, int *slave, struct error **err);
 
-/* ---- task.c: what the agent does itself inside the container, in a child of its own ---- */
-NORETURN void task_main(const struct spec *s, const int stdio[3]);
+/* ---- task.c: what the agent does itself with the container's files, in a child of its own ---- */
+#define TASK_CHANGES 3 /* a task's descriptors: the overlay's upper directory, */
+#define TASK_IMAGE   4 /* and what is below it */
+/* task_inside: whether a task sees what is mounted in a running container. */
+bool task_inside(const struct spec *s);
+/* task_freezes: whether the container stands still meanwhile; such a task is not in its cgroup. */
+bool task_freezes(const struct spec *s);
+NORETURN void task_main(const struct spec *s, const int stdio[3], const int layers[2]);
 
 /* ---- reaper.c: the small init of "init": true ---- */
 NORETURN void reaper_main(pid_t child);
@@ -238,6 +272,10 @@ uint64_t proc_deadline(void); /* µs, 0: none; proc_tick() wants to be called th
 void proc_tick(void);
 bool proc_running(void); /* the init process has started and not ended */
 bool proc_over(void);    /* the init process has ended or never started, and all is told */
+/* proc_tasks_only: there will be no init process; tasks are served until the host asks for the end. */
+void proc_tasks_only(bool readonly);
+extern bool proc_no_init;  /* proc_tasks_only() was called, */
+extern bool proc_readonly; /* and the root file system is not to be changed */
 
 /* ---- kmsg.c: the kernel's log to the host ---- */
 void kmsg_open(void); /* dials; a failure is logged and otherwise none */

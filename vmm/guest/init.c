@@ -80,17 +80,23 @@ static int settle_self(struct error **err)
 
 static struct json_object *early(struct error **err)
 {
-	if (boot_early_mounts(err) || settle_stdio(err) || settle_self(err) || boot_modules(err))
+	if (boot_early_mounts(err) || settle_stdio(err) || settle_self(err) || boot_modules(err) ||
+	    boot_seccomp(err))
 		return NULL;
 	return boot_descriptor(err);
 }
 
 static int prepare(struct json_object *boot, struct error **err)
 {
+	struct json_object *emulator = json_obj(boot, "emulator");
+
+	if (boot_modules_foreign(emulator != NULL, err) || foreign_register(emulator, err))
+		return -1;
 	if (boot_switch_root(err) || disks_mount(json_obj(boot, "root"), err))
 		return -1;
 	if (cgroup_setup(json_obj(boot, "resources"), err))
 		return -1;
+	cpus_start();
 	return netcfg_apply(json_arr(boot, "network"), err);
 }
 
@@ -165,6 +171,10 @@ int main(void)
 	proc_predial(json_obj(boot, "process"));
 	if (prepare(boot, &e)) {
 		report_failure(e);
+	} else if (json_flag(boot, "files", false)) {
+		agent_ready(began);
+		proc_tasks_only(json_flag(json_obj(boot, "root"), "readonly", false));
+		serve();
 	} else {
 		agent_ready(began);
 		if (proc_start(json_obj(boot, "process"), boot, -1, &e))

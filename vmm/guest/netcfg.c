@@ -8,7 +8,11 @@
 #include <arpa/inet.h>
 #include <linux/if_addr.h>
 #include <linux/rtnetlink.h>
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
 #include <net/if.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "vmm/guest/guest.h"
@@ -140,6 +144,22 @@ static int default_route(int fd, int ifindex, const char *gateway, struct error 
 	return nl_talk(fd, &r, "add default route", err);
 }
 
+/* The driver took as many pairs of queues as there were CPUs when it came. A card without more, or without the call, is fine. */
+static void use_all_queues(const char *name)
+{
+	CLEANUP_CLOSE int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ethtool_channels c = {.cmd = ETHTOOL_GCHANNELS};
+	struct ifreq r = {.ifr_data = (void *)&c};
+
+	snprintf(r.ifr_name, sizeof(r.ifr_name), "%.15s", name);
+	if (fd < 0 || ioctl(fd, SIOCETHTOOL, &r) || c.combined_count >= c.max_combined)
+		return;
+	c.cmd = ETHTOOL_SCHANNELS;
+	c.combined_count = MIN(c.max_combined, (uint32_t)sysconf(_SC_NPROCESSORS_ONLN));
+	if (ioctl(fd, SIOCETHTOOL, &r))
+		guest_log("%s: %u queues: %s", name, c.combined_count, strerror(errno));
+}
+
 static int network_up(int fd, struct json_object *net, struct error **err)
 {
 	const char *name = json_str(net, "name", "eth0");
@@ -154,6 +174,7 @@ static int network_up(int fd, struct json_object *net, struct error **err)
 				 (long long)mtu);
 	if (*address && addr_add(fd, ifindex, address, err))
 		return error_wrap(err, "%.16s", name);
+	use_all_queues(name);
 	if (link_up(fd, ifindex, (uint32_t)mtu, err))
 		return error_wrap(err, "%.16s", name);
 	if (*gateway && default_route(fd, ifindex, gateway, err))

@@ -12,6 +12,9 @@
  * After an exit the output ends when the last holder of the pipe is gone. The kernel sees to that when the
  * container's init ends; a daemon that an exec left behind may hold on, so it is given HOLD_US and no more.
  * A host that does not read is not hurried: what was written is not thrown away while the host is there.
+ *
+ * A machine that was booted for a stopped container's files has no init process; the host is told that one started all
+ * the same, and asks for the end when it needs no more.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -47,6 +50,7 @@ struct proc {
 	bool child_eof;  /* nothing more from the child's socket */
 	bool announced;  /* started was told */
 	bool reaped;
+	bool froze; /* the container stands still while it runs */
 	int status;
 	uint64_t hold_until;
 	uint64_t oom_before;
@@ -58,6 +62,7 @@ static unsigned nprocs;
 static struct proc *init_proc;
 static bool init_over;
 static uint64_t ending_until;
+bool proc_no_init, proc_readonly;
 static int predialled[3] = {-1, -1, -1};
 
 static void proc_settle(struct proc *p);
@@ -152,7 +157,10 @@ static void tell_exited(struct proc *p)
 
 	json_set_int(o, "code", code);
 	json_set_int(o, "signal", sig);
-	json_set_bool(o, "oom", code == 128 + SIGKILL && cgroup_oom_kills() > p->oom_before);
+	/* Of the init process: whether anything in the container was killed so, as docker has it. */
+	json_set_bool(o, "oom",
+		      (p == init_proc || code == 128 + SIGKILL) &&
+			      cgroup_oom_kills() > p->oom_before);
 	wire_notify(&agent_wire, "exited", o);
 }
 
@@ -395,7 +403,7 @@ int proc_start(struct json_object *process, struct json_object *boot, int64_t ca
 	struct proc *p;
 	int r;
 
-	if (!boot && !proc_running())
+	if (!boot && !proc_running() && (!proc_no_init || agent_stopping))
 		return error_set(err, ERR_INVALID_STATE, "the container is not running");
 	p = proc_new(err);
 	if (!p)
@@ -404,18 +412,24 @@ int proc_start(struct json_object *process, struct json_object *boot, int64_t ca
 	r = spec_parse(process, &p->spec, err);
 	if (!r && (proc_find(p->spec.id) || (!boot && !strcmp(p->spec.id, INIT_ID))))
 		r = error_set(err, ERR_EXISTS, "process %s exists", p->spec.id);
+	if (!r && proc_no_init && !p->spec.builtin)
+		r = error_set(err, ERR_INVALID_STATE, "the container is not running");
 	if (!r)
 		r = connect_streams(p, boot != NULL, err);
 	p->oom_before = cgroup_oom_kills();
 	if (!r)
 		r = boot ? spawn_init(&p->spec, boot, &p->child, err)
-			 : spawn_exec(&p->spec, init_proc->child.pidfd, &p->child, err);
+			 : spawn_exec(&p->spec, init_proc ? init_proc->child.pidfd : -1, &p->child,
+				      err);
 	if (r) {
 		proc_free(p);
 		return -1;
 	}
 	if (boot)
 		init_proc = p;
+	p->froze = task_freezes(&p->spec);
+	if (p->froze)
+		cgroup_freeze(true);
 	watch_child(p);
 	proc_settle(p); /* one without streams has nothing else to wait for */
 	return 0;
@@ -451,6 +465,9 @@ static void proc_ended(struct proc *p, int status)
 	p->hold_until = time_mono_us() + HOLD_US;
 	if (p->pumping[STDIN] && !p->pump[STDIN].done)
 		pump_close(&p->pump[STDIN]);
+	if (p->froze)
+		cgroup_freeze(false);
+	p->froze = false;
 	if (p == init_proc)
 		cgroup_kill(); /* what its pid namespace's end did not reach */
 	proc_settle(p);
@@ -475,11 +492,23 @@ void proc_kill_all(void)
 	if (init_proc && !init_proc->reaped)
 		kill(init_proc->child.pid, SIGKILL);
 	cgroup_kill();
+	if (proc_no_init)
+		ending_until = time_mono_us() + ENDING_US;
+}
+
+void proc_tasks_only(bool readonly)
+{
+	struct json_object *o = json_object_new_object();
+
+	proc_no_init = true;
+	proc_readonly = readonly;
+	json_set_str(o, "process", INIT_ID);
+	wire_notify(&agent_wire, "started", o);
 }
 
 uint64_t proc_deadline(void)
 {
-	uint64_t d = init_over && procs ? ending_until : 0;
+	uint64_t d = procs ? ending_until : 0;
 	struct proc *p;
 
 	for (p = procs; p; p = p->next)
@@ -518,7 +547,7 @@ bool proc_running(void)
 
 bool proc_over(void)
 {
-	if (!init_over)
+	if (!init_over && !(proc_no_init && agent_stopping))
 		return false;
 	return !procs || time_mono_us() >= ending_until;
 }

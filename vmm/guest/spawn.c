@@ -9,6 +9,7 @@
  */
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -128,13 +129,23 @@ static int make_stdio(const struct spec *s, int ours[3], int theirs[3], struct e
 static pid_t clone_into(uint64_t flags, int *pidfd)
 {
 	struct clone_args a = {
-		.flags = flags | CLONE_INTO_CGROUP | CLONE_PIDFD,
+		.flags = flags | CLONE_PIDFD,
 		.pidfd = (uint64_t)(uintptr_t)pidfd,
 		.exit_signal = SIGCHLD,
 		.cgroup = (uint64_t)cgroup_fd(),
 	};
 
 	return (pid_t)syscall(SYS_clone3, &a, sizeof(a));
+}
+
+int spawn_enter_error(int init_pidfd, const char *what, struct error **err)
+{
+	struct pollfd p = {.fd = init_pidfd, .events = POLLIN};
+	int sys = errno;
+
+	if (sys == ESRCH || poll(&p, 1, 0) == 1)
+		return error_set(err, ERR_INVALID_STATE, "the container is not running any more");
+	return error_sys(err, sys, "%s", what);
 }
 
 /* clone_exec: the child is born into the container's pid namespace; the agent itself never enters it, only
@@ -148,20 +159,21 @@ static pid_t clone_exec(int init_pidfd, int *pidfd, struct error **err)
 	if (own < 0)
 		return error_sys(err, errno, "own pid namespace");
 	if (setns(init_pidfd, CLONE_NEWPID))
-		return error_sys(err, errno, "enter the container");
-	pid = clone_into(0, pidfd);
+		return spawn_enter_error(init_pidfd, "enter the container", err);
+	pid = clone_into(CLONE_INTO_CGROUP, pidfd);
 	if (!pid)
 		return 0;
 	saved = errno;
 	if (setns(own, CLONE_NEWPID))
 		guest_log("leave the container's pid namespace: %s", strerror(errno));
-	return pid < 0 ? error_sys(err, saved, "make a process") : pid;
+	errno = saved;
+	return pid < 0 ? spawn_enter_error(init_pidfd, "make a process", err) : pid;
 }
 
 static int spawn(const struct spec *s, struct json_object *boot, int init_pidfd, struct child *c,
 		 struct error **err)
 {
-	struct child_side side = {.spec = s, .sock = -1, .stdio = {-1, -1, -1}};
+	struct child_side side = {.spec = s, .sock = -1, .stdio = {-1, -1, -1}, .layers = {-1, -1}};
 	int pair[2] = {-1, -1};
 
 	*c = (struct child){.pid = -1, .pidfd = -1, .sock = -1, .stdio = {-1, -1, -1}};
@@ -174,12 +186,19 @@ static int spawn(const struct spec *s, struct json_object *boot, int init_pidfd,
 	side.sock = pair[1];
 	c->sock = pair[0];
 	if (boot) {
-		c->pid = clone_into(CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC,
+		c->pid = clone_into(CLONE_INTO_CGROUP | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWUTS |
+					    CLONE_NEWIPC,
 				    &c->pidfd);
 		if (!c->pid)
 			child_init_main(&side, boot);
 		if (c->pid < 0)
 			error_sys(err, errno, "make the container's process");
+	} else if (s->builtin) {
+		c->pid = clone_into(task_freezes(s) ? 0 : CLONE_INTO_CGROUP, &c->pidfd);
+		if (!c->pid)
+			child_task_main(&side, init_pidfd);
+		if (c->pid < 0)
+			error_sys(err, errno, "make a process");
 	} else {
 		c->pid = clone_exec(init_pidfd, &c->pidfd, err);
 		if (!c->pid)

@@ -154,5 +154,5 @@ int tail_exec(const struct spec *s, const int stdio[3], struct error **err)
 	if (close_range(3, ~0u, CLOSE_RANGE_CLOEXEC))
 		return error_sys(err, errno, "close descriptors");
 	make_env(s, &u, &env);
-	return run(s, &env, err);
+	return cred_confine(&s->cred, &u, err) ? -1 : run(s, &env, err);
 }

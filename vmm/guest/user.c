@@ -156,6 +156,25 @@ static int by_name(const char *spec, struct user *u, struct error **err)
 	return 0;
 }
 
+static int add_named(struct json_object *names, struct user *u, struct error **err)
+{
+	size_t i;
+
+	for (i = 0; names && i < json_object_array_length(names) && i < MAX_GROUPS; i++) {
+		struct json_object *v = json_object_array_get_idx(names, i);
+		const char *name =
+			json_object_is_type(v, json_type_string) ? json_object_get_string(v) : "";
+		uint32_t gid;
+
+		if (!find_group(name, &gid))
+			return error_set(
+				err, ERR_INVALID_ARGUMENT,
+				"unable to find group %s: no matching entries in group file", name);
+		add_group(u, gid);
+	}
+	return 0;
+}
+
 int user_resolve(struct json_object *process, struct user *u, struct error **err)
 {
 	struct json_object *user = json_obj(process, "user"),
@@ -191,5 +210,5 @@ int user_resolve(struct json_object *process, struct user *u, struct error **err
 					 "additionalGids: not a group id");
 		add_group(u, (uint32_t)v);
 	}
-	return 0;
+	return add_named(json_arr(process, "additionalGroups"), u, err);
 }
