@@ -132,15 +132,18 @@ bool registry_is_loopback(const char *domain)
 
 static bool is_private(const char *domain)
 {
+	struct in6_addr v6;
 	struct in_addr v4;
 	char host[256];
 	uint32_t a;
 
 	host_of(domain, host);
+	if (inet_pton(AF_INET6, host, &v6) == 1)
+		return IN6_IS_ADDR_LINKLOCAL(&v6) || (v6.s6_addr[0] & 0xfe) == 0xfc;
 	if (inet_pton(AF_INET, host, &v4) != 1)
 		return false;
 	a = ntohl(v4.s_addr);
-	return a >> 24 == 10 || a >> 16 == 0xc0a8 || a >> 20 == 0xac1;
+	return a >> 24 == 10 || a >> 16 == 0xc0a8 || a >> 20 == 0xac1 || a >> 16 == 0xa9fe;
 }
 
 const char *registry_scheme(const char *domain, const char *scheme)

@@ -13,6 +13,11 @@
 #include "core/path.h"
 #include "oci/store.h"
 
+#define SYNC_NOW (1u << 20) /* bytes from which on a blob is synced before it has its name */
+#define WRITEBACK \
+	(8u       \
+	 << 20) /* started in steps of this, so that the sync in the end has little to wait for */
+
 static int target_dir(const struct oci_op *op)
 {
 	return op->session_fd >= 0 ? op->session_fd : op->s->blobs;
@@ -39,10 +44,19 @@ int blob_writer_add(struct blob_writer *w, const void *p, size_t n, struct error
 	if (n > w->expect - w->size)
 		return error_set(err, ERR_INVALID_ARGUMENT, "more than the %llu bytes announced",
 				 (unsigned long long)w->expect);
+	if (w->feed && atomic_load(&w->feed->abandoned))
+		return error_set(err, ERR_CANCELLED, "given up");
 	if (fd_write_full(w->fd, p, n, err) < 0)
 		return error_wrap(err, "write blob");
-	digest_update(w->hash, p, n);
 	w->size += n;
+	if (w->feed)
+		feed_grow(w->feed, w->size);
+	digest_update(w->hash, p, n);
+	if (w->size - w->started >= WRITEBACK && w->op->session_fd < 0) {
+		sync_file_range(w->fd, (off_t)w->started, (off_t)(w->size - w->started),
+				SYNC_FILE_RANGE_WRITE);
+		w->started = w->size;
+	}
 	return 0;
 }
 
@@ -51,7 +65,9 @@ int blob_writer_restart(struct blob_writer *w, struct error **err)
 	if (ftruncate(w->fd, 0) < 0 || lseek(w->fd, 0, SEEK_SET) < 0)
 		return error_sys(err, errno, "truncate blob");
 	digest_reset(w->hash);
-	w->size = 0;
+	w->size = w->started = 0;
+	if (w->feed)
+		feed_grow(w->feed, 0);
 	return 0;
 }
 
@@ -74,8 +90,10 @@ int blob_writer_commit(struct blob_writer *w, char digest[OCI_DIGEST_LEN + 1], s
 
 	if (verify(w, digest, err) < 0)
 		return -1;
+	if (w->feed)
+		feed_end(w->feed, true);
 	/* A session's blobs are synced when they are published, most never are. */
-	if (w->op->session_fd < 0 && fsync(w->fd) < 0)
+	if (w->op->session_fd < 0 && w->size >= SYNC_NOW && fsync(w->fd) < 0)
 		return error_sys(err, errno, "sync blob");
 	if (renameat(w->op->s->ingest, w->tmp, dir, digest_hex(digest)) < 0)
 		return error_sys(err, errno, "rename blob");
@@ -83,8 +101,8 @@ int blob_writer_commit(struct blob_writer *w, char digest[OCI_DIGEST_LEN + 1], s
 	if (w->op->session_fd >= 0)
 		return 0;
 	op_created(w->op, KEY_BLOB, digest_hex(digest));
-	if (fsync(dir) < 0)
-		return error_sys(err, errno, "sync blobs");
+	if (w->size < SYNC_NOW)
+		op_sync_later(w->op, w->fd);
 	return 0;
 }
 
@@ -99,15 +117,24 @@ void blob_writer_close(struct blob_writer *w)
 	*w = (struct blob_writer){.fd = -1};
 }
 
+bool blob_intact(struct oci_store *s, int session_fd, const char *digest, uint64_t size)
+{
+	CLEANUP_BUF struct buf b = {0};
+	uint64_t have;
+
+	if (!blob_exists(s, session_fd, digest, &have) || have != size)
+		return false;
+	return size >= SYNC_NOW || blob_read(s, session_fd, digest, SYNC_NOW, &b, NULL) == 0;
+}
+
 int blob_put(struct oci_op *op, const void *p, size_t n, char digest[OCI_DIGEST_LEN + 1],
 	     struct error **err)
 {
 	CLEANUP_BLOB_WRITER struct blob_writer w = {.fd = -1};
-	uint64_t have;
 
 	digest_of(p, n, digest);
 	op_pin(op, KEY_BLOB, digest_hex(digest));
-	if (blob_exists(op->s, op->session_fd, digest, &have) && have == n)
+	if (blob_intact(op->s, op->session_fd, digest, n))
 		return 0;
 	if (blob_writer_open(&w, op, digest, n, err) < 0 || blob_writer_add(&w, p, n, err) < 0)
 		return -1;
@@ -193,8 +220,9 @@ int blob_publish(struct oci_op *op, const char *digest, struct error **err)
 	if (op->session_fd < 0 || blob_exists(op->s, -1, digest, NULL))
 		return 0;
 	fd = openat(op->session_fd, hex, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0 || fsync(fd) < 0)
+	if (fd < 0)
 		return error_sys(err, errno, "publish blob %s", digest);
+	op_sync_later(op, fd);
 	if (renameat(op->session_fd, hex, op->s->blobs, hex) < 0)
 		return error_sys(err, errno, "publish blob %s", digest);
 	op_created(op, KEY_BLOB, hex);

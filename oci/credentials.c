@@ -219,8 +219,7 @@ void credentials_get(struct oci_store *s, const char *domain, char **user, char 
 	*secret = o ? xstrdup(json_str(o, "secret", "")) : NULL;
 }
 
-/* "https://index.docker.io/v1/" is docker.io; what is no host is refused. The caller owns the result. */
-static char *server_domain(const char *server, struct error **err)
+char *oci_server_domain(const char *server, struct error **err)
 {
 	static const char *const hub[] = {"index.docker.io", "registry-1.docker.io"};
 	const char *at = strstr(server, "://");
@@ -294,10 +293,11 @@ static int change(struct oci_store *s, const char *domain, const char *user, con
 }
 
 int oci_login(struct oci_store *s, const char *server, const char *scheme, const char *user,
-	      const char *secret, const struct oci_progress *p, struct error **err)
+	      const char *secret, bool keep, char **domain_out, const struct oci_progress *p,
+	      struct error **err)
 {
-	CLEANUP_FREE char *domain = server_domain(server, err);
-	int rc;
+	CLEANUP_FREE char *domain = oci_server_domain(server, err);
+	int rc = 0;
 
 	if (!domain)
 		return -1;
@@ -305,15 +305,19 @@ int oci_login(struct oci_store *s, const char *server, const char *scheme, const
 		return error_set(err, ERR_INVALID_ARGUMENT, "not a user name");
 	if (try_login(s, domain, scheme, user, secret, p, err) < 0)
 		return error_wrap(err, "log in to %s", domain);
-	pthread_mutex_lock(&file_lock);
-	rc = change(s, domain, user, secret, err);
-	pthread_mutex_unlock(&file_lock);
+	if (keep) {
+		pthread_mutex_lock(&file_lock);
+		rc = change(s, domain, user, secret, err);
+		pthread_mutex_unlock(&file_lock);
+	}
+	if (rc == 0 && domain_out)
+		*domain_out = STEAL(domain);
 	return rc;
 }
 
 int oci_logout(struct oci_store *s, const char *server, struct error **err)
 {
-	CLEANUP_FREE char *domain = server_domain(server, err);
+	CLEANUP_FREE char *domain = oci_server_domain(server, err);
 	int rc;
 
 	if (!domain)

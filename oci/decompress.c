@@ -4,16 +4,16 @@
  *
  * The kind is told by the first bytes, not by a media type or a file name: registries and archive
  * writers disagree about those, and the digest of the result is checked against the image's
- * configuration anyway. Memory is bounded whatever the input: 64 KiB of input, zlib's 32 KiB window, or
- * a zstd window of at most 128 MiB.
+ * configuration anyway. Memory is bounded whatever the input: 64 KiB of input, igzip's 85 KiB of state, or
+ * the zstd window that the caller allows.
  */
-#include <zlib.h>
+#define ZSTD_STATIC_LINKING_ONLY /* ZSTD_getFrameHeader() */
+#include <igzip_lib.h>
 #include <zstd.h>
 
 #include "oci/stream.h"
 
 #define IN_SIZE        (64u << 10)
-#define ZSTD_MAX_WLOG  27
 #define ZSTD_SKIPPABLE 0x184D2A50u /* low nibble varies */
 
 struct decompress {
@@ -24,8 +24,11 @@ struct decompress {
 	bool eof;        /* src has ended */
 	bool started;    /* inside a member or frame */
 	bool padding;    /* only zeros may follow */
-	z_stream z;
+	struct inflate_state *z;
 	ZSTD_DStream *zstd;
+	uint64_t window; /* bytes that were taken */
+	int (*take)(void *arg, uint64_t bytes, struct error **err);
+	void *arg;
 };
 
 static ssize_t fd_read(void *arg, void *p, size_t n, struct error **err)
@@ -73,11 +76,27 @@ static enum compression sniff(const unsigned char *p, size_t n)
 	return COMPRESSION_NONE;
 }
 
+static void start_gzip(struct inflate_state *z)
+{
+	isal_inflate_init(z);
+	z->crc_flag = ISAL_GZIP; /* header and checksum are its to look at */
+}
+
+static int default_window(void *arg, uint64_t bytes, struct error **err)
+{
+	if (bytes > WINDOW_SHARED)
+		return error_set(err, ERR_INVALID_ARGUMENT,
+				 "its zstd window is %llu MiB; at most %u MiB are supported",
+				 (unsigned long long)bytes >> 20, (unsigned)(WINDOW_SHARED >> 20));
+	return 0;
+}
+
 struct decompress *decompress_new(const struct oci_reader *src, struct error **err)
 {
 	struct decompress *d = xcalloc(1, sizeof(*d));
 
 	d->src = *src;
+	d->take = default_window;
 	while (d->len < 4) { /* a pipe may hand out single bytes */
 		ssize_t n = src->read(src->arg, d->in + d->len, sizeof(d->in) - d->len, err);
 
@@ -92,15 +111,25 @@ struct decompress *decompress_new(const struct oci_reader *src, struct error **e
 		d->len += (size_t)n;
 	}
 	d->kind = sniff(d->in, d->len);
-	if (d->kind == COMPRESSION_GZIP && inflateInit2(&d->z, 15 + 16) != Z_OK)
-		abort(); /* out of memory */
+	if (d->kind == COMPRESSION_GZIP) {
+		d->z = xmalloc(sizeof(*d->z));
+		start_gzip(d->z);
+	}
 	if (d->kind == COMPRESSION_ZSTD) {
 		d->zstd = ZSTD_createDStream();
 		if (!d->zstd)
 			abort();
-		ZSTD_DCtx_setParameter(d->zstd, ZSTD_d_windowLogMax, ZSTD_MAX_WLOG);
+		/* check_window() judges each frame's, with a better message. */
+		ZSTD_DCtx_setParameter(d->zstd, ZSTD_d_windowLogMax, WINDOW_MAX_LOG);
 	}
 	return d;
+}
+
+void decompress_windows(struct decompress *d, int (*take)(void *, uint64_t, struct error **),
+			void *arg)
+{
+	d->take = take;
+	d->arg = arg;
 }
 
 enum compression decompress_kind(const struct decompress *d)
@@ -130,23 +159,64 @@ static int next_member(struct decompress *d, struct error **err)
 static int step_gzip(struct decompress *d, unsigned char *p, size_t n, size_t *made,
 		     struct error **err)
 {
+	struct inflate_state *z = d->z;
 	int rc;
 
-	d->z.next_in = d->in + d->pos;
-	d->z.avail_in = (uInt)(d->len - d->pos);
-	d->z.next_out = p;
-	d->z.avail_out = (uInt)MIN(n, (size_t)1 << 30);
-	rc = inflate(&d->z, Z_NO_FLUSH);
-	d->pos = d->len - d->z.avail_in;
-	*made = (size_t)(d->z.next_out - p);
-	if (rc == Z_STREAM_END) {
-		d->started = false;
-		inflateReset2(&d->z, 15 + 16);
-		return 0;
-	}
-	if (rc != Z_OK && rc != Z_BUF_ERROR)
+	z->next_in = d->in + d->pos;
+	z->avail_in = (uint32_t)(d->len - d->pos);
+	z->next_out = p;
+	z->avail_out = (uint32_t)MIN(n, (size_t)1 << 30);
+	rc = isal_inflate(z);
+	d->pos = d->len - z->avail_in;
+	*made = (size_t)(z->next_out - p);
+	if (rc != ISAL_DECOMP_OK)
 		return error_set(err, ERR_INVALID_ARGUMENT, "gzip data is damaged: %s",
-				 d->z.msg ? d->z.msg : "cannot be decoded");
+				 rc == ISAL_INCORRECT_CHECKSUM ? "wrong checksum"
+							       : "cannot be decoded");
+	if (z->block_state == ISAL_BLOCK_FINISH) {
+		d->started = false;
+		start_gzip(z);
+	}
+	return 0;
+}
+
+/* Has the next n bytes in the buffer, or all there are. */
+static int gather(struct decompress *d, size_t n, struct error **err)
+{
+	if (d->len - d->pos >= n || d->eof)
+		return 0;
+	memmove(d->in, d->in + d->pos, d->len - d->pos);
+	d->len -= d->pos;
+	d->pos = 0;
+	while (d->len < n && !d->eof) {
+		ssize_t got = d->src.read(d->src.arg, d->in + d->len, sizeof(d->in) - d->len, err);
+
+		if (got < 0)
+			return -1;
+		d->eof = got == 0;
+		d->len += (size_t)got;
+	}
+	return 0;
+}
+
+/* At the beginning of a frame. One that is cut off is the decoder's to complain about. */
+static int check_window(struct decompress *d, struct error **err)
+{
+	ZSTD_frameHeader h;
+
+	if (gather(d, ZSTD_FRAMEHEADERSIZE_MAX, err) < 0)
+		return -1;
+	size_t rc = ZSTD_getFrameHeader(&h, d->in + d->pos, d->len - d->pos);
+
+	/* Older formats too, which the library would decode with windows of their own. */
+	if (ZSTD_isError(rc))
+		return error_set(err, ERR_INVALID_ARGUMENT, "zstd data is damaged: %s",
+				 ZSTD_getErrorName(rc));
+	if (rc != 0 || h.frameType != ZSTD_frame || h.windowSize <= d->window)
+		return 0;
+	if (d->take(d->arg, h.windowSize, err) < 0)
+		return -1;
+	d->window = h.windowSize;
 	return 0;
 }
 
@@ -189,6 +259,8 @@ static ssize_t decompress_read(void *arg, void *p, size_t n, struct error **err)
 			if (more <= 0)
 				return more;
 			d->started = true;
+			if (d->zstd && check_window(d, err) < 0)
+				return -1;
 		}
 		if (fill(d, err) < 0)
 			return -1;
@@ -211,8 +283,8 @@ void decompress_free(struct decompress *d)
 {
 	if (!d)
 		return;
-	if (d->kind == COMPRESSION_GZIP)
-		inflateEnd(&d->z);
+	free(d->z);
 	ZSTD_freeDStream(d->zstd);
+	d->take(d->arg, 0, NULL);
 	free(d);
 }

@@ -8,9 +8,9 @@
  *     superblock at 1024, inodes with their attributes,
  *     and what is inline; blocks of big directories
  *
- * All inodes are of the extended form: times in nanoseconds and any owner. Files are FLAT_PLAIN,
- * their block addresses lie behind the metadata. Directories and symlinks are inline behind their
- * inode when the whole fits one block, else they have blocks of their own. Inodes come in
+ * All inodes are of the extended form: times in nanoseconds and any owner. Files are FLAT_PLAIN, or
+ * COMPRESSED_FULL with their index behind the inode; their block addresses lie behind the metadata.
+ * Directories and symlinks are inline behind their inode when the whole fits one block, else they have blocks of their own. Inodes come in
  * depth-first order of sorted names, so that the output depends on the layers only and neighbours
  * in the tree are neighbours on disk.
  *
@@ -18,6 +18,8 @@
  * The last two stream.
  */
 #include "oci/oci.h"
+#include "oci/erofs_zip.h"
+#include "oci/scratch.h"
 #include "oci/tree.h"
 
 #include <fcntl.h>
@@ -36,9 +38,17 @@
 
 #define EROFS_EXTENDED    1u
 #define EROFS_FLAT_PLAIN  (0u << 1)
+#define EROFS_COMPRESSED  (1u << 1) /* with full indexes */
 #define EROFS_FLAT_INLINE (2u << 1)
 
-#define OUT_BUFFER (1u << 20)
+/* Compressed data ends at its last block's end; what is compressed together may have several blocks. */
+#define EROFS_INCOMPAT_ZERO_PADDING 0x1u
+#define EROFS_INCOMPAT_BIG_PCLUSTER 0x2u /* and says that there are parameters for each algorithm */
+#define EROFS_ALGORITHM_LZ4         (1u << 0)
+#define EROFS_ADVISE_BIG_PCLUSTER   0x2u
+
+#define MAX_DENTS  (EROFS_BLOCK / (sizeof(struct erofs_dirent) + 1)) /* in a block */
+#define OUT_BUFFER (256u << 10)
 
 struct erofs_super {
 	uint32_t magic, checksum, feature_compat;
@@ -51,14 +61,32 @@ struct erofs_super {
 	uint32_t meta_blkaddr, xattr_blkaddr;
 	uint8_t uuid[16], volume_name[16];
 	uint32_t feature_incompat;
-	uint8_t unused[44];
+	uint16_t algorithms;
+	uint8_t unused[42];
 } __attribute__((packed));
 _Static_assert(sizeof(struct erofs_super) == 128, "EROFS superblock");
+
+/* Behind the superblock when there is compressed data. */
+struct erofs_lz4 {
+	uint16_t len; /* of what follows */
+	uint16_t max_distance, max_blocks;
+	uint8_t unused[10];
+};
+_Static_assert(sizeof(struct erofs_lz4) == 16, "EROFS LZ4 parameters");
+
+/* Between inode and index, at a multiple of 8. */
+struct erofs_zip_header {
+	uint8_t unused[4];
+	uint16_t advise;
+	uint8_t algorithm, cluster_bits;
+	uint8_t reserved[8]; /* of before there were headers */
+};
+_Static_assert(sizeof(struct erofs_zip_header) == 16, "EROFS map header");
 
 struct erofs_inode {
 	uint16_t format, xattr_icount, mode, reserved;
 	uint64_t size;
-	uint32_t u; /* block address or device number */
+	uint32_t u; /* block address, number of compressed blocks, or device number */
 	uint32_t ino, uid, gid;
 	uint64_t mtime;
 	uint32_t mtime_nsec, nlink;
@@ -104,10 +132,9 @@ struct image {
 	uint64_t data_blocks;
 	uint64_t pos;     /* place: end of the inodes so far */
 	uint32_t ninodes; /* place: how many; write: how many are out */
+	bool packed;      /* some file is */
 	uint64_t nplain;  /* blocks of big directories and symlinks */
 	uint64_t plain_blk, meta_blocks;
-	struct dent *dents;
-	size_t cap_dents;
 	int fd;
 	uint8_t *buf;
 	size_t buf_len;
@@ -168,70 +195,67 @@ static int name_cmp(const char *a, size_t an, const char *b, size_t bn)
 	return c ? c : (an > bn) - (an < bn);
 }
 
-static int node_cmp(const void *a, const void *b)
-{
-	const struct tree_node *x = *(struct tree_node *const *)a,
-			       *y = *(struct tree_node *const *)b;
+/* The names of a sorted directory in order, "." and ".." among them. */
+struct dir_walk {
+	struct tree *tree;
+	struct dent dots[2];
+	size_t dot;
+	const struct tree_node *child;
+	struct dent at; /* the one that is next; name NULL: none */
+};
 
-	return name_cmp(x->name, x->name_len, y->name, y->name_len);
+static void dir_next(struct dir_walk *w)
+{
+	const struct dent *dot = &w->dots[w->dot];
+	const struct tree_node *c = w->child;
+
+	tree_rest(w->tree, 3);
+	if (w->dot < 2 && (!c || name_cmp(dot->name, dot->len, c->name, c->name_len) < 0)) {
+		w->at = *dot;
+		w->dot++;
+	} else if (c) {
+		w->at = (struct dent){c->name, c->name_len, c->inode};
+		w->child = c->next;
+	} else {
+		w->at = (struct dent){0};
+	}
 }
 
-static void sort_children(struct tree_node *dir)
+static struct dir_walk dir_walk(struct image *im, const struct tree_node *dir)
 {
-	CLEANUP_FREE struct tree_node **v = xreallocarray(NULL, dir->nchildren + 1, sizeof(void *));
+	struct dir_walk w = {.tree = im->tree,
+			     .dots = {{".", 1, dir->inode}, {"..", 2, dir->parent->inode}},
+			     .child = dir->child};
+
+	dir_next(&w);
+	return w;
+}
+
+/* Takes what fits one block off the walk; dents (may be NULL) has room for MAX_DENTS. Returns their number. */
+static size_t dir_block(struct dir_walk *w, struct dent *dents, uint32_t *used)
+{
 	size_t n = 0;
 
-	for (struct tree_node *c = dir->child; c; c = c->next)
-		v[n++] = c;
-	qsort(v, n, sizeof(void *), node_cmp);
-	v[n] = NULL;
-	dir->child = v[0];
-	for (size_t i = 0; i < n; i++) {
-		v[i]->prev = i ? v[i - 1] : NULL;
-		v[i]->next = v[i + 1];
-	}
-}
-
-/* Fills im->dents with the names of a sorted directory; returns their number. */
-static size_t dir_entries(struct image *im, const struct tree_node *dir)
-{
-	const struct dent dots[] = {{".", 1, dir->inode}, {"..", 2, dir->parent->inode}};
-	size_t n = 0, d = 0;
-
-	if (im->cap_dents < dir->nchildren + 2) {
-		im->cap_dents = dir->nchildren * 2 + 64;
-		im->dents = xreallocarray(im->dents, im->cap_dents, sizeof(*im->dents));
-	}
-	for (const struct tree_node *c = dir->child; c; c = c->next) {
-		while (d < 2 && name_cmp(dots[d].name, dots[d].len, c->name, c->name_len) < 0)
-			im->dents[n++] = dots[d++];
-		im->dents[n++] = (struct dent){c->name, c->name_len, c->inode};
-	}
-	while (d < 2)
-		im->dents[n++] = dots[d++];
-	return n;
-}
-
-/* How many of dents[0..n) fit one block, and the bytes they take in it. */
-static size_t dir_block(const struct dent *dents, size_t n, uint32_t *used)
-{
-	size_t i = 0;
-
 	*used = 0;
-	while (i < n && *used + sizeof(struct erofs_dirent) + dents[i].len <= EROFS_BLOCK)
-		*used += (uint32_t)sizeof(struct erofs_dirent) + dents[i++].len;
-	return i;
+	while (w->at.name && *used + sizeof(struct erofs_dirent) + w->at.len <= EROFS_BLOCK) {
+		*used += (uint32_t)sizeof(struct erofs_dirent) + w->at.len;
+		if (dents)
+			dents[n] = w->at;
+		n++;
+		dir_next(w);
+	}
+	return n;
 }
 
 static uint64_t dir_size(struct image *im, const struct tree_node *dir)
 {
-	size_t n = dir_entries(im, dir), at = 0;
+	struct dir_walk w = dir_walk(im, dir);
 	uint64_t size = 0;
 	uint32_t used;
 
 	for (;;) {
-		at += dir_block(im->dents + at, n - at, &used);
-		if (at == n)
+		dir_block(&w, NULL, &used);
+		if (!w.at.name)
 			return size + used;
 		size += EROFS_BLOCK;
 	}
@@ -244,6 +268,12 @@ static uint32_t xattr_size(const struct tree_inode *i)
 	return i->xattr_len ? (uint32_t)sizeof(struct erofs_xattr_header) + i->xattr_len : 0;
 }
 
+/* From a packed inode to its index's header; inodes are at multiples of 32. */
+static uint64_t zip_offset(const struct tree_inode *i)
+{
+	return ALIGN_UP(sizeof(struct erofs_inode) + xattr_size(i), 8);
+}
+
 static int place_inode(struct image *im, struct tree_node *n, struct error **err)
 {
 	struct tree_inode *i = n->inode;
@@ -254,20 +284,25 @@ static int place_inode(struct image *im, struct tree_node *n, struct error **err
 	if (i->xattr_len > EROFS_MAX_XATTR)
 		return error_set(err, ERR_INTERNAL, "too many extended attributes on one file");
 	if (i->type == TREE_DIR) {
-		sort_children(n);
+		tree_sort(im->tree, n);
 		i->size = dir_size(im, n);
 	}
 	if (i->type == TREE_DIR || i->type == TREE_SYMLINK)
 		tail = i->size;
-	i->plain = total + tail > EROFS_BLOCK;
+	if (i->packed) {
+		total = zip_offset(i) + sizeof(struct erofs_zip_header) +
+			zip_clusters(i->size) * sizeof(struct zip_index);
+		im->packed = true;
+	}
+	i->plain = tail && total + tail > EROFS_BLOCK;
 	if (!i->plain)
 		total += tail;
 	else
 		i->blk = (uint32_t)im->nplain;
 	if (i->plain)
 		im->nplain += ALIGN_UP(tail, EROFS_BLOCK) / EROFS_BLOCK;
-	/* The core, and what is inline, may not cross a block; attributes may. */
-	uint64_t whole = total > EROFS_BLOCK ? sizeof(struct erofs_inode) : total;
+	/* The core, and what is inline, may not cross a block; attributes and index may. */
+	uint64_t whole = total > EROFS_BLOCK || i->packed ? sizeof(struct erofs_inode) : total;
 
 	im->pos = ALIGN_UP(im->pos, EROFS_SLOT);
 	if (im->pos % EROFS_BLOCK + whole > EROFS_BLOCK)
@@ -280,10 +315,12 @@ static int place_inode(struct image *im, struct tree_node *n, struct error **err
 
 static int place(struct image *im, struct error **err)
 {
-	im->pos = EROFS_SUPER_OFFSET + sizeof(struct erofs_super);
-	for (struct tree_node *n = tree_root(im->tree); n; n = next_node(n))
+	im->pos = EROFS_SUPER_OFFSET + sizeof(struct erofs_super) + sizeof(struct erofs_lz4);
+	for (struct tree_node *n = tree_root(im->tree); n; n = next_node(n)) {
+		tree_rest(im->tree, 2);
 		if (place_inode(im, n, err) < 0)
 			return -1;
+	}
 	im->plain_blk = ALIGN_UP(im->pos, EROFS_BLOCK) / EROFS_BLOCK;
 	im->meta_blocks = im->plain_blk + im->nplain;
 	if (im->meta_blocks + im->data_blocks > UINT32_MAX)
@@ -295,17 +332,20 @@ static int place(struct image *im, struct error **err)
 
 static int write_dir(struct image *im, const struct tree_node *dir, struct error **err)
 {
-	size_t n = dir_entries(im, dir), at = 0;
+	struct dir_walk w = dir_walk(im, dir);
+	struct dent dents[MAX_DENTS];
 	uint8_t block[EROFS_BLOCK];
 
-	while (at < n) {
+	while (w.at.name) {
 		uint32_t used;
-		size_t k = dir_block(im->dents + at, n - at, &used);
+		size_t k = dir_block(&w, dents, &used);
 		size_t nameoff = k * sizeof(struct erofs_dirent);
 
 		memset(block, 0, sizeof(block));
 		for (size_t j = 0; j < k; j++) {
-			const struct dent *d = &im->dents[at + j];
+			const struct dent *d = &dents[j];
+
+			tree_rest(im->tree, 2);
 			struct erofs_dirent de = {
 				.nid = d->inode->off / EROFS_SLOT,
 				.nameoff = (uint16_t)nameoff,
@@ -316,8 +356,7 @@ static int write_dir(struct image *im, const struct tree_node *dir, struct error
 			memcpy(block + nameoff, d->name, d->len);
 			nameoff += d->len;
 		}
-		at += k;
-		if (out(im, block, at == n ? used : EROFS_BLOCK, err) < 0)
+		if (out(im, block, w.at.name ? EROFS_BLOCK : used, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -332,10 +371,39 @@ static int write_tail(struct image *im, const struct tree_node *n, struct error 
 	return 0;
 }
 
+/* The file's index, with addresses of the image instead of the layer. */
+static int write_index(struct image *im, const struct tree_inode *i, struct error **err)
+{
+	static const struct erofs_zip_header header = {.advise = EROFS_ADVISE_BIG_PCLUSTER};
+	const struct tree_file *f = &im->layers[i->layer];
+	uint64_t base = im->meta_blocks + im->base[i->layer], n = zip_clusters(i->size);
+
+	if (out_pad_to(im, i->off + zip_offset(i), err) < 0 ||
+	    out(im, &header, sizeof(header), err) < 0)
+		return -1;
+	for (uint64_t k = 0; k < n; k++) {
+		struct zip_index e;
+
+		if (k % 512 == 0)
+			tree_rest(im->tree, SCRATCH_LENT);
+		memcpy(&e, f->index + i->data_off + k * sizeof(e), sizeof(e));
+		if ((e.advise & ZIP_TYPE) != ZIP_NONHEAD) {
+			if (e.blkaddr >= f->data_len / EROFS_BLOCK)
+				return error_set(err, ERR_INTERNAL, "the layer's index is damaged");
+			e.blkaddr += (uint32_t)base;
+		}
+		if (out(im, &e, sizeof(e), err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 static uint32_t inode_address(const struct image *im, const struct tree_inode *i)
 {
 	switch (i->type) {
 	case TREE_FILE:
+		if (i->packed)
+			return i->blocks;
 		return i->size ? (uint32_t)(im->meta_blocks + im->base[i->layer] +
 					    i->data_off / EROFS_BLOCK)
 			       : 0;
@@ -352,7 +420,9 @@ static int write_inode(struct image *im, const struct tree_node *n, struct error
 	const struct tree_inode *i = n->inode;
 	bool tail = (i->type == TREE_DIR || i->type == TREE_SYMLINK) && !i->plain;
 	struct erofs_inode core = {
-		.format = EROFS_EXTENDED | (tail ? EROFS_FLAT_INLINE : EROFS_FLAT_PLAIN),
+		.format = EROFS_EXTENDED | (tail        ? EROFS_FLAT_INLINE
+					    : i->packed ? EROFS_COMPRESSED
+							: EROFS_FLAT_PLAIN),
 		.xattr_icount = (uint16_t)(i->xattr_len ? i->xattr_len / 4 + 1 : 0),
 		.mode = (uint16_t)(types[i->type].mode | i->mode),
 		.size = i->size,
@@ -371,9 +441,13 @@ static int write_inode(struct image *im, const struct tree_node *n, struct error
 	im->ninodes++;
 	if (out_pad_to(im, i->off, err) < 0 || out(im, &core, sizeof(core), err) < 0)
 		return -1;
+	if (i->xattr_len || i->type == TREE_SYMLINK)
+		tree_rest(im->tree, SCRATCH_LENT);
 	if (i->xattr_len && (out(im, &header, sizeof(header), err) < 0 ||
 			     out(im, i->xattrs, i->xattr_len, err) < 0))
 		return -1;
+	if (i->packed)
+		return write_index(im, i, err);
 	return tail ? write_tail(im, n, err) : 0;
 }
 
@@ -410,12 +484,26 @@ static int write_super(struct image *im, struct error **err)
 		.blocks = (uint32_t)(im->meta_blocks + im->data_blocks),
 	};
 
+	static const struct erofs_lz4 lz4 = {
+		.len = sizeof(lz4) - sizeof(lz4.len),
+		.max_distance = UINT16_MAX,
+		.max_blocks = ZIP_RUN,
+	};
+
 	if (fd_pread_full(im->fd, block, sizeof(block), 0, err) < 0)
 		return -1;
+	/* A kernel without LZ4 reads images that do without. */
+	if (im->packed) {
+		sb.feature_incompat = EROFS_INCOMPAT_ZERO_PADDING | EROFS_INCOMPAT_BIG_PCLUSTER;
+		sb.algorithms = EROFS_ALGORITHM_LZ4;
+		memcpy(block + EROFS_SUPER_OFFSET + sizeof(sb), &lz4, sizeof(lz4));
+	}
 	memcpy(block + EROFS_SUPER_OFFSET, &sb, sizeof(sb));
 	sb.checksum =
 		crc32c(UINT32_MAX, block + EROFS_SUPER_OFFSET, EROFS_BLOCK - EROFS_SUPER_OFFSET);
-	return fd_pwrite_full(im->fd, &sb, sizeof(sb), EROFS_SUPER_OFFSET, err);
+	memcpy(block + EROFS_SUPER_OFFSET, &sb, sizeof(sb));
+	return fd_pwrite_full(im->fd, block + EROFS_SUPER_OFFSET, sizeof(sb) + sizeof(lz4),
+			      EROFS_SUPER_OFFSET, err);
 }
 
 static int write_image(struct image *im, struct error **err)
@@ -423,12 +511,16 @@ static int write_image(struct image *im, struct error **err)
 	struct tree_node *root = tree_root(im->tree);
 
 	im->ninodes = 0;
-	for (struct tree_node *n = root; n; n = next_node(n))
+	for (struct tree_node *n = root; n; n = next_node(n)) {
+		tree_rest(im->tree, 2);
 		if (write_inode(im, n, err) < 0)
 			return -1;
-	for (struct tree_node *n = root; im->nplain && n; n = next_node(n))
+	}
+	for (struct tree_node *n = root; im->nplain && n; n = next_node(n)) {
+		tree_rest(im->tree, 2);
 		if (write_plain(im, n, err) < 0)
 			return -1;
+	}
 	if (out_pad_to(im, im->meta_blocks * EROFS_BLOCK, err) < 0 || out_flush(im, err) < 0 ||
 	    write_super(im, err) < 0)
 		return -1;
@@ -464,8 +556,7 @@ static int merge_into(struct image *im, const int *layer_dirfds, int out_dirfd, 
 			return error_wrap(err, "layer %zu", k + 1);
 	if (place(im, err) < 0 || write_image(im, err) < 0)
 		return -1;
-	if (renameat(out_dirfd, "meta.erofs.tmp", out_dirfd, "meta.erofs") < 0 ||
-	    fsync(out_dirfd) < 0)
+	if (renameat(out_dirfd, "meta.erofs.tmp", out_dirfd, "meta.erofs") < 0)
 		return error_sys(err, errno, "rename meta.erofs");
 	return 0;
 }
@@ -479,7 +570,7 @@ int rootfs_merge(const int *layer_dirfds, size_t n, int out_dirfd, struct error 
 		       O_CREAT | O_TRUNC | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (im.fd < 0)
 		return error_sys(err, errno, "create meta.erofs");
-	im.tree = tree_new();
+	im.tree = tree_new(out_dirfd);
 	im.layers = xcalloc(n + 1, sizeof(*im.layers));
 	im.base = xcalloc(n + 1, sizeof(*im.base));
 	im.buf = xmalloc(OUT_BUFFER);
@@ -491,7 +582,6 @@ int rootfs_merge(const int *layer_dirfds, size_t n, int out_dirfd, struct error 
 		tree_file_close(&im.layers[k]);
 	free(im.layers);
 	free(im.base);
-	free(im.dents);
 	free(im.buf);
 	close(im.fd);
 	return rc;

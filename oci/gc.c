@@ -163,7 +163,7 @@ static int sweep_dir(struct collector *c, int dir, const char *kind, struct erro
 			continue;
 		key_make(key, kind, e->d_name);
 		if (json_get(c->marked, key) || json_get(c->s->pins, key) ||
-		    (c->only && !json_get(c->only, key)))
+		    json_get(c->s->views, key) || (c->only && !json_get(c->only, key)))
 			continue;
 		rc = condemn(c, dir, e->d_name, err);
 	}
@@ -310,9 +310,20 @@ int oci_usage(struct oci_store *s, struct json_object *busy, struct json_object 
 	return rc;
 }
 
+static bool has_name(struct json_object *list, const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < json_object_array_length(list); i++)
+		if (str_eq(json_object_get_string(json_object_array_get_idx(list, i)), name))
+			return true;
+	return false;
+}
+
 /* Removes the names to go from `names`, telling them in `deleted`. */
 static void prune_names(struct oci_store *s, struct json_object *names, bool all,
-			struct json_object *busy, struct json_object *deleted)
+			struct json_object *only, struct json_object *busy,
+			struct json_object *deleted)
 {
 	struct json_object_iterator it = json_object_iter_begin(s->names);
 	struct json_object_iterator end = json_object_iter_end(s->names);
@@ -320,7 +331,7 @@ static void prune_names(struct oci_store *s, struct json_object *names, bool all
 	for (; !json_object_iter_equal(&it, &end); json_object_iter_next(&it)) {
 		const char *name = json_object_iter_peek_name(&it);
 
-		if ((!all && !strchr(name, '@')) ||
+		if ((!all && !strchr(name, '@')) || (only && !has_name(only, name)) ||
 		    name_is_busy(s, json_object_iter_peek_value(&it), busy))
 			continue;
 		json_object_object_del(names, name);
@@ -328,8 +339,8 @@ static void prune_names(struct oci_store *s, struct json_object *names, bool all
 	}
 }
 
-int oci_prune(struct oci_store *s, bool all, struct json_object *busy, struct json_object **out,
-	      struct error **err)
+int oci_prune(struct oci_store *s, bool all, struct json_object *only, struct json_object *busy,
+	      struct json_object **out, struct error **err)
 {
 	CLEANUP_JSON struct json_object *o = json_object_new_object();
 	struct json_object *deleted = json_object_new_array(), *names = NULL;
@@ -340,7 +351,7 @@ int oci_prune(struct oci_store *s, bool all, struct json_object *busy, struct js
 	pthread_mutex_lock(&s->lock);
 	if (json_object_deep_copy(s->names, &names, NULL) < 0)
 		abort(); /* out of memory */
-	prune_names(s, names, all, busy, deleted);
+	prune_names(s, names, all, only, busy, deleted);
 	if (json_object_array_length(deleted))
 		rc = store_names_write(s, names, err);
 	json_object_put(names);

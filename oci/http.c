@@ -18,7 +18,9 @@
 #define MAX_ERROR_BODY   (64u << 10)
 #define MAX_HEADER_VALUE 8192
 #define CONNECT_MS       15000L
-#define STALL_S          60L
+#define SLOW_BYTES       1024L /* a second: a transfer below that for the store's stall_s is given up */
+#define MAX_WARNINGS     8
+#define MAX_SAID         8192u   /* of the body of an error */
 #define SMALL_MS         120000L /* a whole manifest or token */
 #define COMMIT_MS        600000L /* a registry may hash a blob before it answers */
 
@@ -27,6 +29,8 @@ struct http {
 	CURL *curl;
 	char *origin;
 	bool insecure;
+	uint64_t warned[MAX_WARNINGS]; /* hashes of the warnings shown */
+	size_t n_warned;
 	char errbuf[CURL_ERROR_SIZE];
 };
 
@@ -41,7 +45,8 @@ struct hop {
 	int64_t range_start; /* from Content-Range, -1 if there is none */
 	bool started;        /* body bytes of a 200 or 206 have come */
 	size_t discarded;
-	bool enough; /* we ended the transfer ourselves */
+	bool enough;     /* we ended the transfer ourselves */
+	struct buf said; /* the beginning of what came with an error */
 	struct error *err;
 };
 
@@ -107,6 +112,7 @@ void http_free(struct http *h)
 void http_result_free(struct http_result *res)
 {
 	free(res->challenge);
+	free(res->message);
 	free(res->content_type);
 	free(res->location);
 	*res = (struct http_result){.range_end = -1};
@@ -232,6 +238,28 @@ static void take_challenge(struct http_result *res, char *value)
 		res->challenge = value;
 }
 
+/* Each warning once for each connection. */
+static void show_warning(struct hop *hop, const char *value)
+{
+	CLEANUP_FREE char *text = hop->home ? http_warning_text(value) : NULL;
+	struct http *h = hop->h;
+	uint64_t hash = 14695981039346656037u; /* FNV-1a */
+	const char *p;
+	size_t i;
+
+	if (!text)
+		return;
+	for (p = text; *p; p++)
+		hash = (hash ^ (unsigned char)*p) * 1099511628211u;
+	for (i = 0; i < h->n_warned; i++)
+		if (h->warned[i] == hash)
+			return;
+	if (h->n_warned == MAX_WARNINGS)
+		return;
+	h->warned[h->n_warned++] = hash;
+	op_message(h->op, "warning", "The registry says: %s", text);
+}
+
 static size_t on_header(char *p, size_t size, size_t n, void *arg)
 {
 	struct hop *hop = arg;
@@ -242,15 +270,20 @@ static size_t on_header(char *p, size_t size, size_t n, void *arg)
 		free(hop->location);
 		hop->location = v;
 	} else if ((v = header_value(p, n, "WWW-Authenticate"))) {
-		take_challenge(hop->res, v);
+		/* Who we are is no business of where a redirect led to, nor is whom to tell. */
+		if (hop->home)
+			take_challenge(hop->res, v);
+		else
+			free(v);
+	} else if ((v = header_value(p, n, "Warning"))) {
+		show_warning(hop, v);
+		free(v);
 	} else if ((v = header_value(p, n, "Content-Type"))) {
 		v[strcspn(v, "; \t")] = '\0';
 		free(hop->res->content_type);
 		hop->res->content_type = v;
 	} else if ((v = header_value(p, n, "Retry-After"))) {
-		if (parse_i64(v, &hop->res->retry_after) < 0)
-			hop->res->retry_after = 0; /* a date: the usual pause will do */
-		hop->res->retry_after = MIN(hop->res->retry_after, 3600);
+		hop->res->retry_after = http_retry_after(v);
 		free(v);
 	} else if ((v = header_value(p, n, "Content-Range"))) {
 		unsigned long long start;
@@ -312,6 +345,8 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
 	if ((status == 200 && (hop->q->body || hop->q->blob)) ||
 	    (status == 206 && hop->q->blob && hop->q->blob->size))
 		return keep_body(hop, p, n, status) < 0 ? 0 : n;
+	if (status >= 400 && hop->home)
+		buf_append(&hop->said, p, MIN(n, MAX_SAID - hop->said.len));
 	hop->discarded += n;
 	if (hop->discarded <= MAX_ERROR_BODY)
 		return n;
@@ -367,8 +402,8 @@ static void set_method(CURL *c, struct hop *hop)
 	if (str_eq(q->method, "HEAD"))
 		curl_easy_setopt(c, CURLOPT_NOBODY, 1L);
 	if (str_eq(q->method, "POST")) {
-		curl_easy_setopt(c, CURLOPT_POSTFIELDS, "");
-		curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE, 0L);
+		curl_easy_setopt(c, CURLOPT_POSTFIELDS, q->up_data ? q->up_data : "");
+		curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE, (long)q->up_size);
 	}
 	if (!is_upload(q))
 		return;
@@ -382,16 +417,18 @@ static void set_method(CURL *c, struct hop *hop)
 	curl_easy_setopt(c, CURLOPT_UPLOAD_BUFFERSIZE, 256L << 10);
 }
 
-/* Transfers of blobs may take any time as long as something moves; all else has a limit. */
-static void set_limits(CURL *c, const struct http_request *q)
+/* Transfers of blobs may take any time as long as they move; all else has a limit. */
+static void set_limits(struct http *h, const struct http_request *q)
 {
+	CURL *c = h->curl;
+
 	curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
 	if (str_eq(q->method, "PUT")) {
 		curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, COMMIT_MS);
 		return;
 	}
-	curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, 1L);
-	curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, STALL_S);
+	curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, SLOW_BYTES);
+	curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, (long)h->op->s->stall_s);
 	if (!q->blob && !is_upload(q))
 		curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, SMALL_MS);
 }
@@ -423,10 +460,11 @@ static void set_options(struct http *h, struct hop *hop, const char *url,
 	curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L);
 	curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(c, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 	curl_easy_setopt(c, CURLOPT_ERRORBUFFER, h->errbuf);
 	curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers);
 	set_method(c, hop);
-	set_limits(c, q);
+	set_limits(h, q);
 	curl_easy_setopt(c, CURLOPT_BUFFERSIZE, 256L << 10);
 	curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header);
 	curl_easy_setopt(c, CURLOPT_HEADERDATA, hop);
@@ -481,7 +519,8 @@ static int transport_error(struct hop *hop, CURLcode rc, const struct http_origi
 	case CURLE_COULDNT_CONNECT:
 		hop->res->transient = sys != ECONNREFUSED;
 		if (sys)
-			return error_sys(err, (int)sys, "connect");
+			return error_sys(err, (int)sys, "connect to %s port %s", to->host,
+					 to->port);
 		return error_set(err, ERR_INTERNAL, "connect to %s port %s failed", to->host,
 				 to->port);
 	case CURLE_OPERATION_TIMEDOUT:
@@ -493,6 +532,9 @@ static int transport_error(struct hop *hop, CURLcode rc, const struct http_origi
 		return error_set(err, ERR_INTERNAL, "TLS: %s%s",
 				 h->errbuf[0] ? h->errbuf : curl_easy_strerror(rc),
 				 ca_file ? "" : " (no CA certificates found; set SSL_CERT_FILE)");
+	case CURLE_OUT_OF_MEMORY: /* malloc() does not fail here: one of libcurl's own bounds */
+		hop->res->transient = false;
+		return error_set(err, ERR_INVALID_ARGUMENT, "the answer's header is too large");
 	case CURLE_UNSUPPORTED_PROTOCOL:
 	case CURLE_URL_MALFORMAT:
 		hop->res->transient = false;
@@ -555,7 +597,16 @@ static int next_hop(const struct http_request *q, const struct hop *hop,
 		return error_wrap(err, "redirect");
 	if (at->https && !next.https)
 		return error_set(err, ERR_INVALID_ARGUMENT, "redirect from https to http refused");
+	if (str_eq(q->method, "POST") && q->up_size && !same_origin(at, &next))
+		return error_set(err, ERR_INVALID_ARGUMENT,
+				 "redirect of a form to another host refused");
 	return 0;
+}
+
+static void hop_free(struct hop *hop)
+{
+	free(hop->location);
+	buf_free(&hop->said);
 }
 
 static int follow(struct http *h, struct http_request *q, struct http_result *res, char **url,
@@ -580,11 +631,13 @@ static int follow(struct http *h, struct http_request *q, struct http_result *re
 		if (rc < 0 || !is_redirect(res->status)) {
 			if (rc == 0 && hop.location)
 				res->location = resolve_location(*url, hop.location, NULL);
-			free(hop.location);
+			if (hop.said.len)
+				res->message = http_error_text(hop.said.data, hop.said.len);
+			hop_free(&hop);
 			return rc;
 		}
 		rc = next_hop(q, &hop, &at, url, err);
-		free(hop.location);
+		hop_free(&hop);
 		if (rc < 0)
 			return -1;
 	}

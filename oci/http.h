@@ -25,7 +25,8 @@ struct http_request {
 	struct buf *body; /* either a buffer of at most max bytes, or NULL: the body is dropped, */
 	size_t max;
 	struct blob_writer *blob; /* or a blob, from where it stands */
-	/* With PUT and PATCH: up_size bytes from up_data or, when that is NULL, from offset up_off of up_fd. */
+	/* With PUT and PATCH: up_size bytes from up_data or, when that is NULL, from offset up_off of up_fd. With POST: a
+	 * form of up_size bytes at up_data, which no redirect takes to another origin. */
 	const void *up_data;
 	int up_fd;
 	uint64_t up_off, up_size;
@@ -37,7 +38,8 @@ struct http_request {
 struct http_result {
 	long status;
 	bool transient;      /* the failure may pass */
-	char *challenge;     /* WWW-Authenticate, Bearer preferred */
+	char *challenge;     /* WWW-Authenticate of the first origin, Bearer preferred */
+	char *message;       /* what the first origin says of an error; NULL: nothing */
 	char *content_type;  /* without parameters */
 	char *location;      /* as an absolute URL, of an answer that is no redirect */
 	int64_t range_end;   /* N of "Range: 0-N", -1 if not said */
@@ -46,6 +48,14 @@ struct http_result {
 /* http_do: 0 when a final answer came, whatever its status; its body is kept only for 200 and 206. */
 int http_do(struct http *h, struct http_request *q, struct http_result *res, struct error **err);
 void http_result_free(struct http_result *res);
+
+/* ---- http_text.c: the caller owns the texts, which are short and printable ---- */
+/* http_error_text: the first message of an error's body (distribution spec, "error codes"), or NULL. */
+char *http_error_text(const char *body, size_t n);
+/* http_warning_text: the text of a Warning header that the spec wants shown, or NULL. */
+char *http_warning_text(const char *value);
+/* http_retry_after: seconds, 0 to 3600, from a number or a date. */
+int64_t http_retry_after(const char *value);
 
 struct http_origin {
 	bool https;

@@ -98,7 +98,7 @@ const struct variant *variants_pick(const struct variants *v, const struct oci_p
 		p = platform_string(&v->v[i].desc.platform);
 		buf_printf(&have, "%s%s", have.len ? ", " : "", p);
 	}
-	error_set(err, ERR_NOT_FOUND, "no variant for %s (available: %s)", name,
+	error_set(err, ERR_NOT_FOUND, "it has no content for platform %s (available: %s)", name,
 		  have.len ? have.data : "none");
 	return NULL;
 }
@@ -151,7 +151,7 @@ static void copy_keys(struct json_object *from, struct json_object *to, const ch
 static struct json_object *run_config(struct json_object *config)
 {
 	static const char *const keys[] = {"User",       "Env",    "Entrypoint", "Cmd",
-					   "WorkingDir", "Labels", "StopSignal"};
+					   "WorkingDir", "Labels", "StopSignal", "Healthcheck"};
 	struct json_object *o = json_object_new_object();
 
 	copy_keys(json_obj(config, "config"), o, keys, ARRAY_SIZE(keys));

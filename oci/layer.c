@@ -5,35 +5,22 @@
  * DOC: Files of a layer
  * `data` is the content of the layer's files one after the other, each starting at a multiple of 4
  * KiB, the whole a multiple of 4 KiB: a disk image that EROFS inodes can point into. Long runs of
- * zeros are holes. `tree` says what is where (tree.h). Both are written under temporary names;
- * `tree` is renamed last, so that a layer that has it is complete.
+ * zeros are holes. Many files are compressed; `index` says where their parts are (pack.c). `tree` says what is where
+ * (tree.h). All are written under temporary names; `tree` is renamed last, so that a layer that has it is complete.
  *
  * Nothing is created on the host under a name that the archive chose, so links, "..", devices and
  * set-uid bits have no effect here. They are still checked: what cannot be said in a tree is
  * refused, rather than changed silently.
  */
+#include "oci/layer_int.h"
 #include "oci/tar.h"
 #include "oci/tree.h"
 
-#include <fcntl.h>
 #include <stdio.h>
-#include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 #include "core/path.h"
 
-#define LAYER_BUFFER   (1u << 20)
-#define LAYER_CHUNK    (64u << 10)  /* zeros become holes in units of this */
-#define LAYER_MAX_DATA (4ull << 40) /* logical bytes of one layer, holes included */
-#define LAYER_MAX_RESERVE \
-	(64ull << 20)              /* left free on the host's disk, or a twentieth of a small one */
 #define LAYER_MAX_XATTR UINT16_MAX /* EROFS counts a value's bytes in 16 bits */
-
-struct layer_data {
-	int fd;
-	uint8_t *buf;
-	size_t len;   /* bytes in buf */
-	uint64_t off; /* of buf in the file; a multiple of LAYER_CHUNK */
-};
 
 struct layer_path {
 	char path[TAR_MAX_PATH + 1];
@@ -41,140 +28,13 @@ struct layer_path {
 	const char *base; /* last component, in path */
 };
 
-/* ---- data ---- */
-
-static int data_error(struct error **err, int sys)
-{
-	if (sys == ENOSPC || sys == EDQUOT)
-		return error_sys(err, sys, "unpack layer: the image store's disk is full");
-	return error_sys(err, sys, "unpack layer: write data");
-}
-
-/* Refuses to fill the host's disk to the last block, whatever a layer expands to. */
-static int data_check_space(struct layer_data *d, struct error **err)
-{
-	struct statvfs v;
-
-	if (fstatvfs(d->fd, &v) < 0)
-		return error_sys(err, errno, "unpack layer: statvfs");
-	uint64_t reserve = MIN(LAYER_MAX_RESERVE, (uint64_t)v.f_blocks * v.f_frsize / 20);
-
-	if ((uint64_t)v.f_bavail * v.f_frsize < reserve + LAYER_BUFFER / 16)
-		return data_error(err, ENOSPC);
-	return 0;
-}
-
-static bool is_zero(const uint8_t *p, size_t n)
-{
-	return !p[0] && memcmp(p, p + 1, n - 1) == 0;
-}
-
-static int data_write(struct layer_data *d, size_t from, size_t to, struct error **err)
-{
-	while (from < to) {
-		ssize_t w = RETRY_EINTR(
-			pwrite(d->fd, d->buf + from, to - from, (off_t)(d->off + from)));
-
-		if (w < 0)
-			return data_error(err, errno);
-		from += (size_t)w;
-	}
-	return 0;
-}
-
-/* Writes the buffer out, chunks of zeros left as holes. Unless `all`, an incomplete last chunk
- * stays in the buffer. */
-static int data_flush(struct layer_data *d, bool all, struct error **err)
-{
-	size_t end = all ? d->len : ALIGN_DOWN(d->len, LAYER_CHUNK), from = 0;
-
-	if (!end)
-		return 0;
-	if (data_check_space(d, err) < 0)
-		return -1;
-	for (size_t at = 0; at < end; at += LAYER_CHUNK) {
-		size_t n = MIN((size_t)LAYER_CHUNK, end - at);
-
-		if (!is_zero(d->buf + at, n))
-			continue;
-		if (data_write(d, from, at, err) < 0)
-			return -1;
-		from = at + n;
-	}
-	if (data_write(d, from, end, err) < 0)
-		return -1;
-	memmove(d->buf, d->buf + end, d->len - end);
-	d->len -= end;
-	d->off += end;
-	return 0;
-}
-
-static int data_check_size(struct layer_data *d, uint64_t more, struct error **err)
-{
-	if (more > LAYER_MAX_DATA || d->off + d->len > LAYER_MAX_DATA - more)
-		return error_set(err, ERR_INVALID_ARGUMENT,
-				 "the layer's files have more than %llu bytes", LAYER_MAX_DATA);
-	return 0;
-}
-
-/* Appends n zero bytes. */
-static int data_zeros(struct layer_data *d, uint64_t n, struct error **err)
-{
-	while (n) {
-		size_t k = MIN(n, (uint64_t)(LAYER_BUFFER - d->len));
-
-		memset(d->buf + d->len, 0, k);
-		d->len += k;
-		n -= k;
-		if (d->len == LAYER_BUFFER && data_flush(d, false, err) < 0)
-			return -1;
-		/* Whole chunks of a long hole need not go through the buffer. */
-		if (!d->len) {
-			d->off += ALIGN_DOWN(n, LAYER_CHUNK);
-			n -= ALIGN_DOWN(n, LAYER_CHUNK);
-		}
-	}
-	return 0;
-}
-
-/* Appends the current file of t, padded to TREE_ALIGN. *off: where it starts. */
-static int data_file(struct layer_data *d, struct tar_reader *t, uint64_t size, uint64_t *off,
-		     struct error **err)
-{
-	uint64_t left = size, hole;
-
-	*off = 0;
-	if (!size)
-		return 0;
-	if (data_check_size(d, size, err) < 0)
-		return -1;
-	*off = d->off + d->len;
-	while (left) {
-		ssize_t n = tar_read_run(t, d->buf + d->len, LAYER_BUFFER - d->len, &hole, err);
-
-		if (n < 0)
-			return -1;
-		if (!n && !hole)
-			return error_set(err, ERR_INTERNAL, "tar: a file is shorter than its size");
-		d->len += (size_t)n;
-		left -= (uint64_t)n + hole;
-		if (d->len == LAYER_BUFFER && data_flush(d, false, err) < 0)
-			return -1;
-		if (hole && data_zeros(d, hole, err) < 0)
-			return -1;
-	}
-	return data_zeros(d, -size & (TREE_ALIGN - 1), err);
-}
-
-static int data_finish(struct layer_data *d, uint64_t *len, struct error **err)
-{
-	*len = d->off + d->len;
-	if (data_flush(d, true, err) < 0)
-		return -1;
-	if (ftruncate(d->fd, (off_t)*len) < 0 || fsync(d->fd) < 0)
-		return data_error(err, errno);
-	return 0;
-}
+/* A layer in the making. */
+struct layer {
+	struct layer_data data;
+	struct pack *pack;
+	struct tree_writer *tree;
+	struct tar_reader *tar;
+};
 
 /* ---- paths ---- */
 
@@ -328,8 +188,8 @@ static int layer_attrs(const struct tar_entry *e, struct tree_entry *r, struct b
 	return 0;
 }
 
-static int layer_content(struct tar_reader *t, const struct tar_entry *e, struct layer_data *d,
-			 struct layer_path *link, struct tree_entry *r, struct error **err)
+static int layer_content(struct layer *l, const struct tar_entry *e, struct layer_path *link,
+			 struct tree_entry *r, struct error **err)
 {
 	static const enum tree_type types[] = {
 		[TAR_FILE] = TREE_FILE,       [TAR_HARDLINK] = TREE_HARDLINK,
@@ -341,8 +201,7 @@ static int layer_content(struct tar_reader *t, const struct tar_entry *e, struct
 	r->type = types[e->type];
 	switch (e->type) {
 	case TAR_FILE:
-		r->size = e->size;
-		return data_file(d, t, e->size, &r->data_off, err);
+		return pack_file(l->pack, &l->data, l->tar, e, r, err);
 	case TAR_HARDLINK:
 		if (path_normalise(e->linkname, link, err) < 0)
 			return -1;
@@ -365,8 +224,8 @@ static int layer_content(struct tar_reader *t, const struct tar_entry *e, struct
 	}
 }
 
-static int layer_member(struct tar_reader *t, const struct tar_entry *e, struct layer_data *d,
-			struct tree_writer *w, struct buf *xattrs, struct error **err)
+static int layer_member(struct layer *l, const struct tar_entry *e, struct buf *xattrs,
+			struct error **err)
 {
 	struct layer_path path = {.len = 0}, link;
 	struct tree_entry r = {0};
@@ -380,66 +239,69 @@ static int layer_member(struct tar_reader *t, const struct tar_entry *e, struct 
 	r.path_len = path.len;
 	if (m != MARKER_NONE) {
 		r.type = m == MARKER_OPAQUE ? TREE_OPAQUE : TREE_WHITEOUT;
-		return tree_put(w, &r, err);
+		return tree_put(l->tree, &r, err);
 	}
 	if (!path.len && e->type != TAR_DIR)
 		return error_set(err, ERR_INVALID_ARGUMENT, "the layer's root is not a directory");
-	if (layer_attrs(e, &r, xattrs, err) < 0 || layer_content(t, e, d, &link, &r, err) < 0)
+	if (layer_attrs(e, &r, xattrs, err) < 0 || layer_content(l, e, &link, &r, err) < 0)
 		return -1;
-	return tree_put(w, &r, err);
+	return tree_put(l->tree, &r, err);
 }
 
-static int layer_write(struct tar_reader *t, struct layer_data *d, struct tree_writer *w,
-		       struct error **err)
+static int layer_write(struct layer *l, struct error **err)
 {
 	CLEANUP_BUF struct buf xattrs = {0};
 	struct tar_entry e;
-	uint64_t len;
+	uint64_t data_len, index_len;
 	int r;
 
-	while ((r = tar_next(t, &e, err)) == 1)
-		if (layer_member(t, &e, d, w, &xattrs, err) < 0)
+	while ((r = tar_next(l->tar, &e, err)) == 1)
+		if (layer_member(l, &e, &xattrs, err) < 0)
 			return -1;
-	if (r < 0 || data_finish(d, &len, err) < 0)
+	if (r < 0 || data_finish(&l->data, &data_len, err) < 0 ||
+	    pack_finish(l->pack, &index_len, err) < 0 ||
+	    tree_writer_finish(l->tree, data_len, index_len, err) < 0)
 		return -1;
-	return tree_writer_finish(w, len, err);
+	/* The others are on their way to the disk already, so that one commit of the file system's journal serves all. */
+	if (data_sync(&l->data, err) < 0 || pack_sync(l->pack, err) < 0)
+		return -1;
+	return tree_writer_sync(l->tree, err);
 }
 
 static int layer_commit(int dirfd, struct error **err)
 {
 	if (renameat(dirfd, "data.tmp", dirfd, "data") < 0 ||
+	    renameat(dirfd, "index.tmp", dirfd, "index") < 0 ||
 	    renameat(dirfd, "tree.tmp", dirfd, "tree") < 0)
 		return error_sys(err, errno, "unpack layer: rename");
-	if (fsync(dirfd) < 0)
-		return error_sys(err, errno, "unpack layer: fsync directory");
 	return 0;
+}
+
+static int layer_open(struct layer *l, const struct oci_reader *r, int dirfd, struct error **err)
+{
+	if (data_open(&l->data, dirfd, "data.tmp", err) < 0)
+		return -1;
+	l->pack = pack_open(dirfd, "index.tmp", err);
+	l->tree = l->pack ? tree_writer_open(dirfd, "tree.tmp", err) : NULL;
+	l->tar = l->tree ? tar_open(r, err) : NULL;
+	return l->tar ? 0 : -1;
 }
 
 int layer_unpack(const struct oci_reader *r, int layer_dirfd, struct error **err)
 {
-	struct layer_data d = {.fd = -1};
-	struct tree_writer *w = NULL;
-	struct tar_reader *t = NULL;
-	int rc = -1;
+	static const char *const tmp[] = {"data.tmp", "index.tmp", "tree.tmp"};
+	struct layer l = {.data.fd = -1};
+	int rc = layer_open(&l, r, layer_dirfd, err);
 
-	d.fd = openat(layer_dirfd, "data.tmp",
-		      O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (d.fd < 0)
-		return error_sys(err, errno, "unpack layer: create data");
-	d.buf = xmalloc(LAYER_BUFFER);
-	w = tree_writer_open(layer_dirfd, "tree.tmp", err);
-	t = w ? tar_open(r, err) : NULL;
-	if (t)
-		rc = layer_write(t, &d, w, err);
+	if (rc == 0)
+		rc = layer_write(&l, err);
 	if (rc == 0)
 		rc = layer_commit(layer_dirfd, err);
-	if (rc < 0) {
-		unlinkat(layer_dirfd, "data.tmp", 0);
-		unlinkat(layer_dirfd, "tree.tmp", 0);
-	}
-	tar_close(t);
-	tree_writer_free(w);
-	free(d.buf);
-	close(d.fd);
+	for (size_t i = 0; rc < 0 && i < ARRAY_SIZE(tmp); i++)
+		unlinkat(layer_dirfd, tmp[i], 0);
+	tar_close(l.tar);
+	tree_writer_free(l.tree);
+	pack_close(l.pack);
+	data_close(&l.data);
 	return rc;
 }

@@ -250,12 +250,14 @@ static int read_members(struct load *l, const struct oci_reader *r, struct error
 
 static int read_archive(struct load *l, struct error **err)
 {
+	struct window window = {.op = &l->op, .stream = true};
 	CLEANUP(decompress_freep) struct decompress *d = NULL;
 	struct oci_reader raw = {.read = input_read, .arg = l}, plain;
 
 	d = decompress_new(&raw, err);
 	if (!d)
 		return -1;
+	decompress_windows(d, window_take, &window);
 	plain = decompress_reader(d);
 	return read_members(l, &plain, err);
 }
@@ -553,8 +555,8 @@ static int load_run(struct load *l, struct error **err)
 	for (i = 0; i < l->n; i++)
 		if (publish(l, &l->images[i].root, 0, err) < 0)
 			return error_wrap(err, "%s", l->images[i].name);
-	if (fsync(l->op.s->blobs) < 0)
-		return error_sys(err, errno, "sync blobs");
+	if (op_settle(&l->op, err) < 0)
+		return -1;
 	return name_all(l, err);
 }
 

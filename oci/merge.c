@@ -5,29 +5,61 @@
  * DOC: Structure
  * A node is a name in a directory, an inode what hard links share. All nodes are in one hash table
  * by (parent, name), so a lookup costs the same in a directory of a million names; a directory's
- * children are also a list. Names and link targets point into the mapped tree files. Nothing
+ * children are also a list. Link targets and attributes point into the mapped tree files. Nothing
  * recurses: an archive decides how deep the tree is.
+ *
+ * DOC: Memory
+ * A layer may have millions of entries. What a tree needs beyond its first few thousand nodes is scratch (scratch.h), the tree files
+ * are lent to it, and every walk rests now and then. What stays in memory is the hash table of up to a million names, five bytes
+ * each; the table's bits keep a search that will not find anything from touching nodes. Walks go in the order of memory where they can.
  *
  * Symlinks on the way to an entry are followed as the kernel would with the tree as its root, ".."
  * included, 40 at most.
  */
+#include "oci/scratch.h"
 #include "oci/tree.h"
 
-#define CHUNK_ITEMS 1024
+#define CHUNK_ITEMS 16384 /* the first chunk of a pool is in memory, the others are scratch */
 
-/* Equal-sized items from big chunks, with a free list; all are freed at once. */
+#define NAMES_CHUNK    (256u << 10) /* as CHUNK_ITEMS */
+#define HASH_IN_MEMORY (1u << 20)   /* slots */
+
+/* Equal-sized items, numbered, from big chunks, with a free list; all are freed at once. */
 struct pool {
-	size_t size, used; /* used: items handed out of the newest chunk */
-	void **chunks, *free;
+	struct scratch *scratch;
+	size_t size;
+	uint32_t used; /* items ever handed out */
+	char **chunks;
+	struct free_item *free;
 	size_t nchunks;
 };
 
+/* What an item begins with while it is free. */
+struct free_item {
+	struct free_item *next;
+	uint32_t index;
+};
+
 struct tree {
+	struct scratch *scratch;
 	struct pool nodes, inodes;
-	struct tree_node **hash;
+	uint32_t *hash;      /* index of the slot's first node, and one; 0: none */
+	uint8_t *bits;       /* of each slot: some bits of its nodes' hashes, and perhaps more */
 	size_t nhash, count; /* nhash is a power of two */
 	uint64_t seed;
+	uint64_t removed; /* names, ever */
+	char *names;      /* the chunk that names are copied to */
+	size_t names_left;
+	char *first_names;
 	struct tree_node *root;
+};
+
+/* Where the last entry's directory was found: archives go through one directory after the other. */
+struct where {
+	const char *path;
+	size_t len;
+	struct tree_node *dir; /* NULL: nowhere yet */
+	uint64_t removed; /* of the tree then: what was removed since may have been on the way */
 };
 
 /* What a walk remembers: the links it followed so far. */
@@ -37,34 +69,71 @@ struct walk {
 	int links;
 };
 
-static void *pool_get(struct pool *p)
+static void pool_grow(struct pool *p)
 {
-	void *item = p->free;
+	size_t len = CHUNK_ITEMS * p->size;
 
-	if (item) {
-		memcpy(&p->free, item, sizeof(void *));
-	} else {
-		if (!p->nchunks || p->used == CHUNK_ITEMS) {
-			p->chunks = xreallocarray(p->chunks, p->nchunks + 1, sizeof(void *));
-			p->chunks[p->nchunks++] = xmalloc(CHUNK_ITEMS * p->size);
-			p->used = 0;
-		}
-		item = (char *)p->chunks[p->nchunks - 1] + p->used++ * p->size;
-	}
-	return memset(item, 0, p->size);
+	p->chunks = xreallocarray(p->chunks, p->nchunks + 1, sizeof(*p->chunks));
+	p->chunks[p->nchunks] = p->nchunks ? scratch_alloc(p->scratch, len) : xmalloc(len);
+	p->nchunks++;
 }
 
-static void pool_put(struct pool *p, void *item)
+static void *pool_at(const struct pool *p, uint32_t index)
 {
-	memcpy(item, &p->free, sizeof(void *));
-	p->free = item;
+	return p->chunks[index / CHUNK_ITEMS] + index % CHUNK_ITEMS * p->size;
+}
+
+/* A zeroed item. index (may be NULL): its number. */
+static void *pool_get(struct pool *p, uint32_t *index)
+{
+	struct free_item *f = p->free;
+	uint32_t at = f ? f->index : p->used++;
+
+	if (f)
+		p->free = f->next;
+	else if (at == p->nchunks * CHUNK_ITEMS)
+		pool_grow(p);
+	if (index)
+		*index = at;
+	return memset(f ? (void *)f : pool_at(p, at), 0, p->size);
+}
+
+static void pool_put(struct pool *p, void *item, uint32_t index)
+{
+	struct free_item f = {p->free, index};
+
+	p->free = memcpy(item, &f, sizeof(f));
 }
 
 static void pool_free(struct pool *p)
 {
-	for (size_t i = 0; i < p->nchunks; i++)
-		free(p->chunks[i]);
+	if (p->nchunks)
+		free(p->chunks[0]);
 	free(p->chunks);
+}
+
+static struct tree_inode *inode_get(struct tree *t)
+{
+	uint32_t index;
+	struct tree_inode *i = pool_get(&t->inodes, &index);
+
+	i->index = index;
+	return i;
+}
+
+static void inode_put(struct tree *t, struct tree_inode *i)
+{
+	pool_put(&t->inodes, i, i->index);
+}
+
+void tree_rest(struct tree *t, unsigned places)
+{
+	scratch_rest(t->scratch, places);
+}
+
+struct scratch *tree_scratch(struct tree *t)
+{
+	return t->scratch;
 }
 
 /* ---- hash table ---- */
@@ -79,8 +148,8 @@ static uint64_t mix(uint64_t h)
 }
 
 /* Seeded, so that an archive cannot pick names that collide. */
-static size_t tree_slot(const struct tree *t, const struct tree_node *dir, const char *name,
-			size_t len)
+static uint32_t tree_hash(const struct tree *t, const struct tree_node *dir, const char *name,
+			  size_t len)
 {
 	uint64_t h = mix(t->seed ^ (uint64_t)(uintptr_t)dir) + len;
 
@@ -96,53 +165,105 @@ static size_t tree_slot(const struct tree *t, const struct tree_node *dir, const
 		memcpy(&w, name, len);
 		h = mix(h ^ w) + t->seed;
 	}
-	return mix(h) & (t->nhash - 1);
+	return (uint32_t)mix(h);
+}
+
+static uint8_t hash_bit(uint32_t hash)
+{
+	return (uint8_t)(1u << (hash >> 29));
+}
+
+static void hash_insert(struct tree *t, struct tree_node *n)
+{
+	size_t s = n->hash & (t->nhash - 1);
+
+	n->hash_next = t->hash[s];
+	t->hash[s] = n->index + 1;
+	t->bits[s] |= hash_bit(n->hash);
 }
 
 static void tree_grow(struct tree *t)
 {
-	struct tree_node **old = t->hash;
-	size_t n = t->nhash;
+	size_t n = t->nhash ? t->nhash * 2 : 1024;
 
-	t->nhash = n ? n * 2 : 1024;
-	t->hash = xcalloc(t->nhash, sizeof(void *));
-	for (size_t i = 0; i < n; i++) {
-		for (struct tree_node *nd = old[i], *next; nd; nd = next) {
-			size_t s = tree_slot(t, nd->parent, nd->name, nd->name_len);
-
-			next = nd->hash_next;
-			nd->hash_next = t->hash[s];
-			t->hash[s] = nd;
-		}
+	if (t->nhash <= HASH_IN_MEMORY) {
+		free(t->hash);
+		free(t->bits);
 	}
-	free(old);
+	t->nhash = n;
+	t->hash = n <= HASH_IN_MEMORY ? xcalloc(n, sizeof(*t->hash))
+				      : scratch_alloc(t->scratch, n * sizeof(*t->hash));
+	t->bits = n <= HASH_IN_MEMORY ? xcalloc(n, 1) : scratch_alloc(t->scratch, n);
+	/* In the order of memory. Nodes that are free have no parent, the root is in no directory. */
+	for (uint32_t i = 0; i < t->nodes.used; i++) {
+		struct tree_node *nd = pool_at(&t->nodes, i);
+
+		tree_rest(t, 1);
+		if (nd->parent && nd != t->root)
+			hash_insert(t, nd);
+	}
+}
+
+static struct tree_node *hash_node(const struct tree *t, uint32_t link)
+{
+	return link ? pool_at(&t->nodes, link - 1) : NULL;
 }
 
 static struct tree_node *tree_find(struct tree *t, struct tree_node *dir, const char *name,
 				   size_t len)
 {
-	struct tree_node *n = t->hash[tree_slot(t, dir, name, len)];
+	uint32_t hash = tree_hash(t, dir, name, len);
+	size_t s = hash & (t->nhash - 1);
+	struct tree_node *n = hash_node(t, t->bits[s] & hash_bit(hash) ? t->hash[s] : 0);
 
-	while (n && (n->parent != dir || n->name_len != len || memcmp(n->name, name, len) != 0))
-		n = n->hash_next;
+	while (n && (n->hash != hash || n->parent != dir || n->name_len != len ||
+		     memcmp(n->name, name, len) != 0))
+		n = hash_node(t, n->hash_next);
 	return n;
+}
+
+/* ---- names ---- */
+
+/* A copy beside the nodes: names are looked at in another order than the tree file has them, and one touch of a file that was
+ * written in large pieces may map megabytes. */
+static const char *name_copy(struct tree *t, const char *name, size_t len)
+{
+	if (len > t->names_left) {
+		t->names_left = NAMES_CHUNK;
+		t->names = t->first_names ? scratch_alloc(t->scratch, NAMES_CHUNK)
+					  : (t->first_names = xmalloc(NAMES_CHUNK));
+	}
+	t->names_left -= len;
+	t->names += len;
+	return memcpy(t->names - len, name, len);
 }
 
 /* ---- nodes ---- */
 
-struct tree *tree_new(void)
+static struct tree_inode *dir_inode(struct tree *t)
+{
+	struct tree_inode *i = inode_get(t);
+
+	i->type = TREE_DIR;
+	i->mode = 0755;
+	i->nlink = 2;
+	return i;
+}
+
+struct tree *tree_new(int scratch_dirfd)
 {
 	struct tree *t = xcalloc(1, sizeof(*t));
 
+	t->scratch = scratch_new(scratch_dirfd);
+	t->nodes.scratch = t->inodes.scratch = t->scratch;
 	t->nodes.size = sizeof(struct tree_node);
 	t->inodes.size = sizeof(struct tree_inode);
 	random_bytes(&t->seed, sizeof(t->seed));
 	tree_grow(t);
-	t->root = pool_get(&t->nodes);
-	t->root->inode = pool_get(&t->inodes);
+	t->root = pool_get(&t->nodes, NULL);
+	t->root->inode = dir_inode(t);
 	t->root->parent = t->root;
 	t->root->name = "";
-	*t->root->inode = (struct tree_inode){.type = TREE_DIR, .mode = 0755, .nlink = 2};
 	t->count = 1;
 	return t;
 }
@@ -153,7 +274,12 @@ void tree_free(struct tree *t)
 		return;
 	pool_free(&t->nodes);
 	pool_free(&t->inodes);
-	free(t->hash);
+	if (t->nhash <= HASH_IN_MEMORY) {
+		free(t->hash);
+		free(t->bits);
+	}
+	free(t->first_names);
+	scratch_free(t->scratch);
 	free(t);
 }
 
@@ -177,6 +303,7 @@ static struct tree_node *tree_add(struct tree *t, struct tree_node *dir, const c
 				  size_t len, struct tree_inode *inode, struct error **err)
 {
 	struct tree_node *n;
+	uint32_t index;
 
 	if (t->count == TREE_MAX_ENTRIES || dir->depth == TREE_MAX_DEPTH) {
 		error_set(err, ERR_INVALID_ARGUMENT,
@@ -187,8 +314,9 @@ static struct tree_node *tree_add(struct tree *t, struct tree_node *dir, const c
 	}
 	if (t->count >= t->nhash)
 		tree_grow(t);
-	n = pool_get(&t->nodes);
-	*n = (struct tree_node){.name = name,
+	n = pool_get(&t->nodes, &index);
+	*n = (struct tree_node){.index = index,
+				.name = name_copy(t, name, len),
 				.name_len = (uint32_t)len,
 				.depth = dir->depth + 1,
 				.inode = inode,
@@ -202,10 +330,8 @@ static struct tree_node *tree_add(struct tree *t, struct tree_node *dir, const c
 		dir->inode->nlink++;
 	else
 		inode->nlink++;
-	size_t s = tree_slot(t, dir, name, len);
-
-	n->hash_next = t->hash[s];
-	t->hash[s] = n;
+	n->hash = tree_hash(t, dir, name, len);
+	hash_insert(t, n);
 	t->count++;
 	return n;
 }
@@ -213,11 +339,11 @@ static struct tree_node *tree_add(struct tree *t, struct tree_node *dir, const c
 static void tree_unlink(struct tree *t, struct tree_node *n)
 {
 	struct tree_node *dir = n->parent;
-	struct tree_node **p = &t->hash[tree_slot(t, dir, n->name, n->name_len)];
+	uint32_t *link = &t->hash[n->hash & (t->nhash - 1)];
 
-	while (*p != n)
-		p = &(*p)->hash_next;
-	*p = n->hash_next;
+	while (*link != n->index + 1)
+		link = &hash_node(t, *link)->hash_next;
+	*link = n->hash_next;
 	if (n->prev)
 		n->prev->next = n->next;
 	else
@@ -226,13 +352,15 @@ static void tree_unlink(struct tree *t, struct tree_node *n)
 		n->next->prev = n->prev;
 	dir->nchildren--;
 	t->count--;
+	t->removed++;
 	if (is_dir(n)) {
 		dir->inode->nlink--;
-		pool_put(&t->inodes, n->inode);
+		inode_put(t, n->inode);
 	} else if (--n->inode->nlink == 0) {
-		pool_put(&t->inodes, n->inode);
+		inode_put(t, n->inode);
 	}
-	pool_put(&t->nodes, n);
+	n->parent = NULL;
+	pool_put(&t->nodes, n, n->index);
 }
 
 /* Removes what is below top, and top itself unless keep_top. */
@@ -290,18 +418,15 @@ static bool walk_name(struct pending *stack, int *top, const char **name, size_t
 static struct tree_node *make_dir(struct walk *w, struct tree_node *dir, const char *name,
 				  size_t len, struct error **err)
 {
-	struct tree_inode *i = pool_get(&w->t->inodes);
-
 	if (len > 255) {
-		pool_put(&w->t->inodes, i);
 		walk_error(w, err, "a name is longer than 255 bytes");
 		return NULL;
 	}
-	*i = (struct tree_inode){.type = TREE_DIR, .mode = 0755, .nlink = 2};
+	struct tree_inode *i = dir_inode(w->t);
 	struct tree_node *n = tree_add(w->t, dir, name, len, i, err);
 
 	if (!n)
-		pool_put(&w->t->inodes, i);
+		inode_put(w->t, i);
 	return n;
 }
 
@@ -412,7 +537,9 @@ static void inode_fill(struct tree_inode *i, const struct tree_entry *e, uint32_
 	i->mtime_nsec = e->mtime_nsec;
 	i->rdev = e->rdev;
 	i->size = e->type == TREE_SYMLINK ? e->link_len : e->size;
-	i->data_off = e->data_off;
+	i->data_off = e->packed ? e->index_off : e->data_off;
+	i->packed = e->packed;
+	i->blocks = e->blocks;
 	i->link = e->link;
 	i->link_len = (uint32_t)e->link_len;
 	i->xattrs = e->xattrs;
@@ -428,7 +555,7 @@ static struct tree_inode *entry_inode(struct tree *t, const struct tree_entry *e
 	struct tree_node *target;
 
 	if (e->type != TREE_HARDLINK) {
-		struct tree_inode *i = pool_get(&t->inodes);
+		struct tree_inode *i = inode_get(t);
 
 		inode_fill(i, e, layer);
 		i->nlink = e->type == TREE_DIR ? 2 : 0;
@@ -444,8 +571,22 @@ static struct tree_inode *entry_inode(struct tree *t, const struct tree_entry *e
 	return target->inode;
 }
 
+/* The directory that an entry goes into, made if it is not there: path[0..d). */
+static struct tree_node *entry_dir(struct walk *w, size_t d, struct where *last, struct error **err)
+{
+	if (last->dir && last->removed == w->t->removed && last->len == d &&
+	    memcmp(last->path, w->path, d) == 0)
+		return last->dir;
+	if (walk_dir(w, w->path, d, true, &last->dir, err) < 0)
+		return NULL;
+	last->path = w->path;
+	last->len = d;
+	last->removed = w->t->removed;
+	return last->dir;
+}
+
 static int apply_entry(struct tree *t, const struct tree_entry *e, uint32_t layer,
-		       struct error **err)
+		       struct where *last, struct error **err)
 {
 	struct walk w = {.t = t, .path = e->path};
 	size_t d = dir_len(e->path, e->path_len), len = e->path_len - d;
@@ -458,7 +599,8 @@ static int apply_entry(struct tree *t, const struct tree_entry *e, uint32_t laye
 	}
 	if (len == 0 || len > 255)
 		return walk_error(&w, err, "bad name");
-	if (walk_dir(&w, e->path, d, true, &dir, err) < 0)
+	dir = entry_dir(&w, d, last, err);
+	if (!dir)
 		return -1;
 	old = tree_find(t, dir, e->path + d, len);
 	if (old && is_dir(old) && e->type == TREE_DIR) {
@@ -479,25 +621,33 @@ static int apply_entry(struct tree *t, const struct tree_entry *e, uint32_t laye
 
 	inode->nlink--;
 	if (!n && e->type != TREE_HARDLINK)
-		pool_put(&t->inodes, inode);
+		inode_put(t, inode);
 	return n ? 0 : -1;
 }
 
 int tree_apply(struct tree *t, const struct tree_file *f, uint32_t layer, struct error **err)
 {
 	struct tree_entry e;
+	struct where last = {0};
 	size_t pos = 0;
 	int r;
 
-	while ((r = tree_file_next(f, &pos, &e, err)) == 1)
+	scratch_lend(t->scratch, f->map, f->len);
+	if (f->index)
+		scratch_lend(t->scratch, f->index, f->index_len);
+	while ((r = tree_file_next(f, &pos, &e, err)) == 1) {
+		tree_rest(t, 1);
 		if ((e.type == TREE_WHITEOUT || e.type == TREE_OPAQUE) &&
 		    apply_whiteout(t, &e, err) < 0)
 			return -1;
+	}
 	if (r < 0)
 		return -1;
-	for (pos = 0; (r = tree_file_next(f, &pos, &e, err)) == 1;)
+	for (pos = 0; (r = tree_file_next(f, &pos, &e, err)) == 1;) {
+		tree_rest(t, 1);
 		if (e.type != TREE_WHITEOUT && e.type != TREE_OPAQUE &&
-		    apply_entry(t, &e, layer, err) < 0)
+		    apply_entry(t, &e, layer, &last, err) < 0)
 			return -1;
+	}
 	return r;
 }

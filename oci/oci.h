@@ -6,8 +6,8 @@
  * DOC: On disk (below <app root>)
  *   content/oci-layout, content/index.json, content/blobs/sha256/<hex>    an OCI image layout other
  * tools can read images.json            reference → descriptor {mediaType, digest, size}
- *   layers/<diffid hex>/   data (4 KiB-aligned file contents, one blob) and tree (what the layer
- * says of each path) rootfs/<manifest hex>/ meta.erofs (EROFS metadata whose blocks point behind
+ *   layers/<diffid hex>/   data (4 KiB-aligned file contents, one blob), index (where in it the parts of
+ * compressed files are) and tree (what the layer says of each path) rootfs/<manifest hex>/ meta.erofs (EROFS metadata whose blocks point behind
  * it, into the layers' data in order) and rootfs.json {"layers": ["<diffid hex>", …], "blocks":
  * […]}
  *
@@ -47,12 +47,17 @@ struct oci_store;
 struct oci_store *oci_store_open(const char *app_root, const char *default_domain,
 				 struct error **err);
 void oci_store_free(struct oci_store *s);
-/* oci_store_registries: how registries are spoken to; each may be NULL. Once, before the first pull. ca: a PEM file of
- * certificates that are trusted besides the host's. insecure: "host[:port], …": with scheme auto by http; by https
- * without a look at the certificate. mirrors: "domain=URL, …": asked first, without credentials, in a pull from that
- * domain. */
-int oci_store_registries(struct oci_store *s, const char *ca, const char *insecure,
-			 const char *mirrors, struct error **err);
+/* oci_store_registries: how registries are spoken to. Once, before the first pull. Strings may be NULL and are copied. */
+struct oci_registries {
+	const char *ca; /* a PEM file of certificates that are trusted besides the host's */
+	const char *
+		insecure; /* "host[:port], …": with scheme auto by http; by https without a look at the certificate */
+	const char *
+		mirrors; /* "domain=URL, …": asked first, without credentials, in a pull from that domain */
+	const char *internal; /* a domain whose hosts are spoken to by http with scheme auto */
+	int stall_s; /* a transfer that gets nowhere for so many seconds is broken off, and tried again */
+};
+int oci_store_registries(struct oci_store *s, const struct oci_registries *o, struct error **err);
 
 /* Progress of a long call; may come from any thread, at most ten times a second per item. */
 struct oci_progress {
@@ -65,12 +70,14 @@ struct oci_progress {
 		void *arg); /* polled; true makes the call fail with cancelled. May be NULL. */
 };
 
+#define OCI_IDENTITY "<token>"
 struct oci_pull_opts {
 	const char *scheme;   /* "auto", "http", "https" */
 	const char *platform; /* NULL: the host's */
 	bool all_platforms;
-	int max_downloads;         /* 0: 3 */
-	const char *user, *secret; /* NULL: those of oci_login, else nobody's */
+	int max_downloads; /* 0: 3 */
+	/* NULL: those of oci_login, else nobody's. The user OCI_IDENTITY: the secret is an OAuth2 refresh token. */
+	const char *user, *secret;
 };
 /* oci_pull: fetches what is missing, verifies digest and size of every blob, unpacks, names the
  * image. *image: the image object (apple-container.md §1.7) with the canonical reference; owned by
@@ -104,10 +111,10 @@ int oci_delete(struct oci_store *s, const char *const *refs, size_t n, bool forc
 
 /* oci_tag: names an image once more, replacing what had that name. */
 int oci_tag(struct oci_store *s, const char *source, const char *target, struct error **err);
-/* oci_prune: removes names without a tag, with `all` every name, but none of an image that has a manifest in busy;
- * then unused content as oci_delete does. *out as there. */
-int oci_prune(struct oci_store *s, bool all, struct json_object *busy, struct json_object **out,
-	      struct error **err);
+/* oci_prune: removes names without a tag, with `all` every name, but none of an image that has a manifest in busy, and
+ * none that is not in `only` (array; NULL: any may go); then unused content as oci_delete does. *out as there. */
+int oci_prune(struct oci_store *s, bool all, struct json_object *only, struct json_object *busy,
+	      struct json_object **out, struct error **err);
 /* oci_usage: {"total", "active": names, "sizeInBytes", "reclaimable": allocated bytes}. Active is an image with a
  * manifest in busy, reclaimable what oci_prune with `all` would free. */
 int oci_usage(struct oci_store *s, struct json_object *busy, struct json_object **out,
@@ -124,9 +131,25 @@ int oci_save(struct oci_store *s, const char *const *refs, size_t n, int fd,
 	     const struct oci_save_opts *o, const struct oci_progress *p,
 	     struct json_object **names, struct error **err);
 
+/* oci_commit: the image whose manifest is given, with one more layer: the uncompressed tar that comes from fd, which may be a pipe.
+ * *image: the image object. Blocking. */
+struct oci_commit {
+	const char *manifest;         /* digest */
+	const char *reference;        /* what it is called; NULL: untagged */
+	const char *author, *message; /* may be NULL */
+	const char *created_by;       /* for the history; may be NULL */
+	struct json_object
+		*config; /* what containers of it run with ("config"); NULL: as in the base */
+};
+int oci_commit(struct oci_store *s, const struct oci_commit *c, int fd,
+	       const struct oci_progress *p, struct json_object **image, struct error **err);
+/* oci_config: the whole configuration of the image with that manifest; the caller owns it. */
+int oci_config(struct oci_store *s, const char *manifest, struct json_object **out,
+	       struct error **err);
+
 /* oci_resolve: what `create` needs: {"reference", "descriptor": index or manifest, "manifest":
  * digest, "platform": {…}, "config": the image's config object {User?, Env?, Entrypoint?, Cmd?,
- * WorkingDir?, Labels?, StopSignal?}}. notFound when absent. */
+ * WorkingDir?, Labels?, StopSignal?, Healthcheck?}}. notFound when absent. */
 int oci_resolve(struct oci_store *s, const char *reference, const char *platform,
 		struct json_object **out, struct error **err);
 
@@ -135,11 +158,14 @@ int oci_resolve(struct oci_store *s, const char *reference, const char *platform
 int oci_rootfs(struct oci_store *s, const char *manifest_digest, int **fds, size_t *nfds,
 	       struct error **err);
 
-/* oci_login: tries user and secret at a registry ("ghcr.io"; a URL will do) and keeps them, encrypted, if it takes them.
- * Blocking. oci_logout: forgets them. oci_logins: [{"id", "name", "username", "creationDate", "modificationDate",
+/* oci_login: tries user and secret at a registry ("ghcr.io"; a URL will do) and with `keep` keeps them, encrypted, if it
+ * takes them. *domain (may be NULL): what the registry is called in references, the caller's. Blocking. oci_logout: forgets them. oci_logins: [{"id", "name", "username", "creationDate", "modificationDate",
  * "labels"}], never a secret. */
 int oci_login(struct oci_store *s, const char *server, const char *scheme, const char *user,
-	      const char *secret, const struct oci_progress *p, struct error **err);
+	      const char *secret, bool keep, char **domain, const struct oci_progress *p,
+	      struct error **err);
+/* oci_server_domain: "https://index.docker.io/v1/" is docker.io. NULL and *err for what is no host; the caller owns it. */
+char *oci_server_domain(const char *server, struct error **err);
 int oci_logout(struct oci_store *s, const char *server, struct error **err);
 int oci_logins(struct oci_store *s, struct json_object **out, struct error **err);
 
@@ -149,12 +175,12 @@ struct oci_reader {
 	ssize_t (*read)(void *arg, void *p, size_t n, struct error **err);
 	void *arg;
 };
-/* layer_unpack: one uncompressed layer tar from r into layer_dirfd/{data,tree} (written to
- * temporary names, renamed). Uses 64 MiB of memory at most whatever the layer. Whiteouts are
- * recorded in the tree, not applied. */
+/* layer_unpack: one uncompressed layer tar from r into layer_dirfd/{data,index,tree} (written to
+ * temporary names, synced, renamed; the directory's own sync is the caller's). Uses 2 MiB of memory whatever the
+ * layer. Whiteouts are recorded in the tree, not applied. */
 int layer_unpack(const struct oci_reader *r, int layer_dirfd, struct error **err);
 /* rootfs_merge: applies n layer trees in order (bottom first) and writes out_dirfd/meta.erofs: an
- * EROFS image (4 KiB blocks, no compression) whose file data blocks follow the metadata in the
+ * EROFS image (4 KiB blocks, LZ4 where a layer has compressed files) whose file data blocks follow the metadata in the
  * order of the layers' data files. fsck.erofs is clean on the concatenation. */
 int rootfs_merge(const int *layer_dirfds, size_t n, int out_dirfd, struct error **err);
 

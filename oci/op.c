@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "core/log.h"
 #include "core/path.h"
 #include "oci/store.h"
 
@@ -39,6 +40,46 @@ int op_session(struct oci_op *op, struct error **err)
 	return op->session_fd < 0 ? -1 : 0;
 }
 
+void op_sync_later(struct oci_op *op, int fd)
+{
+	int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+
+	if (own < 0) { /* out of descriptors */
+		fsync(fd);
+		return;
+	}
+	sync_file_range(own, 0, 0, SYNC_FILE_RANGE_WRITE);
+	pthread_mutex_lock(&op->s->lock);
+	op->unsynced = xreallocarray(op->unsynced, op->n_unsynced + 1, sizeof(int));
+	op->unsynced[op->n_unsynced++] = own;
+	pthread_mutex_unlock(&op->s->lock);
+}
+
+int op_settle(struct oci_op *op, struct error **err)
+{
+	const int dirs[] = {op->s->blobs, op->s->layers, op->s->rootfs};
+	int bad = 0;
+	size_t i, n;
+	int *fds;
+
+	pthread_mutex_lock(&op->s->lock);
+	fds = STEAL(op->unsynced);
+	n = op->n_unsynced;
+	op->n_unsynced = 0;
+	pthread_mutex_unlock(&op->s->lock);
+	/* Their writeback has begun, so the first sync has the journal commit for all. */
+	for (i = 0; i < n; i++) {
+		if (fsync(fds[i]) < 0)
+			bad = errno;
+		close(fds[i]);
+	}
+	free(fds);
+	for (i = 0; i < ARRAY_SIZE(dirs); i++)
+		if (fsync(dirs[i]) < 0)
+			bad = errno;
+	return bad ? error_sys(err, bad, "sync image store") : 0;
+}
+
 static void unpin(struct oci_store *s, const char *key)
 {
 	int64_t n = json_int(s->pins, key, 0);
@@ -51,8 +92,11 @@ static void unpin(struct oci_store *s, const char *key)
 
 void op_end(struct oci_op *op)
 {
+	CLEANUP_ERROR struct error *why = NULL;
 	struct json_object_iterator it, end;
 
+	if (op->n_unsynced && op_settle(op, &why) < 0)
+		log_err(why, "image store");
 	pthread_mutex_lock(&op->s->lock);
 	it = json_object_iter_begin(op->pins);
 	end = json_object_iter_end(op->pins);
@@ -101,6 +145,18 @@ int op_check(struct oci_op *op, struct error **err)
 	return 0;
 }
 
+int op_wait(struct oci_op *op, struct error **err)
+{
+	struct timespec at;
+
+	clock_gettime(CLOCK_REALTIME, &at);
+	at.tv_nsec += LOCK_POLL_NS;
+	at.tv_sec += at.tv_nsec / 1000000000;
+	at.tv_nsec %= 1000000000;
+	pthread_cond_timedwait(&op->s->changed, &op->s->lock, &at);
+	return op_check(op, err);
+}
+
 int op_lock_key(struct oci_op *op, const char *kind, const char *hex, struct error **err)
 {
 	struct oci_store *s = op->s;
@@ -109,16 +165,8 @@ int op_lock_key(struct oci_op *op, const char *kind, const char *hex, struct err
 
 	key_make(key, kind, hex);
 	pthread_mutex_lock(&s->lock);
-	while (json_get(s->locked, key) && rc == 0) {
-		struct timespec at;
-
-		clock_gettime(CLOCK_REALTIME, &at);
-		at.tv_nsec += LOCK_POLL_NS;
-		at.tv_sec += at.tv_nsec / 1000000000;
-		at.tv_nsec %= 1000000000;
-		pthread_cond_timedwait(&s->changed, &s->lock, &at);
-		rc = op_check(op, err);
-	}
+	while (json_get(s->locked, key) && rc == 0)
+		rc = op_wait(op, err);
 	if (rc == 0)
 		json_set_bool(s->locked, key, true);
 	pthread_mutex_unlock(&s->lock);

@@ -167,8 +167,8 @@ static int nothing_picked(struct picker *p, struct error **err)
 
 	if (!want)
 		return error_set(err, ERR_NOT_FOUND, "none of its manifests is in the store");
-	return error_set(err, ERR_NOT_FOUND, "no variant for %s (available: %s)", want,
-			 p->available.len ? p->available.data : "none");
+	return error_set(err, ERR_NOT_FOUND, "it has no content for platform %s (available: %s)",
+			 want, p->available.len ? p->available.data : "none");
 }
 
 int pick_image(struct oci_op *op, const struct oci_desc *root, const struct oci_platform *want,

@@ -5,12 +5,24 @@
  * From the top down: the index or manifest a reference names, the manifests of the platforms asked for,
  * their configurations, then all layers in parallel; then the root file systems; the name last. So a
  * name never leads to something that is not whole, and a pull that was interrupted finds on its next run
- * the blobs it had.
+ * the blobs and layers it had.
+ *
+ * A layer is unpacked while it is fetched, by a thread beside the one that fetches: it reads the blob's file as that grows
+ * (feed.c). The digest has the last word: a layer whose blob turns out wrong is dropped, and so that the user
+ * learns the cause, a blob is fetched to its end even when its beginning cannot be unpacked.
  */
+#include <pthread.h>
+#include <stdio.h>
+
 #include "core/log.h"
 #include "oci/registry.h"
 
 #define DEFAULT_DOWNLOADS 3
+
+struct pull_layer {
+	struct oci_desc desc;
+	char diff_id[OCI_DIGEST_LEN + 1];
+};
 
 struct pull {
 	struct oci_op op;
@@ -22,7 +34,7 @@ struct pull {
 	struct oci_desc root;
 	struct oci_desc *manifests; /* chosen, in order */
 	size_t n_manifests;
-	struct oci_desc *layers; /* to fetch, each digest once */
+	struct pull_layer *layers; /* to fetch, each digest once */
 	size_t n_layers;
 	struct buf available; /* platforms seen, for the error */
 };
@@ -34,7 +46,7 @@ static void forget_choice(struct pull *p)
 	for (i = 0; i < p->n_manifests; i++)
 		oci_desc_free(&p->manifests[i]);
 	for (i = 0; i < p->n_layers; i++)
-		oci_desc_free(&p->layers[i]);
+		oci_desc_free(&p->layers[i].desc);
 	free(STEAL(p->manifests));
 	free(STEAL(p->layers));
 	p->n_manifests = p->n_layers = 0;
@@ -51,40 +63,104 @@ static void pull_free(struct pull *p)
 }
 
 /* ---- single things ---- */
-/* A blob by its descriptor, unless it is here. */
+/* A layer that is unpacked while its blob comes in. */
+struct along {
+	struct oci_op *op;
+	const struct pull_layer *layer;
+	struct feed feed;
+	pthread_t thread;
+	int rc;
+	struct error *err;
+};
+
+static void *along_thread(void *arg)
+{
+	struct along *a = arg;
+
+	a->rc = layer_prepare(a->op, &a->layer->desc, a->layer->diff_id, &a->feed, &a->err);
+	if (a->rc < 0 && error_is_full(a->err))
+		atomic_store(&a->feed.abandoned, true);
+	return NULL;
+}
+
+static bool along_start(struct along *a, struct oci_op *op, const struct pull_layer *layer,
+			struct blob_writer *w)
+{
+	if (!layer || layer_present(op->s, layer->diff_id))
+		return false;
+	*a = (struct along){.op = op, .layer = layer};
+	feed_init(&a->feed, w->fd);
+	if (pthread_create(&a->thread, NULL, along_thread, a) != 0) {
+		feed_destroy(&a->feed);
+		return false; /* it is unpacked later then */
+	}
+	w->feed = &a->feed;
+	return true;
+}
+
+/* What went wrong with the blob comes before what went wrong in its unpacking. */
+static int along_join(struct along *a, int rc, struct error **err)
+{
+	feed_end(&a->feed, false);
+	pthread_join(a->thread, NULL);
+	feed_destroy(&a->feed);
+	if (a->rc == 0 || (rc < 0 && !a->feed.abandoned)) {
+		error_free(a->err);
+		return rc;
+	}
+	if (rc < 0 && err)
+		error_free(STEAL(*err));
+	return error_move(err, a->err);
+}
+
+static int fetch_into(struct registry_conn *conn, const struct oci_desc *d, struct blob_writer *w,
+		      struct op_item *item, struct error **err)
+{
+	char digest[OCI_DIGEST_LEN + 1];
+
+	if (registry_blob(conn, d->digest, w, item, err) < 0)
+		return -1;
+	if (blob_writer_commit(w, digest, err) < 0)
+		return error_wrap(err, "blob %.19s", d->digest);
+	return 0;
+}
+
+/* A blob by its descriptor, unless it is here. layer: unpacks it on the way; NULL for a configuration. */
 static int fetch_blob(struct oci_op *op, struct registry_conn *conn, const struct oci_desc *d,
-		      const char *what, struct error **err)
+		      const struct pull_layer *layer, struct error **err)
 {
 	CLEANUP_BLOB_WRITER struct blob_writer w = {.fd = -1};
-	struct op_item item = op_item_of(op, "download", what, d->digest, d->size);
-	char digest[OCI_DIGEST_LEN + 1];
-	uint64_t have;
+	struct op_item item =
+		op_item_of(op, "download", layer ? "layer" : "config", d->digest, d->size);
+	struct along along;
+	bool with;
+	int rc;
 
-	op_pin(op, KEY_BLOB, digest_hex(d->digest));
-	if (blob_exists(op->s, -1, d->digest, &have) && have == d->size) {
+	if (blob_intact(op->s, -1, d->digest, d->size)) {
 		op_item_at(&item, d->size);
 		return 0;
 	}
 	if (blob_writer_open(&w, op, d->digest, d->size, err) < 0)
 		return -1;
 	op_item_at(&item, 0);
-	if (registry_blob(conn, d->digest, &w, &item, err) < 0)
-		return -1;
-	if (blob_writer_commit(&w, digest, err) < 0)
-		return error_wrap(err, "blob %.19s", d->digest);
-	op_item_at(&item, d->size);
-	return 0;
+	with = along_start(&along, op, layer, &w);
+	rc = fetch_into(conn, d, &w, &item, err);
+	if (rc == 0)
+		op_item_at(&item, d->size);
+	return with ? along_join(&along, rc, err) : rc;
 }
 
+/* However many want it at once, it is fetched once. */
 static int fetch_blob_once(struct oci_op *op, struct registry_conn *conn, const struct oci_desc *d,
-			   const char *what, struct error **err)
+			   const struct pull_layer *layer, struct error **err)
 {
 	const char *hex = digest_hex(d->digest);
 	int rc;
 
+	op_pin(op, KEY_BLOB, hex);
 	if (op_lock_key(op, KEY_BLOB, hex, err) < 0)
 		return -1;
-	rc = fetch_blob(op, conn, d, what, err);
+	rc = fetch_blob(op, conn, d, layer, err);
 	op_unlock_key(op, KEY_BLOB, hex);
 	return rc;
 }
@@ -100,7 +176,7 @@ static int fetch_doc(struct pull *p, const struct oci_desc *d, struct oci_doc *d
 	if (d->size > OCI_MAX_MANIFEST)
 		return error_set(err, ERR_INVALID_ARGUMENT, "manifest is larger than 4 MiB");
 	op_pin(&p->op, KEY_BLOB, digest_hex(d->digest));
-	if (blob_exists(p->op.s, -1, d->digest, NULL))
+	if (blob_intact(p->op.s, -1, d->digest, d->size))
 		return blob_read_doc(p->op.s, -1, d, doc, err);
 	if (registry_manifest(p->conn, d->digest, &body, &type, err) < 0)
 		return -1;
@@ -146,14 +222,18 @@ static void add_desc(struct oci_desc **v, size_t *n, const struct oci_desc *d)
 	oci_desc_copy(&(*v)[(*n)++], d);
 }
 
-static bool has_digest(const struct oci_desc *v, size_t n, const char *digest)
+static void add_layer(struct pull *p, const struct oci_desc *d, const char *diff_id)
 {
+	struct pull_layer *l;
 	size_t i;
 
-	for (i = 0; i < n; i++)
-		if (!strcmp(v[i].digest, digest))
-			return true;
-	return false;
+	for (i = 0; i < p->n_layers; i++)
+		if (!strcmp(p->layers[i].desc.digest, d->digest))
+			return;
+	p->layers = xreallocarray(p->layers, p->n_layers + 1, sizeof(*p->layers));
+	l = &p->layers[p->n_layers++];
+	oci_desc_copy(&l->desc, d);
+	snprintf(l->diff_id, sizeof(l->diff_id), "%s", diff_id);
 }
 
 static void note_available(struct pull *p, const struct oci_platform *have)
@@ -189,7 +269,7 @@ static int consider(struct pull *p, const struct oci_desc *d, const struct oci_d
 	for (i = 0; i < doc->n; i++)
 		if (media_layer_check(doc->entries[i].media_type, err) < 0)
 			return -1;
-	if (fetch_blob_once(&p->op, p->conn, &doc->config, "config", err) < 0 ||
+	if (fetch_blob_once(&p->op, p->conn, &doc->config, NULL, err) < 0 ||
 	    blob_read_config(p->op.s, -1, &doc->config, &config, err) < 0)
 		return -1;
 	if (!p->all && !platform_eq(&config.platform, &p->want)) {
@@ -201,8 +281,7 @@ static int consider(struct pull *p, const struct oci_desc *d, const struct oci_d
 				 "manifest has %zu layers, configuration %zu", doc->n, config.n);
 	add_desc(&p->manifests, &p->n_manifests, d);
 	for (i = 0; i < doc->n; i++)
-		if (!has_digest(p->layers, p->n_layers, doc->entries[i].digest))
-			add_desc(&p->layers, &p->n_layers, &doc->entries[i]);
+		add_layer(p, &doc->entries[i], config.diff_ids[i]);
 	return 0;
 }
 
@@ -237,8 +316,8 @@ static int nothing_fits(struct pull *p, struct error **err)
 
 	if (p->all)
 		return error_set(err, ERR_NOT_FOUND, "the index holds no image");
-	return error_set(err, ERR_NOT_FOUND, "no variant for %s (available: %s)", want,
-			 p->available.len ? p->available.data : "none");
+	return error_set(err, ERR_NOT_FOUND, "it has no content for platform %s (available: %s)",
+			 want, p->available.len ? p->available.data : "none");
 }
 
 /* ---- layers ---- */
@@ -257,8 +336,12 @@ static void download_end(void *worker)
 static int download_layer(void *arg, void *worker, size_t i, struct error **err)
 {
 	struct pull *p = arg;
+	const struct pull_layer *l = &p->layers[i];
 
-	return fetch_blob_once(&p->op, worker, &p->layers[i], "layer", err);
+	if (!l || fetch_blob_once(&p->op, worker, &l->desc, l, err) < 0)
+		return -1;
+	/* Its blob may have been here already. */
+	return layer_prepare(&p->op, &l->desc, l->diff_id, NULL, err);
 }
 
 static int pull_run(struct pull *p, int downloads, struct error **err)
@@ -282,8 +365,8 @@ static int pull_run(struct pull *p, int downloads, struct error **err)
 	if (p->n_manifests == 0)
 		return nothing_fits(p, err);
 	for (i = 0; i < p->n_layers; i++) {
-		struct op_item item = op_item_of(&p->op, "download", "layer", p->layers[i].digest,
-						 p->layers[i].size);
+		struct op_item item = op_item_of(&p->op, "download", "layer",
+						 p->layers[i].desc.digest, p->layers[i].desc.size);
 		op_item_at(&item, 0);
 	}
 	jobs.n = p->n_layers;
@@ -353,6 +436,8 @@ int oci_pull(struct oci_store *s, const char *reference, const struct oci_pull_o
 	name = oci_ref_string(&p.ref);
 	op_begin(&p.op, s, progress);
 	rc = pull_anywhere(&p, o, &why);
+	if (rc == 0)
+		rc = op_settle(&p.op, &why);
 	if (rc == 0)
 		rc = store_name_set(s, name, &p.root, &why);
 	if (rc == 0)

@@ -14,17 +14,17 @@
 #include "core/path.h"
 #include "oci/registry_int.h"
 
-#define MAX_CA       (8u << 20)
-#define RETRY_MS     300
-#define RETRY_MAX_MS 30000
+#define MAX_CA         (8u << 20)
+#define RETRY_MS       300
+#define PROGRESS_BYTES (1u << 20)
 #define ACCEPT_MANIFEST                                                           \
 	"Accept: " MEDIA_OCI_INDEX ", " MEDIA_OCI_MANIFEST ", " MEDIA_DOCKER_LIST \
 	", " MEDIA_DOCKER_MANIFEST
 
 /* ---- what the configuration says ---- */
-int oci_store_registries(struct oci_store *s, const char *ca, const char *insecure,
-			 const char *mirrors, struct error **err)
+int oci_store_registries(struct oci_store *s, const struct oci_registries *o, struct error **err)
 {
+	const char *ca = o->ca;
 	const char *host = http_ca_file();
 
 	if (ca) {
@@ -39,8 +39,10 @@ int oci_store_registries(struct oci_store *s, const char *ca, const char *insecu
 			return -1;
 		buf_append(&s->ca_bundle, all.data ? all.data : "", all.len);
 	}
-	s->insecure = insecure ? xstrdup(insecure) : NULL;
-	s->mirrors = mirrors ? xstrdup(mirrors) : NULL;
+	s->insecure = o->insecure ? xstrdup(o->insecure) : NULL;
+	s->mirrors = o->mirrors ? xstrdup(o->mirrors) : NULL;
+	s->internal = o->internal ? xstrdup(o->internal) : NULL;
+	s->stall_s = o->stall_s;
 	return 0;
 }
 
@@ -53,6 +55,14 @@ static bool is_insecure(const struct oci_store *s, const char *domain)
 		if (!strcmp(item, domain))
 			return true;
 	return false;
+}
+
+/* A host of the domain that is served here. */
+static bool is_internal(const struct oci_store *s, const char *domain)
+{
+	size_t n = strcspn(domain, ":"), k = s->internal ? strlen(s->internal) : 0;
+
+	return k && n > k && domain[n - k - 1] == '.' && !strncmp(domain + n - k, s->internal, k);
 }
 
 void registry_mirrors(const struct oci_store *s, const char *domain, struct strv *out)
@@ -80,7 +90,8 @@ struct registry *registry_new(struct oci_op *op, const struct oci_ref *ref, cons
 	}
 	r = xcalloc(1, sizeof(*r));
 	r->insecure = is_insecure(op->s, ref->domain);
-	if (r->insecure && (!scheme || !strcmp(scheme, "auto")))
+	if ((r->insecure || is_internal(op->s, ref->domain)) &&
+	    (!scheme || !strcmp(scheme, "auto")))
 		proto = "http";
 	r->op = op;
 	r->ref.domain = xstrdup(ref->domain);
@@ -185,7 +196,7 @@ int registry_pause(struct registry_conn *c, int attempt, int64_t retry_after_s, 
 	ms += noise % (uint32_t)ms;
 	if (retry_after_s > 0)
 		ms = MAX(ms, retry_after_s * 1000);
-	for (ms = MIN(ms, RETRY_MAX_MS); ms > 0; ms -= 50) {
+	for (ms = MIN(ms, REGISTRY_PATIENCE_S * 1000); ms > 0; ms -= 50) {
 		if (op_check(c->r->op, err) < 0)
 			return -1;
 		nanosleep(&tick, NULL);
@@ -193,25 +204,33 @@ int registry_pause(struct registry_conn *c, int attempt, int64_t retry_after_s, 
 	return 0;
 }
 
-static int status_error(struct registry_conn *c, long status, struct error **err)
+static int status_error(struct registry_conn *c, const struct http_result *res, struct error **err)
 {
-	switch (status) {
+	CLEANUP_FREE char *said = registry_said(c->r, res);
+
+	switch (res->status) {
 	case 401:
 	case 403:
-		return registry_denied(c->r, err);
+		return registry_denied(c->r, said, err);
 	case 404:
-		return error_set(err, ERR_NOT_FOUND, "not found at %s", c->r->ref.domain);
+		return error_set(err, ERR_NOT_FOUND, "not found at %s%s", c->r->ref.domain, said);
 	case 429:
-		return error_set(err, ERR_INTERNAL, "%s refuses more requests for now (429)",
-				 c->r->ref.domain);
+		if (res->retry_after)
+			return error_set(err, ERR_INTERNAL,
+					 "%s refuses more requests for the next %lld s (429)%s",
+					 c->r->ref.domain, (long long)res->retry_after, said);
+		return error_set(err, ERR_INTERNAL, "%s refuses more requests for now (429)%s",
+				 c->r->ref.domain, said);
 	default:
-		return error_set(err, ERR_INTERNAL, "%s answered %ld", c->r->ref.domain, status);
+		return error_set(err, ERR_INTERNAL, "%s answered %ld%s", c->r->ref.domain,
+				 res->status, said);
 	}
 }
 
 static bool try_again(const struct http_request *q, const struct http_result *res, int rc)
 {
-	if (q->once)
+	/* Who is to come back much later rather hears of it. */
+	if (q->once || res->retry_after > REGISTRY_PATIENCE_S)
 		return false;
 	if (rc < 0)
 		return res->transient;
@@ -226,9 +245,17 @@ static void note_retry(const struct error *why)
 	log_warn("trying again: %s", text);
 }
 
+/* Without the query: an upload's holds what nobody else should know. */
+static void note_answer(const struct http_request *q, const struct http_result *res, int rc)
+{
+	log_debug("%s %.*s: %ld%s", q->method ? q->method : "GET", (int)strcspn(q->url, "?"),
+		  q->url, res->status, rc < 0 ? ", broken off" : "");
+}
+
 int registry_request(struct registry_conn *c, struct http_request *q, struct http_result *res,
 		     struct error **err)
 {
+	uint64_t had = q->blob ? q->blob->size : 0;
 	int attempt = 0, auths = 0;
 
 	for (;;) {
@@ -245,6 +272,7 @@ int registry_request(struct registry_conn *c, struct http_request *q, struct htt
 			return -1;
 		rc = http_do(c->http, q, res, &why);
 		q->auth = NULL;
+		note_answer(q, res, rc);
 		if (rc == 0 && res->status >= 200 && res->status < 300)
 			return 0;
 		if (rc == 0 && res->status == 401 && auths++ < 2) {
@@ -256,11 +284,15 @@ int registry_request(struct registry_conn *c, struct http_request *q, struct htt
 		    blob_writer_restart(q->blob, err) < 0)
 			return -1;
 		if (rc == 0)
-			status_error(c, res->status, &why);
+			status_error(c, res, &why);
 		if (!try_again(q, res, rc) || attempt >= REGISTRY_RETRIES)
 			return error_move(err, why);
 		note_retry(why);
 		error_free(why);
+		/* What gets on in spite of it all is not given up. */
+		if (q->blob && q->blob->size >= had + PROGRESS_BYTES)
+			attempt = 0;
+		had = q->blob ? q->blob->size : 0;
 		if (registry_pause(c, attempt++, res->retry_after, err) < 0)
 			return -1;
 	}
@@ -274,7 +306,7 @@ static int fetch(struct registry_conn *c, struct http_request *q, struct http_re
 		return -1;
 	if (res->status == 200 || res->status == 206)
 		return 0;
-	return status_error(c, res->status, err);
+	return status_error(c, res, err);
 }
 
 int registry_ping(struct registry_conn *c, struct error **err)

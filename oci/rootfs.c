@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * rootfs.c - from blobs to a disk: unpack the layers an image lacks, merge them, open the result.
+ * rootfs.c - from blobs to a disk: unpack the layers an image lacks (unpack.c), merge them, open the result.
  *
- * A layer is unpacked once, whatever images share it, into a directory below content/ingest that is renamed
- * to layers/<diffid> only after the uncompressed bytes had that digest. The merged metadata appears the
- * same way. Both may be deleted at any time: they are made again from the blobs.
+ * Unpacked layers and merged metadata may be deleted at any time: they are made again from the blobs.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -15,176 +13,7 @@
 #include "oci/store.h"
 
 #define UNPACK_THREADS 2
-#define MAX_TRAILER    (64u << 20) /* bytes behind the end of a layer's tar */
 #define BLOCK          4096
-
-/* Compressed bytes → plain bytes, hashed and counted on the way. */
-struct layer_source {
-	struct oci_op *op;
-	struct fd_reader in;
-	struct oci_reader plain;
-	struct digest *hash;
-	struct op_item item;
-};
-
-static ssize_t layer_read(void *arg, void *p, size_t n, struct error **err)
-{
-	struct layer_source *s = arg;
-	ssize_t got;
-
-	if (op_check(s->op, err) < 0)
-		return -1;
-	got = s->plain.read(s->plain.arg, p, n, err);
-	if (got > 0) {
-		digest_update(s->hash, p, (size_t)got);
-		op_item_at(&s->item, MIN(s->in.done, s->item.total));
-	}
-	return got;
-}
-
-/* The tar ends before its file does: the rest counts for the digest. */
-static int drain(const struct oci_reader *r, struct error **err)
-{
-	CLEANUP_FREE char *p = xmalloc(64u << 10);
-	uint64_t total = 0;
-	ssize_t n;
-
-	while ((n = r->read(r->arg, p, 64u << 10, err)) > 0) {
-		total += (uint64_t)n;
-		if (total > MAX_TRAILER)
-			return error_set(err, ERR_INVALID_ARGUMENT,
-					 "more than 64 MiB behind the end of the archive");
-	}
-	return n < 0 ? -1 : 0;
-}
-
-static int unpack_into(struct oci_op *op, int blob, uint64_t size, const char *diff_id, int dir,
-		       struct error **err)
-{
-	CLEANUP_DIGEST struct digest *hash = digest_new();
-	CLEANUP(decompress_freep) struct decompress *d = NULL;
-	struct layer_source src = {.op = op, .in = {.fd = blob}, .hash = hash};
-	struct oci_reader raw = fd_reader_of(&src.in);
-	struct oci_reader r = {.read = layer_read, .arg = &src};
-	char got[OCI_DIGEST_LEN + 1];
-
-	src.item = op_item_of(op, "unpack", "layer", diff_id, size);
-	d = decompress_new(&raw, err);
-	if (!d)
-		return -1;
-	src.plain = decompress_reader(d);
-	if (layer_unpack(&r, dir, err) < 0 || drain(&r, err) < 0)
-		return -1;
-	digest_final(hash, got);
-	if (strcmp(got, diff_id))
-		return error_set(err, ERR_INVALID_ARGUMENT,
-				 "diffID mismatch: uncompressed content is %s, not %s", got,
-				 diff_id);
-	op_item_at(&src.item, size);
-	return 0;
-}
-
-static int sync_file(int dir, const char *name, struct error **err)
-{
-	CLEANUP_CLOSE int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-
-	if (fd < 0 || fsync(fd) < 0)
-		return error_sys(err, errno, "sync %s", name);
-	return 0;
-}
-
-/* A directory below ingest, at its final place once it is whole. */
-struct staging {
-	struct oci_store *s;
-	char name[64];
-	int fd;
-};
-
-static int staging_open(struct staging *st, struct oci_store *s, struct error **err)
-{
-	CLEANUP_FREE char *uuid = random_uuid();
-
-	*st = (struct staging){.s = s, .fd = -1};
-	snprintf(st->name, sizeof(st->name), "tree-%s", uuid);
-	if (path_mkdirs_at(s->ingest, st->name, 0700, err) < 0)
-		return -1;
-	st->fd = path_open_beneath(s->ingest, st->name, O_RDONLY | O_DIRECTORY, 0, err);
-	return st->fd < 0 ? -1 : 0;
-}
-
-static int staging_move(struct staging *st, int to, const char *hex, struct error **err)
-{
-	if (fsync(st->fd) < 0)
-		return error_sys(err, errno, "sync %s", hex);
-	/* What is there is incomplete, or the caller would not be here. */
-	if (path_remove_tree(to, hex, err) < 0)
-		return -1;
-	if (renameat(st->s->ingest, st->name, to, hex) < 0)
-		return error_sys(err, errno, "rename %s", hex);
-	st->name[0] = '\0';
-	if (fsync(to) < 0)
-		return error_sys(err, errno, "sync");
-	return 0;
-}
-
-static void staging_close(struct staging *st)
-{
-	base_close_fd(&st->fd);
-	if (st->s && st->name[0])
-		path_remove_tree(st->s->ingest, st->name, NULL);
-}
-
-static bool have_file(int dir, const char *hex, const char *name)
-{
-	char path[KEY_MAX];
-	struct stat st;
-
-	snprintf(path, sizeof(path), "%s/%s", hex, name);
-	return fstatat(dir, path, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode);
-}
-
-static bool layer_present(struct oci_store *s, const char *diff_id)
-{
-	return have_file(s->layers, digest_hex(diff_id), "data") &&
-	       have_file(s->layers, digest_hex(diff_id), "tree");
-}
-
-static int unpack_locked(struct oci_op *op, const struct oci_desc *d, const char *diff_id,
-			 struct error **err)
-{
-	CLEANUP(staging_close) struct staging st = {.fd = -1};
-	CLEANUP_CLOSE int blob = -1;
-
-	if (layer_present(op->s, diff_id))
-		return 0;
-	if (media_layer_check(d->media_type, err) < 0)
-		return -1;
-	blob = blob_open(op->s, op->session_fd, d->digest, err);
-	if (blob < 0 || staging_open(&st, op->s, err) < 0)
-		return -1;
-	if (unpack_into(op, blob, d->size, diff_id, st.fd, err) < 0)
-		return -1;
-	if (sync_file(st.fd, "data", err) < 0 || sync_file(st.fd, "tree", err) < 0)
-		return -1;
-	if (staging_move(&st, op->s->layers, digest_hex(diff_id), err) < 0)
-		return -1;
-	op_created(op, KEY_LAYER, digest_hex(diff_id));
-	return 0;
-}
-
-static int unpack_one(struct oci_op *op, const struct oci_desc *d, const char *diff_id,
-		      struct error **err)
-{
-	const char *hex = digest_hex(diff_id);
-	int rc;
-
-	op_pin(op, KEY_LAYER, hex);
-	if (op_lock_key(op, KEY_LAYER, hex, err) < 0)
-		return -1;
-	rc = unpack_locked(op, d, diff_id, err);
-	op_unlock_key(op, KEY_LAYER, hex);
-	return rc < 0 ? error_wrap(err, "unpack layer %.19s", d->digest) : 0;
-}
 
 struct unpack_ctx {
 	struct oci_op *op;
@@ -196,7 +25,7 @@ static int unpack_job(void *arg, void *worker, size_t i, struct error **err)
 {
 	struct unpack_ctx *c = arg;
 
-	return unpack_one(c->op, &c->doc->entries[i], c->config->diff_ids[i], err);
+	return layer_prepare(c->op, &c->doc->entries[i], c->config->diff_ids[i], NULL, err);
 }
 
 /* Opens name in each layer's directory (the directory itself for NULL). */
@@ -227,11 +56,13 @@ static void close_all(int *fds, size_t n)
 		base_close_fd(&fds[i]);
 }
 
-static int write_record(int dir, const int *layers, const struct oci_config *config,
-			struct error **err)
+static int write_record(struct oci_op *op, int dir, const int *layers,
+			const struct oci_config *config, struct error **err)
 {
 	CLEANUP_JSON struct json_object *o = json_object_new_object();
 	struct json_object *ids = json_object_new_array(), *blocks = json_object_new_array();
+	CLEANUP_CLOSE int fd = -1;
+	const char *text;
 	size_t i;
 
 	json_set(o, "layers", ids);
@@ -244,13 +75,66 @@ static int write_record(int dir, const int *layers, const struct oci_config *con
 		json_add_str(ids, digest_hex(config->diff_ids[i]));
 		json_object_array_add(blocks, json_object_new_int64(st.st_size / BLOCK));
 	}
-	return state_write(dir, "rootfs.json", o, err);
+	text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN);
+	fd = path_open_beneath(dir, "rootfs.json", O_WRONLY | O_CREAT | O_EXCL, 0600, err);
+	if (fd < 0 || fd_write_full(fd, text, strlen(text), err) < 0)
+		return error_wrap(err, "rootfs.json");
+	op_sync_later(op, fd);
+	return 0;
+}
+
+/* The layers a finished rootfs is made of, from its record. */
+static int read_record(struct oci_store *s, const char *hex, char (*ids)[OCI_DIGEST_LEN + 1],
+		       size_t *n, struct error **err)
+{
+	CLEANUP_JSON struct json_object *o = NULL;
+	CLEANUP_CLOSE int dir = path_open_beneath(s->rootfs, hex, O_RDONLY | O_DIRECTORY, 0, err);
+	struct json_object *arr;
+	size_t i;
+
+	if (dir < 0)
+		return -1;
+	o = state_read(dir, "rootfs.json", err);
+	if (!o || json_need_arr(o, "layers", &arr, err) < 0)
+		return -1;
+	*n = json_object_array_length(arr);
+	if (*n > OCI_MAX_LAYERS)
+		return error_set(err, ERR_INTERNAL, "rootfs.json is damaged");
+	for (i = 0; i < *n; i++) {
+		const char *id = json_object_get_string(json_object_array_get_idx(arr, i));
+
+		if (!id || !digest_hex_check(id))
+			return error_set(err, ERR_INTERNAL, "rootfs.json is damaged");
+		snprintf(ids[i], sizeof(ids[i]), "sha256:%s", id);
+	}
+	return 0;
+}
+
+static bool rootfs_present(struct oci_store *s, const char *hex)
+{
+	char ids[OCI_MAX_LAYERS][OCI_DIGEST_LEN + 1];
+	size_t n;
+
+	return store_has_file(s->rootfs, hex, "meta.erofs") &&
+	       read_record(s, hex, ids, &n, NULL) == 0;
+}
+
+/* Several merges at once would not be faster, but larger. */
+static int merge_alone(struct oci_op *op, const int *layers, size_t n, int out, struct error **err)
+{
+	int rc;
+
+	if (memory_take(op, MEMORY_MERGE, 0, NULL, err) < 0)
+		return -1;
+	rc = rootfs_merge(layers, n, out, err);
+	memory_give(op, MEMORY_MERGE, 0);
+	return rc;
 }
 
 static int merge(struct oci_op *op, const char *hex, const struct oci_config *config,
 		 struct error **err)
 {
-	CLEANUP(staging_close) struct staging st = {.fd = -1};
+	CLEANUP_STAGING struct staging st = {.fd = -1};
 	int fds[OCI_MAX_LAYERS];
 	int rc = -1;
 
@@ -258,9 +142,9 @@ static int merge(struct oci_op *op, const char *hex, const struct oci_config *co
 	if (staging_open(&st, op->s, err) < 0)
 		return -1;
 	if (open_layers(op->s, config->diff_ids, config->n, NULL, fds, err) == 0 &&
-	    rootfs_merge(fds, config->n, st.fd, err) == 0 &&
-	    write_record(st.fd, fds, config, err) == 0 && sync_file(st.fd, "meta.erofs", err) == 0)
-		rc = staging_move(&st, op->s->rootfs, hex, err);
+	    merge_alone(op, fds, config->n, st.fd, err) == 0 &&
+	    write_record(op, st.fd, fds, config, err) == 0)
+		rc = staging_move(&st, op, op->s->rootfs, hex, err);
 	close_all(fds, ARRAY_SIZE(fds));
 	if (rc == 0)
 		op_created(op, KEY_ROOTFS, hex);
@@ -295,8 +179,7 @@ static int prepare_locked(struct oci_op *op, const struct oci_desc *manifest, st
 	jobs.n = doc.n;
 	if (op_parallel(op, &jobs, err) < 0)
 		return -1;
-	if (have_file(op->s->rootfs, hex, "meta.erofs") &&
-	    have_file(op->s->rootfs, hex, "rootfs.json"))
+	if (rootfs_present(op->s, hex))
 		return 0;
 	return merge(op, hex, &config, err);
 }
@@ -315,33 +198,6 @@ int rootfs_prepare(struct oci_op *op, const struct oci_desc *manifest, struct er
 }
 
 /* ---- opening ---- */
-/* The layers a finished rootfs is made of, from its record. */
-static int read_record(struct oci_store *s, const char *hex, char (*ids)[OCI_DIGEST_LEN + 1],
-		       size_t *n, struct error **err)
-{
-	CLEANUP_JSON struct json_object *o = NULL;
-	CLEANUP_CLOSE int dir = path_open_beneath(s->rootfs, hex, O_RDONLY | O_DIRECTORY, 0, err);
-	struct json_object *arr;
-	size_t i;
-
-	if (dir < 0)
-		return -1;
-	o = state_read(dir, "rootfs.json", err);
-	if (!o || json_need_arr(o, "layers", &arr, err) < 0)
-		return -1;
-	*n = json_object_array_length(arr);
-	if (*n > OCI_MAX_LAYERS)
-		return error_set(err, ERR_INTERNAL, "rootfs.json is damaged");
-	for (i = 0; i < *n; i++) {
-		const char *id = json_object_get_string(json_object_array_get_idx(arr, i));
-
-		if (!id || !digest_hex_check(id))
-			return error_set(err, ERR_INTERNAL, "rootfs.json is damaged");
-		snprintf(ids[i], sizeof(ids[i]), "sha256:%s", id);
-	}
-	return 0;
-}
-
 /* Empty layers take no part in the disk: they are left out. */
 static size_t drop_empty(int *fds, size_t n)
 {

@@ -225,6 +225,7 @@ static int save_layout(struct save *s, struct error **err)
 static int spool_layer(struct save *s, const char *digest, const char *diff_id, uint64_t *size,
 		       struct error **err)
 {
+	struct window window = {.op = &s->op};
 	CLEANUP_BLOB_WRITER struct blob_writer w = {.fd = -1};
 	CLEANUP(decompress_freep) struct decompress *d = NULL;
 	CLEANUP_CLOSE int fd = blob_open(s->op.s, -1, digest, err);
@@ -236,6 +237,7 @@ static int spool_layer(struct save *s, const char *digest, const char *diff_id, 
 	if (fd < 0 || !(d = decompress_new(&raw, err)) ||
 	    blob_writer_open(&w, &s->op, diff_id, UINT64_MAX, err) < 0)
 		return -1;
+	decompress_windows(d, window_take, &window);
 	plain = decompress_reader(d);
 	while ((n = plain.read(plain.arg, s->chunk, COPY_BYTES, err)) > 0)
 		if (op_check(&s->op, err) < 0 || blob_writer_add(&w, s->chunk, (size_t)n, err) < 0)

@@ -2,9 +2,8 @@
 /*
  * store.c - opening a store, and the names in it.
  *
- * images.json is the truth about names; content/index.json repeats it in the form of an OCI image
- * layout so that other tools can read the store, and is brought back in step whenever the store is
- * opened. Whatever is being written lives below content/ingest until it is whole, and one rename makes it
+ * images.json is the truth about names; content/index.json repeats it for other tools (layout.c), and is brought back in step
+ * whenever the store is opened. Whatever is being written lives below content/ingest until it is whole, and one rename makes it
  * visible; what a crash leaves there is swept when the store is opened, which only one process can do
  * at a time (flock on content/lock).
  */
@@ -69,31 +68,6 @@ static void sweep(int dirfd, const char *prefix)
 	closedir(d);
 }
 
-/* The names again, as the index of an image layout. Call with s->lock held. */
-static int write_index(struct oci_store *s, struct error **err)
-{
-	CLEANUP_JSON struct json_object *index = json_object_new_object();
-	struct json_object *arr = json_object_new_array();
-	struct json_object_iterator it = json_object_iter_begin(s->names);
-	struct json_object_iterator end = json_object_iter_end(s->names);
-
-	json_set_int(index, "schemaVersion", 2);
-	json_set_str(index, "mediaType", MEDIA_OCI_INDEX);
-	for (; !json_object_iter_equal(&it, &end); json_object_iter_next(&it)) {
-		struct json_object *from = json_object_iter_peek_value(&it);
-		struct json_object *d = json_object_new_object(), *a = json_object_new_object();
-
-		json_set_str(d, "mediaType", json_str(from, "mediaType", ""));
-		json_set_str(d, "digest", json_str(from, "digest", ""));
-		json_set_int(d, "size", json_int(from, "size", 0));
-		json_set_str(a, ANNOTATION_REF_NAME, json_object_iter_peek_name(&it));
-		json_set(d, "annotations", a);
-		json_object_array_add(arr, d);
-	}
-	json_set(index, "manifests", arr);
-	return state_write(s->content, "index.json", index, err);
-}
-
 /* A name that does not parse as one, or leads to something that is no descriptor, is a damaged file. */
 static int check_names(struct oci_store *s, struct error **err)
 {
@@ -126,15 +100,6 @@ static int read_names(struct oci_store *s, struct error **err)
 	return check_names(s, err);
 }
 
-static int write_layout(struct oci_store *s, struct error **err)
-{
-	static const char text[] = "{\"imageLayoutVersion\":\"1.0.0\"}";
-
-	if (faccessat(s->content, "oci-layout", F_OK, 0) == 0)
-		return 0;
-	return state_write_text(s->content, "oci-layout", text, sizeof(text) - 1, 0600, err);
-}
-
 static int store_open(struct oci_store *s, const char *app_root, struct error **err)
 {
 	if (path_mkdirs(app_root, 0700, err) < 0)
@@ -151,9 +116,9 @@ static int store_open(struct oci_store *s, const char *app_root, struct error **
 	sweep(s->ingest, "");
 	sweep(s->root, ".images.json.");
 	sweep(s->content, ".index.json.");
-	if (read_names(s, err) < 0 || write_layout(s, err) < 0)
+	if (read_names(s, err) < 0 || layout_begin(s, err) < 0)
 		return -1;
-	return write_index(s, err);
+	return layout_write(s, err);
 }
 
 struct oci_store *oci_store_open(const char *app_root, const char *default_domain,
@@ -163,6 +128,7 @@ struct oci_store *oci_store_open(const char *app_root, const char *default_domai
 
 	s->default_domain =
 		xstrdup(default_domain && *default_domain ? default_domain : "docker.io");
+	s->stall_s = 60;
 	s->root = s->content = s->blobs = s->ingest = s->layers = s->rootfs = s->lock_file = -1;
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->changed, NULL);
@@ -193,24 +159,39 @@ void oci_store_free(struct oci_store *s)
 	json_object_put(s->names);
 	json_object_put(s->pins);
 	json_object_put(s->locked);
+	json_object_put(s->views);
 	pthread_mutex_destroy(&s->lock);
 	pthread_cond_destroy(&s->changed);
 	buf_free(&s->ca_bundle);
 	free(s->insecure);
 	free(s->mirrors);
+	free(s->internal);
 	free(s->default_domain);
 	free(s);
 }
 
 int store_names_write(struct oci_store *s, struct json_object *names, struct error **err)
 {
-	if (state_write(s->root, "images.json", names, err) < 0)
+	CLEANUP_ERROR struct error *why = NULL;
+	struct json_object *now;
+
+	if (state_write(s->root, "images.json", names, err) < 0) {
+		/* The last step may have failed, with the new names in place: memory says what the disk says. */
+		now = state_read(s->root, "images.json", NULL);
+		if (now) {
+			json_object_put(s->names);
+			s->names = now;
+		}
 		return -1;
+	}
 	if (names != s->names) {
 		json_object_put(s->names);
 		s->names = json_object_get(names);
 	}
-	return write_index(s, err);
+	/* It follows with the next change or opening. */
+	if (layout_write(s, &why) < 0)
+		log_err(why, "image store");
+	return 0;
 }
 
 int store_name_set(struct oci_store *s, const char *ref, const struct oci_desc *d,

@@ -20,18 +20,30 @@
 #include <stdatomic.h>
 
 #include "oci/manifest.h"
+#include "oci/stream.h"
 
 #define KEY_MAX 96
+
+/* What is held at the moment: memory.c. Under the store's lock. */
+struct memory {
+	unsigned unpackers;
+	uint64_t windows; /* bytes of small ones */
+	bool big, alone;  /* the big place is taken; by a window */
+	unsigned wants_alone;
+};
 
 struct oci_store {
 	char *default_domain;
 	int root, content, blobs, ingest, layers, rootfs; /* directories */
 	struct buf ca_bundle;                             /* empty: the host's alone */
-	char *insecure, *mirrors;                         /* lists, or NULL */
-	int lock_file;                                    /* holds the flock */
-	pthread_mutex_t lock;                             /* guards what follows */
-	pthread_cond_t changed;                           /* a key lock was given back */
+	char *insecure, *mirrors, *internal;              /* struct oci_registries; or NULL */
+	int stall_s;
+	int lock_file;          /* holds the flock */
+	pthread_mutex_t lock;   /* guards what follows */
+	pthread_cond_t changed; /* a key lock or memory was given back */
+	struct memory memory;
 	struct json_object *names;  /* reference → descriptor, as in images.json */
+	struct json_object *views;  /* keys of the blobs that only content/index.json names */
 	struct json_object *pins;   /* key → number of operations */
 	struct json_object *locked; /* key → true */
 };
@@ -49,16 +61,25 @@ struct oci_op {
 	struct json_object *created;  /* keys it brought in; under s->lock */
 	char session[64]; /* directory below ingest whose blobs count as present (load) */
 	int session_fd;   /* -1: none */
+	int *unsynced;    /* files that op_settle() has to sync; under s->lock */
+	size_t n_unsynced;
 	atomic_bool stop; /* one of its threads failed: the others give up */
 };
 void op_begin(struct oci_op *op, struct oci_store *s, const struct oci_progress *p);
 /* op_session: gives op a directory of its own for blobs that are not to be seen yet. */
 int op_session(struct oci_op *op, struct error **err);
-void op_end(struct oci_op *op); /* unpins, removes the session */
+void op_end(struct oci_op *op); /* settles, unpins, removes the session */
+/* op_sync_later: has op_settle() sync the file behind the borrowed fd: one commit of the journal for many small files. For what
+ * is recognised when a power cut has left it damaged: blobs by size or digest. */
+void op_sync_later(struct oci_op *op, int fd);
+/* op_settle: all that op made visible is on disk when it returns. Before a name is set. */
+int op_settle(struct oci_op *op, struct error **err);
 void op_pin(struct oci_op *op, const char *kind, const char *hex);
 void op_created(struct oci_op *op, const char *kind, const char *hex);
 /* op_check: -1 and a cancelled error when the caller or another thread of the operation gave up. */
 int op_check(struct oci_op *op, struct error **err);
+/* op_wait: with s->lock held, until s->changed is signalled or a moment has passed; then as op_check(). */
+int op_wait(struct oci_op *op, struct error **err);
 /* op_lock_key / op_unlock_key: one holder at a time, across operations. op_lock_key fails when cancelled. */
 int op_lock_key(struct oci_op *op, const char *kind, const char *hex, struct error **err);
 void op_unlock_key(struct oci_op *op, const char *kind, const char *hex);
@@ -89,6 +110,22 @@ struct op_jobs {
 };
 int op_parallel(struct oci_op *op, const struct op_jobs *jobs, struct error **err);
 
+/* ---- memory.c: the process stays below 64 MiB ---- */
+enum memory_use { MEMORY_UNPACK, MEMORY_WINDOW, MEMORY_WINDOW_ALONE, MEMORY_MERGE };
+/* memory_take: waits until there is room; n: bytes of a window. Fails when op is given up or feed (may be NULL) has failed. */
+int memory_take(struct oci_op *op, enum memory_use use, uint64_t n, struct feed *feed,
+		struct error **err);
+void memory_give(struct oci_op *op, enum memory_use use, uint64_t n);
+/* A decompressor's window, for decompress_windows(). */
+struct window {
+	struct oci_op *op;
+	struct feed *feed; /* where the input comes from; NULL: it is here */
+	bool stream; /* the input is somebody's pipe: no window that others would have to wait for */
+	enum memory_use use;
+	uint64_t held;
+};
+int window_take(void *arg, uint64_t bytes, struct error **err);
+
 /* ---- blobs (blob.c) ---- */
 /* A blob on its way in: hashed while it is written, at a temporary name until it is whole. */
 struct blob_writer {
@@ -98,13 +135,15 @@ struct blob_writer {
 	struct digest *hash;
 	uint64_t size, expect; /* written so far; what it must be in the end, or UINT64_MAX */
 	char want[OCI_DIGEST_LEN + 1]; /* what the digest must be, or "" */
+	struct feed *feed;             /* told of what comes in; NULL: nobody reads along */
+	uint64_t started;              /* bytes on their way to the disk */
 };
 /* blob_writer_open: want may be NULL and expect UINT64_MAX when not known yet. */
 int blob_writer_open(struct blob_writer *w, struct oci_op *op, const char *want, uint64_t expect,
 		     struct error **err);
 int blob_writer_add(struct blob_writer *w, const void *p, size_t n, struct error **err);
 int blob_writer_restart(struct blob_writer *w, struct error **err);
-/* blob_writer_commit: verifies, syncs and moves it into the operation's session or the store. */
+/* blob_writer_commit: verifies, ends the feed, syncs and moves it into the operation's session or the store. */
 int blob_writer_commit(struct blob_writer *w, char digest[OCI_DIGEST_LEN + 1], struct error **err);
 void blob_writer_close(struct blob_writer *w); /* drops what was not committed; idempotent */
 #define CLEANUP_BLOB_WRITER CLEANUP(blob_writer_close)
@@ -112,6 +151,9 @@ void blob_writer_close(struct blob_writer *w); /* drops what was not committed; 
 int blob_put(struct oci_op *op, const void *p, size_t n, char digest[OCI_DIGEST_LEN + 1],
 	     struct error **err);
 bool blob_exists(struct oci_store *s, int session_fd, const char *digest, uint64_t *size);
+/* blob_intact: it is there and has that size; the content of small ones is verified, large ones were synced before they
+ * had their name. */
+bool blob_intact(struct oci_store *s, int session_fd, const char *digest, uint64_t size);
 int blob_open(struct oci_store *s, int session_fd, const char *digest, struct error **err);
 /* blob_read: a small blob whose digest is verified again; notFound when absent. */
 int blob_read(struct oci_store *s, int session_fd, const char *digest, size_t max, struct buf *out,
@@ -137,6 +179,11 @@ int store_names_find(struct oci_store *s, struct json_object *names, const char 
 		     struct strv *out, struct error **err);
 /* store_names_write: replaces all names by `names` (borrowed). Call with s->lock held. */
 int store_names_write(struct oci_store *s, struct json_object *names, struct error **err);
+
+/* ---- layout.c: content/ for other tools ---- */
+int layout_begin(struct oci_store *s, struct error **err);
+/* layout_write: brings content/index.json in step with the names. Call with s->lock held. */
+int layout_write(struct oci_store *s, struct error **err);
 
 /* ---- pick.c: what of an image goes to another place ---- */
 struct picked {
@@ -185,6 +232,28 @@ int store_collect(struct oci_store *s, struct json_object *busy, struct json_obj
 /* ---- credentials.c ---- */
 /* credentials_get: the stored login of a registry's domain, NULLs when there is none; the caller owns both. */
 void credentials_get(struct oci_store *s, const char *domain, char **user, char **secret);
+
+/* ---- staging.c: a directory below ingest, at its final place once it is whole ---- */
+struct staging {
+	struct oci_store *s;
+	char name[64];
+	int fd;
+};
+int staging_open(struct staging *st, struct oci_store *s, struct error **err);
+/* staging_move: to/hex, replacing what is there. The files in it are synced already, op_settle() does the rest. */
+int staging_move(struct staging *st, struct oci_op *op, int to, const char *hex,
+		 struct error **err);
+void staging_close(struct staging *st); /* drops what was not moved */
+/* store_has_file: there is a file dir/hex/name. */
+bool store_has_file(int dir, const char *hex, const char *name);
+#define CLEANUP_STAGING CLEANUP(staging_close)
+
+/* ---- unpack.c ---- */
+bool layer_present(struct oci_store *s, const char *diff_id);
+/* layer_prepare: unpacks a layer unless it is there: from feed while that grows, else (NULL) from its blob. Pins it. One
+ * thread per layer works, others wait. */
+int layer_prepare(struct oci_op *op, const struct oci_desc *d, const char *diff_id,
+		  struct feed *feed, struct error **err);
 
 /* ---- rootfs.c ---- */
 /* rootfs_prepare: unpacks what is missing of a manifest's layers and merges them. */

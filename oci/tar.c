@@ -140,12 +140,17 @@ static void tar_member_data(struct tar_reader *t, uint64_t n)
 	t->pad = (unsigned)(-n & (TAR_BLOCK_SIZE - 1));
 }
 
+/* There are writers that leave out the padding of the last member and all behind it. */
 static int tar_skip_data(struct tar_reader *t, struct error **err)
 {
-	uint64_t n = t->left + t->pad;
+	uint64_t n = t->left;
+	unsigned pad = t->pad;
 
 	t->left = t->pad = 0;
-	return tar_take(t, NULL, n, err);
+	if (tar_take(t, NULL, n, err) < 0 || tar_fill(t, pad, err) < 0)
+		return -1;
+	t->pos += MIN(pad, t->len - t->pos);
+	return 0;
 }
 
 static int tar_drain(struct tar_reader *t, struct error **err)
@@ -160,11 +165,6 @@ static int tar_drain(struct tar_reader *t, struct error **err)
 }
 
 /* ---- header fields ---- */
-
-static bool tar_is_zero(const uint8_t *b)
-{
-	return b[0] == 0 && memcmp(b, b + 1, TAR_BLOCK_SIZE - 1) == 0;
-}
 
 static int tar_parse_base256(const uint8_t *f, size_t n, int64_t *out)
 {
@@ -591,12 +591,12 @@ int tar_next(struct tar_reader *t, struct tar_entry *e, struct error **err)
 
 		if (r < 0)
 			return -1;
-		if (r == 0 || tar_is_zero(h)) {
+		if (r == 0 || mem_is_zero(h, TAR_BLOCK_SIZE)) {
 			if (meta)
 				return tar_truncated(err);
 			if (r == 1 && (r = tar_block(t, h, err)) < 0)
 				return -1;
-			if (r == 1 && !tar_is_zero(h))
+			if (r == 1 && !mem_is_zero(h, TAR_BLOCK_SIZE))
 				return error_set(err, ERR_INVALID_ARGUMENT,
 						 "tar: a single zero block inside the archive");
 			return tar_drain(t, err);

@@ -74,6 +74,13 @@ static void cache_put(const char *key, const char *token, int64_t life_s)
 }
 
 /* ---- what is sent ---- */
+static void wipe(char *s)
+{
+	if (s)
+		explicit_bzero(s, strlen(s));
+	free(s);
+}
+
 /* Goes into a header line: visible ASCII only. */
 static bool token_ok(const char *s)
 {
@@ -108,12 +115,17 @@ static char *base64(const char *s)
 	return out;
 }
 
+static bool is_identity(const struct registry *r)
+{
+	return str_eq(r->user, OCI_IDENTITY);
+}
+
 /* NULL for an anonymous registry. */
 static char *basic_auth(const struct registry *r)
 {
 	CLEANUP_FREE char *pair = NULL, *code = NULL;
 
-	if (!r->user)
+	if (!r->user || is_identity(r))
 		return NULL;
 	pair = xasprintf("%s:%s", r->user, r->secret);
 	code = base64(pair);
@@ -121,16 +133,41 @@ static char *basic_auth(const struct registry *r)
 	return xasprintf("Basic %s", code);
 }
 
-int registry_denied(struct registry *r, struct error **err)
+/* A registry that repeats what it was sent does not get it into a log. */
+static bool has_secret(const char *text, const char *secret)
+{
+	const char *at = secret ? strchr(secret, ' ') : NULL; /* behind "Bearer" or "Basic" */
+
+	if (at)
+		secret = at + 1;
+	return secret && *secret && strstr(text, secret);
+}
+
+char *registry_said(struct registry *r, const struct http_result *res)
+{
+	CLEANUP_FREE char *auth = NULL, *basic = basic_auth(r);
+
+	if (!res->message)
+		return xstrdup("");
+	pthread_mutex_lock(&r->lock);
+	auth = r->auth ? xstrdup(r->auth) : NULL;
+	pthread_mutex_unlock(&r->lock);
+	if (has_secret(res->message, auth) || has_secret(res->message, basic) ||
+	    (r->secret && *r->secret && strstr(res->message, r->secret)))
+		return xstrdup("");
+	return xasprintf(": %s", res->message);
+}
+
+int registry_denied(struct registry *r, const char *said, struct error **err)
 {
 	if (r->user)
 		return error_set(err, ERR_INVALID_STATE,
-				 "%s refuses these credentials, or they do not suffice",
-				 r->ref.domain);
+				 "%s refuses these credentials, or they do not suffice%s",
+				 r->ref.domain, said);
 	return error_set(err, ERR_INVALID_STATE,
 			 "access denied, or no such repository; `container registry login %s` "
-			 "stores credentials",
-			 r->ref.domain);
+			 "stores credentials%s",
+			 r->ref.domain, said);
 }
 
 /* ---- Bearer ---- */
@@ -180,45 +217,103 @@ static int parse_token(const struct buf *body, char **token, int64_t *life, stru
 	return 0;
 }
 
-static int fetch_token(struct registry_conn *c, const char *url, char **token, int64_t *life,
-		       struct error **err)
+/* What of a token service's failure may pass. */
+static bool service_again(const struct http_result *res, int rc)
 {
-	CLEANUP_BUF struct buf body = {0};
-	CLEANUP_FREE char *auth = basic_auth(c->r);
-	struct http *service = http_new(c->r->op, url);
-	struct http_request q = {.url = url,
-				 .auth = auth,
-				 .body = &body,
-				 .max = TOKEN_BYTES,
-				 .loopback = c->r->loopback};
-	struct http_result res = {0};
-	int attempt, rc;
+	return rc < 0 ? res->transient : res->status == 429 || res->status >= 500;
+}
+
+static int ask_service(struct registry_conn *c, struct http *service, struct http_request *q,
+		       struct http_result *res, struct error **err)
+{
+	int attempt;
 
 	for (attempt = 0;; attempt++) {
 		struct error *why = NULL;
+		int rc = http_do(service, q, res, &why);
 
-		rc = http_do(service, &q, &res, &why);
-		if (rc == 0 && (res.status == 429 || res.status >= 500))
-			rc = error_set(&why, ERR_INTERNAL, "answered %ld", res.status);
-		if (rc == 0)
-			break;
-		if (attempt >= REGISTRY_RETRIES || (!res.transient && !res.status) ||
-		    registry_pause(c, attempt, res.retry_after, NULL) < 0) {
-			error_move(err, why);
-			error_wrap(err, "token service");
-			break;
+		if (!service_again(res, rc) || attempt >= REGISTRY_RETRIES ||
+		    res->retry_after > REGISTRY_PATIENCE_S) {
+			if (rc < 0)
+				error_move(err, why);
+			return rc < 0 ? error_wrap(err, "token service") : 0;
 		}
 		error_free(why);
+		if (registry_pause(c, attempt, res->retry_after, err) < 0)
+			return -1;
 	}
+}
+
+static int fetch_token(struct registry_conn *c, const struct http_request *what, char **token,
+		       int64_t *life, struct error **err)
+{
+	CLEANUP_BUF struct buf body = {0};
+	CLEANUP_FREE char *auth = basic_auth(c->r), *said = NULL;
+	struct http *service = http_new(c->r->op, what->url);
+	struct http_request q = *what;
+	struct http_origin o, home;
+	struct http_result res = {0};
+	int rc;
+
+	if (http_origin_of(q.url, &o, NULL) == 0 && http_origin_of(c->r->api, &home, NULL) == 0 &&
+	    !strcmp(o.host, home.host))
+		http_insecure(service, c->r->insecure);
+	q.auth = auth;
+	q.body = &body;
+	q.max = TOKEN_BYTES;
+	q.loopback = c->r->loopback;
+	rc = ask_service(c, service, &q, &res, err);
+	said = registry_said(c->r, &res);
 	if (rc == 0 && (res.status == 401 || res.status == 403 || res.status == 400))
-		rc = registry_denied(c->r, err);
+		rc = registry_denied(c->r, said, err);
 	else if (rc == 0 && res.status != 200)
-		rc = error_set(err, ERR_INTERNAL, "token service answered %ld", res.status);
+		rc = error_set(err, ERR_INTERNAL, "token service answered %ld%s", res.status, said);
 	else if (rc == 0)
 		rc = parse_token(&body, token, life, err);
+	if (body.data)
+		explicit_bzero(body.data, body.len);
+	wipe(STEAL(auth));
 	http_result_free(&res);
 	http_free(service);
 	return rc;
+}
+
+/* With an identity token the service is sent a form (the registry's "OAuth2 token" flow), else it is asked as it said. */
+static int fetch_by_identity(struct registry_conn *c, const struct auth_challenge *ch, char **token,
+			     int64_t *life, struct error **err)
+{
+	CLEANUP_BUF struct buf scopes = {0};
+	CLEANUP_FREE char *as_url = NULL;
+	const char *pairs[][2] = {
+		{"grant_type", "refresh_token"}, {"client_id", "container"},
+		{"service", ch->service},        {"scope", NULL},
+		{"refresh_token", c->r->secret},
+	};
+	struct http_request q = {.url = ch->realm, .method = "POST"};
+	size_t i;
+	int rc;
+
+	for (i = 0; i < c->r->scopes.n; i++)
+		buf_printf(&scopes, "%s%s", i ? " " : "", c->r->scopes.v[i]);
+	pairs[3][1] = scopes.len ? scopes.data : ch->scope;
+	as_url = http_url_query("http://form/", pairs, ARRAY_SIZE(pairs), err);
+	if (!as_url)
+		return -1;
+	q.up_data = strchr(as_url, '?') + 1;
+	q.up_size = strlen(q.up_data);
+	rc = fetch_token(c, &q, token, life, err);
+	explicit_bzero(as_url, strlen(as_url));
+	return rc;
+}
+
+/* Whose token it is, and for what: a token is given only to who shows the same password. */
+static char *cache_key(const struct registry *r, const char *url)
+{
+	char digest[OCI_DIGEST_LEN + 1] = "";
+
+	if (r->user)
+		digest_of(r->secret, strlen(r->secret), digest);
+	return xasprintf("%s\n%s\n%s\n%s", r->api, url, r->user ? r->user : "", digest);
 }
 
 static int bearer_auth(struct registry_conn *c, const struct auth_challenge *ch, const char *used,
@@ -226,15 +321,17 @@ static int bearer_auth(struct registry_conn *c, const struct auth_challenge *ch,
 {
 	const char *refused = used && str_prefix(used, "Bearer ") ? used + 7 : NULL;
 	CLEANUP_FREE char *url = token_url(c->r, ch, err), *key = NULL, *token = NULL;
+	struct http_request q = {.url = url};
 	int64_t life = 0;
 
 	if (!url)
 		return -1;
-	key = xasprintf("%s\n%s\n%s", c->r->api, url, c->r->user ? c->r->user : "");
+	key = cache_key(c->r, url);
 	/* With a password that is being tried out, a token from before proves nothing. */
 	token = c->r->ref.repository ? cache_get(key, refused) : NULL;
 	if (!token) {
-		if (fetch_token(c, url, &token, &life, err) < 0)
+		if (is_identity(c->r) ? fetch_by_identity(c, ch, &token, &life, err) < 0
+				      : fetch_token(c, &q, &token, &life, err) < 0)
 			return -1;
 		cache_put(key, token, life);
 	}
@@ -260,7 +357,7 @@ static int new_auth(struct registry_conn *c, const char *used, const char *chall
 	*auth = basic_auth(c->r);
 	if (!*auth || str_eq(*auth, used)) {
 		free(STEAL(*auth));
-		return registry_denied(c->r, err);
+		return registry_denied(c->r, "", err);
 	}
 	return 0;
 }

@@ -6,7 +6,8 @@
  * DOC: The tree file
  * A header, then one record per tar member in the archive's order, so that writing one needs no
  * memory and the last of several records for a path wins. Whiteouts are records like the others.
- * Host byte order: it is a cache, made and read by one machine. Extended attributes are stored as
+ * Host byte order: it is a cache, made and read by one machine. Files of the first version, whose layers have no index, are read
+ * too. Extended attributes are stored as
  * EROFS wants them, so that merging copies bytes.
  */
 #ifndef OCI_TREE_H
@@ -42,8 +43,11 @@ struct tree_entry {
 	uint32_t uid, gid;
 	int64_t mtime;
 	uint32_t mtime_nsec;
-	uint64_t size;      /* of a file */
-	uint64_t data_off;  /* TREE_FILE: where in the layer's data */
+	uint64_t size;     /* of a file */
+	uint64_t data_off; /* TREE_FILE: where in the layer's data; not of one that is packed */
+	bool packed; /* TREE_FILE: compressed, its parts are where the index says (erofs_zip.h) */
+	uint64_t index_off; /* where in the layer's index */
+	uint32_t blocks;    /* that its parts take */
 	uint32_t rdev;      /* TREE_CHAR, TREE_BLOCK: as the kernel's new_encode_dev() */
 	const void *xattrs; /* EROFS inline entries, without the header */
 	size_t xattr_len;   /* a multiple of 4 */
@@ -54,16 +58,20 @@ struct tree_writer;
 /* tree_writer_open: creates dirfd/name (truncating). */
 struct tree_writer *tree_writer_open(int dirfd, const char *name, struct error **err);
 int tree_put(struct tree_writer *w, const struct tree_entry *e, struct error **err);
-/* tree_writer_finish: writes the header and fsyncs. data_len: bytes of the layer's data. */
-int tree_writer_finish(struct tree_writer *w, uint64_t data_len, struct error **err);
+/* tree_writer_finish: writes the header; the file is on its way to the disk. data_len, index_len: bytes of the layer's data and index. */
+int tree_writer_finish(struct tree_writer *w, uint64_t data_len, uint64_t index_len,
+		       struct error **err);
+int tree_writer_sync(struct tree_writer *w, struct error **err);
 void tree_writer_free(struct tree_writer *w); /* NULL is fine */
 
-/* A tree file mapped for reading. Strings of its entries point into the map. */
+/* A tree file mapped for reading, and the index beside it. Strings of its entries point into the map. */
 struct tree_file {
-	const uint8_t *map;
+	const uint8_t *map, *index; /* index: NULL when it is empty */
 	size_t len;
-	uint64_t count, data_len;
+	uint64_t count, data_len, index_len;
+	size_t first; /* where the records begin */
 };
+/* tree_file_open: dirfd/name, and dirfd/index. */
 int tree_file_open(struct tree_file *f, int dirfd, const char *name, struct error **err);
 void tree_file_close(struct tree_file *f); /* of a zeroed struct too */
 /* tree_file_next: *pos starts at 0. 1 with an entry whose lengths were checked, 0 at the end, -1
@@ -72,38 +80,48 @@ int tree_file_next(const struct tree_file *f, size_t *pos, struct tree_entry *e,
 		   struct error **err);
 
 /* ---- the merged tree (oci/merge.c) ---- */
-/* What hard links share. Strings point into the tree files, which must outlive the tree. */
+/* What hard links share. Link and attributes point into the tree files, which must outlive the tree. */
 struct tree_inode {
 	enum tree_type type;
 	uint32_t mode, uid, gid, mtime_nsec, rdev, nlink;
 	int64_t mtime;
-	uint64_t size, data_off; /* directories: size is set by the image writer */
+	uint64_t size;     /* directories: set by the image writer */
+	uint64_t data_off; /* packed: of its index in the layer's */
 	const char *link;
 	const void *xattrs;
 	uint32_t link_len, xattr_len, layer;
+	uint32_t index;
 	uint32_t ino; /* 0 until the image writer numbers it */
 	uint64_t off; /* of the inode in the image */
 	uint32_t blk; /* directories and symlinks with blocks of their own: relative to the first of
 			 them */
-	bool plain;
+	uint32_t blocks; /* packed */
+	bool packed, plain;
 };
 
 struct tree_node {
 	const char *name;
 	uint32_t name_len, depth;
+	uint32_t index; /* numbers the nodes */
 	struct tree_inode *inode;
 	struct tree_node *parent; /* the root's is itself */
 	struct tree_node *child;  /* first */
 	struct tree_node *next, *prev;
-	struct tree_node *hash_next;
-	size_t nchildren;
+	uint32_t hash, hash_next, nchildren;
 };
 
 struct tree;
-struct tree *tree_new(void);
+struct scratch;
+/* tree_new: scratch_dirfd (borrowed) is where a big tree has its unnamed file; -1: all in memory. */
+struct tree *tree_new(int scratch_dirfd);
 void tree_free(struct tree *t);
 struct tree_node *tree_root(struct tree *t);
 size_t tree_count(const struct tree *t); /* live nodes */
+struct scratch *tree_scratch(struct tree *t);
+/* tree_rest: scratch_rest() of the tree's; once per node that a long walk visits. */
+void tree_rest(struct tree *t, unsigned places);
+/* tree_sort: brings a directory's children into the order of their names' bytes. */
+void tree_sort(struct tree *t, struct tree_node *dir);
 /* tree_apply: puts a layer on top: first its whiteouts, against what is below only, then its
  * entries in order. Parents that are symlinks are followed inside the tree; parents that are other
  * things become directories. */
