@@ -181,22 +181,40 @@ int net_link_delete(const char *name, struct error **err)
 	return talk(&b, &nl, err, "delete link", name);
 }
 
-int net_tap_open(const char *name, const char *bridge, int mtu, struct error **err)
+static int tap_queue(struct ifreq *ifr, struct error **err)
 {
-	CLEANUP(nl_closep) struct nl nl = {.fd = -1};
 	CLEANUP_CLOSE int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
-	struct ifreq ifr = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
-	unsigned master = if_nametoindex(bridge);
 
 	if (fd < 0)
 		return error_sys(err, errno, "open /dev/net/tun (is the tun module loaded?)");
+	if (ioctl(fd, TUNSETIFF, ifr) < 0)
+		return error_sys(err, errno, "create tap %s", ifr->ifr_name);
+	return steal_fd(&fd);
+}
+
+int net_tap_open(const char *name, const char *bridge, int mtu, unsigned queues,
+		 int fds[NET_TAP_QUEUES], struct error **err)
+{
+	CLEANUP(nl_closep) struct nl nl = {.fd = -1};
+	struct ifreq ifr = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
+	unsigned master = if_nametoindex(bridge), n;
+
 	if (!master)
 		return error_set(err, ERR_NOT_FOUND, "no bridge %s", bridge);
+	if (queues > 1)
+		ifr.ifr_flags |= IFF_MULTI_QUEUE;
 	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
-	if (ioctl(fd, TUNSETIFF, &ifr) < 0)
-		return error_sys(err, errno, "create tap %s", name);
-	if (nl_open(&nl, NETLINK_ROUTE, err) < 0 ||
-	    link_up(&nl, ifr.ifr_name, master, mtu, err) < 0)
-		return error_wrap(err, "tap into bridge %s", bridge);
-	return steal_fd(&fd);
+	/* The first call gives the tap its name, the others find it by that. */
+	for (n = 0; n < queues; n++) {
+		fds[n] = tap_queue(&ifr, err);
+		if (fds[n] < 0)
+			goto fail;
+	}
+	if (!nl_open(&nl, NETLINK_ROUTE, err) && !link_up(&nl, ifr.ifr_name, master, mtu, err))
+		return 0;
+	error_wrap(err, "tap into bridge %s", bridge);
+fail:
+	while (n)
+		close(fds[--n]);
+	return -1;
 }

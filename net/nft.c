@@ -286,6 +286,16 @@ int net_nat_ensure(const char *table, const char *bridge, struct in_addr subnet,
 	return batch_send(&t, err) < 0 ? error_wrap(err, "nftables table %s", table) : 0;
 }
 
+int net_nft_check(struct error **err)
+{
+	CLEANUP(batch_free) struct batch t = {.nl = {.fd = -1}};
+
+	if (nl_open(&t.nl, NETLINK_NETFILTER, err) < 0)
+		return -1;
+	nl_end(&t.b, batch_msg(&t, NFT_MSG_GETGEN, 0));
+	return batch_send(&t, err) < 0 ? error_wrap(err, "nftables") : 0;
+}
+
 int net_nat_delete(const char *table, struct error **err)
 {
 	CLEANUP(batch_free) struct batch t = {.nl = {.fd = -1}, .table = table};

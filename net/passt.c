@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * passt.c - a guest's way out without root: a passt(1) of its own, which makes of the guest's packets sockets of the
+ * user's. It speaks Ethernet on a stream socket whose other end is the card's (vmm/net_stream.h).
+ *
+ * It is started as the daemon it likes to be: its first process checks everything, says what is wrong, and ends when
+ * the daemon serves; that one ends when the card's socket closes. So nobody has to look after it, and it outlives the
+ * network helper as containers do.
+ */
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <linux/memfd.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+#include "core/path.h"
+#include "core/proc.h"
+#include "core/str.h"
+#include "net/net.h"
+
+#define CHILD_FD  3 /* proc_spawn() puts the first descriptor there */
+#define WORDS_MAX 4096
+
+static void passt_args(struct strv *v, const struct net_passt *p)
+{
+	/* The guest's addresses are in its boot descriptor; the gateway is nobody but the name server; nothing of the
+	 * host's loopback is reachable. */
+	static const char *const fixed[] = {
+		"passt",       "--fd",        "3",       "--ipv4-only", "--no-dhcp",
+		"--no-dhcpv6", "--no-ndp",    "--no-ra", "--no-map-gw", "--tcp-ports",
+		"none",        "--udp-ports", "none",
+	};
+	char addr[INET_ADDRSTRLEN], gw[INET_ADDRSTRLEN];
+	size_t i;
+
+	inet_ntop(AF_INET, &p->addr, addr, sizeof(addr));
+	inet_ntop(AF_INET, &p->gateway, gw, sizeof(gw));
+	for (i = 0; i < ARRAY_SIZE(fixed); i++)
+		strv_add(v, fixed[i]);
+	strv_add(v, "--address");
+	strv_add(v, addr);
+	strv_add(v, "--netmask");
+	strv_addf(v, "%d", p->prefix);
+	strv_add(v, "--gateway");
+	strv_add(v, gw);
+	strv_add(v, "--dns-forward");
+	strv_add(v, gw);
+	strv_add(v, "--mtu");
+	strv_addf(v, "%d", p->mtu);
+}
+
+static void strv_freep(struct strv *v)
+{
+	strv_free(v);
+}
+
+int net_passt_spawn(const struct net_passt *p, int *sock, int *words, pid_t *pid,
+		    struct error **err)
+{
+	CLEANUP_FREE char *path = proc_find("passt");
+	CLEANUP(strv_freep) struct strv argv = {0};
+	CLEANUP_CLOSE int said = -1, ours = -1, its = -1;
+	struct proc_spec spec = {.path = path, .fds = &its, .nfds = 1, .new_session = true};
+	int sv[2];
+
+	if (!path)
+		return error_set(err, ERR_NOT_FOUND,
+				 "without root a network needs passt, which is not installed "
+				 "(Debian: package passt); --network none does without");
+	said = (int)syscall(SYS_memfd_create, "passt", MFD_CLOEXEC);
+	if (said < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
+		return error_sys(err, errno, "passt: socket");
+	ours = sv[0];
+	its = sv[1];
+	passt_args(&argv, p);
+	spec.argv = argv.v;
+	spec.stdio[0] = spec.stdio[1] = -1;
+	spec.stdio[2] = said;
+	if (proc_spawn(&spec, pid, err) < 0)
+		return error_wrap(err, "start passt");
+	*sock = steal_fd(&ours);
+	*words = steal_fd(&said);
+	return 0;
+}
+
+char *net_passt_complaint(int words)
+{
+	char text[WORDS_MAX + 1], *line, *save = NULL, *last = NULL;
+	ssize_t n = pread(words, text, WORDS_MAX, 0);
+
+	text[MAX(n, 0)] = 0;
+	for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+		if (strncmp(line, "Failed to send", 14)) /* to a system log that is not there */
+			last = line;
+	return xstrdup(last ? last : "no reason given");
+}
