@@ -2,6 +2,7 @@
 /* apiserver.c - the apiserver role: its start and end, its routes, and what concerns the system as a whole. */
 #include <dirent.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/file.h>
@@ -11,6 +12,7 @@
 #include <sys/stat.h>
 
 #include "cmd/apiserver.h"
+#include "cmd/cgroup.h"
 #include "cmd/roles.h"
 #include "core/path.h"
 #include "core/version.h"
@@ -109,9 +111,8 @@ static void add_service(struct json_object *list, const char *label, pid_t pid, 
 	json_object_array_add(list, o);
 }
 
-static void on_status(void *ctx, struct rpc_req *req, struct json_object *params)
+static struct json_object *status_json(struct apiserver *s)
 {
-	struct apiserver *s = ctx;
 	struct json_object *o = ping_json(s), *list = json_object_new_array();
 	struct container *ct;
 	int i;
@@ -130,7 +131,27 @@ static void on_status(void *ctx, struct rpc_req *req, struct json_object *params
 							       : "running");
 	}
 	json_set(o, "services", list);
-	rpc_reply(req, o);
+	return o;
+}
+
+/* What a system can do is known a moment after its start: who asks earlier waits for it. */
+static void on_status(void *ctx, struct rpc_req *req, struct json_object *params)
+{
+	struct apiserver *s = ctx;
+
+	if (s->engine_state == ENGINE_CHECKING)
+		waiter_add(&s->status_reqs, req, false);
+	else
+		rpc_reply(req, status_json(s));
+}
+
+void status_engine_known(struct apiserver *s)
+{
+	struct rpc_req *req;
+	bool unused;
+
+	while ((req = waiter_take(&s->status_reqs, &unused)))
+		rpc_reply(req, status_json(s));
 }
 
 /* ---- stopping ---- */
@@ -182,7 +203,7 @@ void apiserver_idle_check(struct apiserver *s)
 	if (!s->stopping || s->exit_timer)
 		return;
 	for (ct = s->containers; ct; ct = ct->next)
-		if (ct->state != CT_STOPPED)
+		if (ct->state != CT_STOPPED || ct->files)
 			return;
 	s->exit_timer = loop_add_timer(s->loop, TEARDOWN_MS, teardown_over, s);
 	if (service_call(s, SVC_NETWORK, "network.teardown", NULL, torn_down, s, NULL))
@@ -208,6 +229,7 @@ void apiserver_stop(struct apiserver *s)
 	s->stopping = true;
 	for (ct = s->containers; ct; ct = next) {
 		next = ct->next;
+		files_end(ct, true);
 		if (ct->state != CT_STOPPED)
 			stop_one(ct);
 	}
@@ -256,6 +278,7 @@ static const struct rpc_route routes[] = {
 	{"system.status", on_status},
 	{"system.stop", on_stop},
 	{"system.df", on_system_df},
+	{"system.events", on_system_events},
 	{"kernel.set", on_kernel_set},
 	{"container.create", on_container_create},
 	{"container.start", on_container_start},
@@ -272,6 +295,7 @@ static const struct rpc_route routes[] = {
 	{"container.rename", on_container_rename},
 	{"container.prune", on_container_prune},
 	{"container.attach", on_container_attach},
+	{"container.update", on_container_update},
 	{"container.top", on_container_top},
 	{"container.stats", on_container_stats},
 	{"container.pause", on_container_pause},
@@ -292,6 +316,7 @@ void apiserver_ready(struct apiserver *s)
 
 	if (s->server || s->stopping)
 		return;
+	(void)cgroup_sweep(s->roots.tag, NULL);
 	fd = steal_fd(&s->listen_fd);
 	if (fd < 0)
 		fd = rpc_socket_listen(s->run_dir, "apiserver.sock", &e);
@@ -354,14 +379,6 @@ static void raise_limits(void)
 	}
 }
 
-static enum log_level level_parse(const char *s)
-{
-	return str_eq(s, "debug")     ? LOG_LVL_DEBUG
-	       : str_eq(s, "warning") ? LOG_LVL_WARN
-	       : str_eq(s, "error")   ? LOG_LVL_ERROR
-				      : LOG_LVL_INFO;
-}
-
 /* What an import left behind that a crash cut short. */
 static void clean_kernels(struct apiserver *s)
 {
@@ -390,7 +407,7 @@ static int apiserver_open(struct apiserver *s, struct error **err)
 	s->run_dir = open_below(s->roots.run, NULL, err);
 	if (s->run_dir < 0 || take_lock(s, err))
 		return -1;
-	level = s->debug ? LOG_LVL_DEBUG : level_parse(config_str(s->config, "log.level"));
+	level = s->debug ? LOG_LVL_DEBUG : log_level_of(config_str(s->config, "log.level"));
 	if (log_init_service(s->roots.log, APISERVER_LABEL, level, err))
 		return -1;
 	s->c_dir = open_below(s->roots.run, "c", err);
@@ -404,6 +421,7 @@ static int apiserver_open(struct apiserver *s, struct error **err)
 	if (!s->loop || !loop_add_signal(s->loop, SIGTERM, on_signal, s, err) ||
 	    !loop_add_signal(s->loop, SIGINT, on_signal, s, err))
 		return -1;
+	events_init(s);
 	engine_check(s);
 	if (services_start(s, err))
 		return -1;
@@ -415,8 +433,10 @@ static void apiserver_close(struct apiserver *s)
 	if (s->server)
 		unlinkat(s->run_dir, "apiserver.sock", 0);
 	rpc_server_free(s->server);
+	(void)cgroup_sweep(s->roots.tag, NULL);
 	containers_free(s);
 	services_free(s);
+	events_free(s);
 	loop_free(s->loop);
 	config_free(s->config);
 	roots_free(&s->roots);
@@ -499,6 +519,13 @@ static int activation_socket(void)
 	return fd;
 }
 
+/* A list of all containers is megabytes for a moment, and so is a kernel that is imported. The few worker threads share one heap. */
+static void tune_memory(void)
+{
+	alloc_give_back();
+	mallopt(M_ARENA_MAX, 1);
+}
+
 int apiserver_main(int argc, char **argv)
 {
 	struct options o = {.ready_fd = -1};
@@ -513,6 +540,7 @@ int apiserver_main(int argc, char **argv)
 	if (parse_args(argc, argv, &o))
 		return usage();
 	umask(077);
+	tune_memory();
 	signal(SIGPIPE, SIG_IGN);
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	raise_limits();

@@ -10,10 +10,10 @@
  * restarts waits in the backlog and is served by its successor. The image and network helpers are our children and
  * end with us; a runtime helper lives on, and a new apiserver takes it over by its socket.
  *
- * Containers: containers/<id>/{config.json, options.json, exit.json, stdio.log, boot.log} below the app root. The
+ * Containers: containers/<id>/{config.json, options.json, exit.json, stdio.log, boot.log} below the app root (the log: cmd/stdlog.h). The
  * directory appears by rename when it is complete and disappears by rename when it is deleted, so a crash leaves only
  * names that begin with a dot, which the next start removes. What belongs to a running one is in the run root:
- * c/<id>.sock, c/<id>.json {pid, startTime}, c/<id>.d/.
+ * c/<id>.sock, c/<id>.json {pid, startTime}, c/<id>.d/. In memory is what every container is asked for, and its configuration as text.
  *
  * A container's state changes at three places: start (apiserver_start.c), the helper's answer, the helper's end
  * (container_ended). The end of the helper process is the end of the container: only then are waiters answered.
@@ -85,18 +85,28 @@ struct exec_wait {
 };
 
 struct start_op;
+struct events;
+struct files;
 struct container {
 	struct container *next, **pprev;
 	struct apiserver *s;
 	char *id;
-	struct json_object *config;
+	char *config;             /* its configuration, as text: container_config() */
+	char *brief;              /* of it what a list shows, as text */
+	char *manifest, *created; /* of it: the image's manifest (NULL: none), the date */
+	const char *policy;       /* of it: the restart policy's name, a constant */
+	int64_t retries;          /* of it: the policy's bound, 0: none */
 	bool auto_remove;
 	enum ct_state state;
 	char *started_at; /* NULL when not running */
 	struct json_object *networks;
+	struct json_object *health; /* as the helper told; NULL: no checks, or not running */
 	bool has_exit;
 	int exit_code;
 	char *exited_at;
+	const char *
+		machine_end; /* "panic", "reset", "crash"; NULL: the container's process ended first */
+	bool oom;            /* something in it was killed for want of memory */
 
 	pid_t pid; /* of the helper; 0: none, or one whose pid is not known */
 	int pidfd;
@@ -118,6 +128,9 @@ struct container {
 	bool by_user;              /* stopped by a user, so no policy starts it */
 	int64_t began;             /* of the last start, Unix seconds */
 	struct rpc_req *restart;   /* container.restart that waits for the end, NULL: none */
+	bool restarting;           /* the start under way is due to it */
+	struct files *files;       /* its files are being served while it is stopped */
+	struct files *serves;      /* this is no container but what serves one's files */
 };
 
 struct exit_record {
@@ -138,18 +151,23 @@ struct apiserver {
 	struct rpc_server *server;
 	struct service svc[SVC_COUNT];
 	struct container *containers; /* oldest first */
+	struct events *events;
 	struct exit_record exits[APISERVER_EXITS];
 	size_t next_exit;
 	unsigned adopting;
+	unsigned next_files; /* a number for each helper that serves files */
 
 	enum engine_state engine_state;
 	enum vm_engine engine;
 	char *engine_why;
+	uint64_t tsc_khz; /* for the qemu engine; 0: not measured */
 	struct error *engine_err;
 	bool kernel_busy;
+	bool no_cgroups; /* the host has none for helpers */
 
 	bool stopping;
 	struct waiter *stop_reqs;
+	struct waiter *status_reqs; /* system.status, until the engine is known */
 	struct loop_source *exit_timer;
 	int exit_tries;
 };
@@ -175,6 +193,9 @@ struct container *container_need(struct apiserver *s, struct json_object *params
 				 struct error **err);
 /* container_remove: takes it out of memory and off the disk. It must be stopped. */
 int container_remove(struct container *ct, struct error **err);
+/* container_shadow: one that is on no list and on no disk, but can have a helper; container_free it at the end. */
+struct container *container_shadow(struct container *ct, const char *id);
+void container_free(struct container *ct);
 bool container_id_valid(const char *id);
 void container_set_exit(struct container *ct, int code, const char *at);
 /* container_read_exit: exit.json into ct; false when there is none. */
@@ -185,6 +206,16 @@ void on_container_create(void *ctx, struct rpc_req *req, struct json_object *par
 void on_container_list(void *ctx, struct rpc_req *req, struct json_object *params);
 void on_container_get(void *ctx, struct rpc_req *req, struct json_object *params);
 void on_container_logs(void *ctx, struct rpc_req *req, struct json_object *params);
+
+/* apiserver_config.c: what a container was made from */
+/* container_config: a tree of it, the caller's. */
+struct json_object *container_config(const struct container *ct);
+/* config_check: what a client wants to make a container from; what would be found wrong at each start is found wrong here. */
+int config_check(struct json_object *config, struct error **err);
+/* config_keep: takes over what config (borrowed) says; config_write: into the container's directory too. */
+void config_keep(struct container *ct, struct json_object *config);
+int config_write(struct container *ct, struct json_object *config, struct error **err);
+void config_drop(struct container *ct);
 
 /* apiserver_run.c: what runs */
 /* container_attach: a connection to the helper's socket. */
@@ -212,15 +243,24 @@ struct container *container_need_running(struct apiserver *s, struct json_object
 /* container_forward: passes a call with its descriptors on to the helper of the running container that params name. */
 void container_forward(struct apiserver *s, struct rpc_req *req, struct json_object *params,
 		       const char *method);
+/* container_pass: the same to a helper that is known to be there; watched: a process it makes is waited for at once. */
+void container_pass(struct container *ct, struct rpc_req *req, struct json_object *params,
+		    const char *method, bool watched);
+/* exit_json: the answer to container.wait. exits_answer: answers from the records of ends; false when there is none. */
+struct json_object *exit_json(int code, const char *at);
+bool exits_answer(struct apiserver *s, const char *id, struct rpc_req *req);
+void exits_add(struct apiserver *s, const char *id, int code, const char *at);
 /* container_stop_defaults: signal and seconds of a stop that were not given (signo 0, timeout -1). */
 void container_stop_defaults(struct container *ct, int64_t *signo, int64_t *timeout);
 
 /* apiserver_policy.c */
 int policy_check(struct json_object *config, struct error **err);
+void policy_keep(struct container *ct, struct json_object *config);
 void policy_started(struct container *ct);
 void policy_stopped_by_user(struct container *ct); /* and what was due is not any more */
 /* policy_ended: ran: it had started. */
 void policy_ended(struct container *ct, bool ran); /* starts it again by and by when it is to */
+void policy_changed(struct container *ct);         /* to another one */
 void policy_found(struct container *ct, bool was_started); /* at the apiserver's start, stopped */
 
 /* apiserver_manage.c: docker's habits */
@@ -231,11 +271,61 @@ void on_container_rename(void *ctx, struct rpc_req *req, struct json_object *par
 void on_container_prune(void *ctx, struct rpc_req *req, struct json_object *params);
 void on_container_attach(void *ctx, struct rpc_req *req, struct json_object *params);
 void on_container_top(void *ctx, struct rpc_req *req, struct json_object *params);
-void on_container_stats(void *ctx, struct rpc_req *req, struct json_object *params);
 void on_container_pause(void *ctx, struct rpc_req *req, struct json_object *params);
 void on_container_unpause(void *ctx, struct rpc_req *req, struct json_object *params);
 
+/* apiserver_stats.c */
+void on_container_stats(void *ctx, struct rpc_req *req, struct json_object *params);
+
+/* apiserver_update.c */
+void on_container_update(void *ctx, struct rpc_req *req, struct json_object *params);
+
+/* apiserver_watch.c: what helpers tell of their own accord */
+/* container_watch_helper: asks the helper of a container that runs to tell. */
+void container_watch_helper(struct container *ct);
+/* health_check: "healthcheck" of a configuration (cmd/runtime_health.c). */
+int health_check(struct json_object *config, struct error **err);
+
+/* apiserver_events.c */
+/* events_init: with the history of before. */
+void events_init(struct apiserver *s);
+void events_free(struct apiserver *s);
+/* events_emit: something happened. attributes (strings) are consumed; NULL: none. */
+void events_emit(struct apiserver *s, const char *type, const char *action, const char *id,
+		 struct json_object *attributes);
+/* events_container: with image, name and labels as attributes, and one more when key is not NULL. */
+void events_container(struct container *ct, const char *action, const char *key, const char *value);
+void events_container_int(struct container *ct, const char *action, const char *key, int64_t value);
+struct json_object *events_container_attributes(struct container *ct);
+void events_network(struct container *ct, const char *action);
+/* events_image_call: a call to the image helper that succeeded. */
+void events_image_call(struct apiserver *s, const char *method, struct json_object *params,
+		       struct json_object *result);
+void on_system_events(void *ctx, struct rpc_req *req, struct json_object *params);
+/* apiserver_files.c: the files of a stopped container */
+#define FILES_TASK "task-" /* how processes that work on them are named (RUNTIME_TASK) */
+/* files_exec: container.exec of a task, for a stopped container. */
+void files_exec(struct container *ct, struct rpc_req *req, struct json_object *params);
+/* files_check: -1 and an invalidState error while a task is at work on the container's files. */
+int files_check(struct container *ct, struct error **err);
+/* files_drop: the container goes, or its name: ends what serves its files at once. */
+void files_drop(struct container *ct);
+/* files_end: no more tasks; those at work are waited for, or cut off. When ct is being started, start_files_gone() follows. */
+void files_end(struct container *ct, bool cut);
+/* files_name: the id of a container, and of the one whose files a shadow serves. */
+const char *files_name(const struct container *ct);
+/* What happens to the helper that serves files (a shadow): */
+void files_ready(struct container *shadow);
+void files_failed(struct container *shadow, struct error *e); /* takes e */
+void files_task_began(struct container *shadow);
+void files_task_over(struct container *shadow, const char *process, int code, const char *at);
+void files_ended(struct container *shadow);           /* frees it */
+struct container *files_helper(struct container *ct); /* NULL: none that can be asked */
+struct start_op *files_start(struct container *ct);
+
 /* apiserver_start.c */
+/* start_files_gone: what served the files of a container that is being started has ended. */
+void start_files_gone(struct container *ct);
 /* start_begin: starts a stopped container for req, which is answered when it runs or does not; NULL: nobody asks. */
 void start_begin(struct container *ct, struct rpc_req *req, struct json_object *params);
 void on_container_start(void *ctx, struct rpc_req *req, struct json_object *params);
@@ -243,6 +333,8 @@ void on_container_start(void *ctx, struct rpc_req *req, struct json_object *para
 void start_ended(struct container *ct);
 /* start_abort: gives the start up (takes e); the container ends. */
 void start_abort(struct container *ct, struct error *e);
+/* status_engine_known: the engine was chosen: answers the calls of system.status that waited for it. */
+void status_engine_known(struct apiserver *s);
 /* start_engine_known: the engine was chosen: starts that waited for it go on. */
 void start_engine_known(struct apiserver *s);
 

@@ -6,10 +6,9 @@
 #include <sys/stat.h>
 
 #include "cmd/apiserver.h"
+#include "cmd/stdlog.h"
 #include "core/path.h"
 #include "core/state.h"
-
-#define CONFIG_MAX (1u << 20) /* bytes of one configuration */
 
 bool container_id_valid(const char *id)
 {
@@ -69,19 +68,17 @@ struct container *container_need(struct apiserver *s, struct json_object *params
 	return container_named(s, id, err);
 }
 
-/* Takes config. */
 static struct container *container_new(struct apiserver *s, const char *id,
 				       struct json_object *config, bool auto_remove)
 {
 	struct container *ct = xcalloc(1, sizeof(*ct)), **at = &s->containers;
-	const char *date = json_str(config, "creationDate", "");
 
 	ct->s = s;
 	ct->id = xstrdup(id);
-	ct->config = config;
 	ct->auto_remove = auto_remove;
 	ct->pidfd = -1;
-	while (*at && strcmp(json_str((*at)->config, "creationDate", ""), date) <= 0)
+	config_keep(ct, config);
+	while (*at && strcmp((*at)->created, ct->created) <= 0)
 		at = &(*at)->next;
 	ct->next = *at;
 	ct->pprev = at;
@@ -91,9 +88,21 @@ static struct container *container_new(struct apiserver *s, const char *id,
 	return ct;
 }
 
-static void container_free(struct container *ct)
+struct container *container_shadow(struct container *ct, const char *id)
 {
-	*ct->pprev = ct->next;
+	struct container *shadow = xcalloc(1, sizeof(*shadow));
+
+	shadow->s = ct->s;
+	shadow->id = xstrdup(id);
+	shadow->config = xstrdup(ct->config);
+	shadow->pidfd = -1;
+	return shadow;
+}
+
+void container_free(struct container *ct)
+{
+	if (ct->pprev)
+		*ct->pprev = ct->next;
 	if (ct->next)
 		ct->next->pprev = ct->pprev;
 	if (ct->conn)
@@ -104,8 +113,9 @@ static void container_free(struct container *ct)
 	loop_source_free(ct->again);
 	if (ct->pidfd >= 0)
 		close(ct->pidfd);
-	json_object_put(ct->config);
+	config_drop(ct);
 	json_object_put(ct->networks);
+	json_object_put(ct->health);
 	free_shared(ct->started_at);
 	free_shared(ct->exited_at);
 	free_shared(ct->id);
@@ -126,17 +136,22 @@ void containers_free(struct apiserver *s)
 
 /* ---- exits ---- */
 
+void exits_add(struct apiserver *s, const char *id, int code, const char *at)
+{
+	struct exit_record *r = &s->exits[s->next_exit++ % APISERVER_EXITS];
+
+	free(r->id);
+	free(r->at);
+	*r = (struct exit_record){.id = xstrdup(id), .at = xstrdup(at), .code = code & 0xff};
+}
+
 void container_set_exit(struct container *ct, int code, const char *at)
 {
-	struct exit_record *r = &ct->s->exits[ct->s->next_exit++ % APISERVER_EXITS];
-
 	ct->has_exit = true;
 	ct->exit_code = code & 0xff;
 	free(ct->exited_at);
 	ct->exited_at = xstrdup(at);
-	free(r->id);
-	free(r->at);
-	*r = (struct exit_record){.id = xstrdup(ct->id), .at = xstrdup(at), .code = code & 0xff};
+	exits_add(ct->s, ct->id, code, at);
 }
 
 /* The helper wrote it, on whose other side is a guest: nothing but a time gets through. */
@@ -145,6 +160,17 @@ static bool is_time(const char *s)
 	size_t n = strlen(s);
 
 	return n >= 20 && n <= 32 && strspn(s, "0123456789-:.TZ") == n;
+}
+
+static const char *machine_end(const char *word)
+{
+	static const char *const ends[] = {"panic", "reset", "crash"};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(ends); i++)
+		if (str_eq(word, ends[i]))
+			return ends[i];
+	return NULL;
 }
 
 bool container_read_exit(struct container *ct)
@@ -156,8 +182,10 @@ bool container_read_exit(struct container *ct)
 
 	if (!o || !json_object_is_type(json_get(o, "exitCode"), json_type_int))
 		return false;
+	ct->oom = json_flag(o, "oomKilled", false);
 	at = json_str(o, "exitedAt", "");
 	container_set_exit(ct, (int)(json_int(o, "exitCode", 255) & 0xff), is_time(at) ? at : "");
+	ct->machine_end = machine_end(json_str(o, "machine", NULL));
 	return true;
 }
 
@@ -217,6 +245,8 @@ int container_remove(struct container *ct, struct error **err)
 	if (renameat(s->containers_dir, ct->id, s->containers_dir, name) && errno != ENOENT)
 		return error_sys(err, errno, "delete container %s", ct->id);
 	log_info("container %s deleted", ct->id);
+	events_container(ct, "destroy", NULL, NULL);
+	files_drop(ct);
 	remove_logs(ct);
 	container_free(ct);
 	tree_later(s, name);
@@ -230,22 +260,37 @@ static struct container *load_one(struct apiserver *s, const char *id, bool *was
 {
 	CLEANUP_CLOSE int dir =
 		path_open_beneath(s->containers_dir, id, O_PATH | O_DIRECTORY, 0, err);
-	CLEANUP_JSON struct json_object *options = NULL;
-	struct json_object *config;
-	struct container *ct;
+	CLEANUP_JSON struct json_object *options = NULL, *config = NULL;
 	struct stat st;
 
 	if (dir < 0)
 		return NULL;
 	config = state_read(dir, "config.json", err);
+	if (config && !json_object_is_type(config, json_type_object)) {
+		error_set(err, ERR_INTERNAL, "config.json is no object");
+		return NULL;
+	}
 	if (!config)
 		return NULL;
 	json_set_str(config, "id",
 		     id); /* the directory's name counts: a rename may have been cut short */
 	options = state_read(dir, "options.json", NULL);
-	ct = container_new(s, id, config, json_flag(options, "autoRemove", false));
 	*was_started = !fstatat(dir, "boot.log", &st, 0) && st.st_size > 0;
-	return ct;
+	return container_new(s, id, config, json_flag(options, "autoRemove", false));
+}
+
+/* What belonged to helpers that served files, which end with the apiserver that made them. */
+static void remove_shadows(struct apiserver *s)
+{
+	int fd = openat(s->c_dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *de;
+
+	while (d && (de = readdir(d)))
+		if (*de->d_name == '.' && strcmp(de->d_name, ".") && strcmp(de->d_name, ".."))
+			path_remove_tree(s->c_dir, de->d_name, NULL);
+	if (d)
+		closedir(d);
 }
 
 int containers_load(struct apiserver *s, struct error **err)
@@ -257,6 +302,7 @@ int containers_load(struct apiserver *s, struct error **err)
 
 	if (!d)
 		return error_sys(err, errno, "read the containers' directory");
+	remove_shadows(s);
 	while ((de = readdir(d))) {
 		CLEANUP_ERROR struct error *e = NULL;
 		CLEANUP_FREE char *sock = xasprintf("%s.sock", de->d_name);
@@ -301,12 +347,9 @@ struct json_object *containers_busy(struct apiserver *s)
 	struct json_object *list = json_object_new_array();
 	struct container *ct;
 
-	for (ct = s->containers; ct; ct = ct->next) {
-		const char *digest = json_str(json_obj(ct->config, "image"), "manifest", NULL);
-
-		if (digest)
-			json_add_str(list, digest);
-	}
+	for (ct = s->containers; ct; ct = ct->next)
+		if (ct->manifest)
+			json_add_str(list, ct->manifest);
 	return list;
 }
 
@@ -321,7 +364,8 @@ struct json_object *containers_active(struct apiserver *s)
 	return list;
 }
 
-static struct json_object *container_json(struct container *ct)
+/* As clients see it; with `brief` with no more of its configuration than a table shows. */
+static struct json_object *container_json(struct container *ct, bool brief)
 {
 	static const char *const names[] = {
 		[CT_STOPPED] = "stopped",
@@ -339,41 +383,71 @@ static struct json_object *container_json(struct container *ct)
 	if (ct->state == CT_STOPPED && ct->has_exit) {
 		json_set_int(st, "exitCode", ct->exit_code);
 		json_set_str(st, "exitedAt", ct->exited_at);
+		json_set_str(st, "machine", ct->machine_end);
+		if (ct->oom)
+			json_set_bool(st, "oomKilled", true);
 	}
+	if (ct->health && ct->state == CT_RUNNING)
+		json_set(st, "health", json_object_get(ct->health));
 	if (ct->restarts)
 		json_set_int(st, "restartCount", ct->restarts);
 	json_set_str(o, "id", ct->id);
-	json_set(o, "configuration", json_object_get(ct->config));
+	json_set(o, "configuration", json_raw(brief ? ct->brief : ct->config));
 	json_set(o, "status", st);
 	return o;
 }
 
-static struct json_object *wrapped(struct json_object *list)
+/* And what it takes on the disk: its writable disk and its logs. */
+static void add_size(struct container *ct, struct json_object *o)
+{
+	json_set_int(json_obj(o, "status"), "diskUsageInBytes",
+		     (int64_t)path_usage(ct->s->containers_dir, ct->id, 1));
+}
+
+/* Takes o. A list is text from the start: of a thousand trees at once malloc gives little back. */
+static void list_add(struct buf *list, struct json_object *o)
+{
+	buf_puts(list, list->len ? "," : "[");
+	buf_puts(list, json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN |
+								 JSON_C_TO_STRING_NOSLASHESCAPE));
+	json_object_put(o);
+}
+
+static void list_reply(struct rpc_req *req, struct buf *list)
 {
 	struct json_object *o = json_object_new_object();
 
-	json_set(o, "containers", list);
-	return o;
+	buf_puts(list, list->len ? "]" : "[]");
+	json_set(o, "containers", json_raw(list->data));
+	rpc_reply(req, o);
 }
 
 void on_container_list(void *ctx, struct rpc_req *req, struct json_object *params)
 {
 	struct apiserver *s = ctx;
-	struct json_object *list = json_object_new_array();
-	bool all = json_flag(params, "all", false);
+	CLEANUP_BUF struct buf list = {0};
+	bool all = json_flag(params, "all", false), size = json_flag(params, "size", false);
+	bool brief = json_flag(params, "brief", false);
 	struct container *ct;
 
-	for (ct = s->containers; ct; ct = ct->next)
-		if (all || ct->state == CT_RUNNING || ct->state == CT_STOPPING)
-			json_object_array_add(list, container_json(ct));
-	rpc_reply(req, wrapped(list));
+	for (ct = s->containers; ct; ct = ct->next) {
+		struct json_object *o;
+
+		if (!all && ct->state != CT_RUNNING && ct->state != CT_STOPPING)
+			continue;
+		o = container_json(ct, brief);
+		if (size)
+			add_size(ct, o);
+		list_add(&list, o);
+	}
+	list_reply(req, &list);
 }
 
 void on_container_get(void *ctx, struct rpc_req *req, struct json_object *params)
 {
 	struct apiserver *s = ctx;
-	CLEANUP_BUF struct buf missing = {0};
-	struct json_object *ids, *list;
+	CLEANUP_BUF struct buf missing = {0}, list = {0};
+	struct json_object *ids;
 	struct error *e = NULL;
 	size_t i;
 
@@ -381,7 +455,6 @@ void on_container_get(void *ctx, struct rpc_req *req, struct json_object *params
 		rpc_reply_error(req, e);
 		return;
 	}
-	list = json_object_new_array();
 	for (i = 0; i < json_object_array_length(ids) && missing.len < 4096; i++) {
 		struct json_object *v = json_object_array_get_idx(ids, i);
 		const char *id =
@@ -390,9 +463,8 @@ void on_container_get(void *ctx, struct rpc_req *req, struct json_object *params
 		struct container *ct = container_named(s, id, &why);
 
 		if (ct) {
-			json_object_array_add(list, container_json(ct));
+			list_add(&list, container_json(ct, false));
 		} else if (why->code != ERR_NOT_FOUND) {
-			json_object_put(list);
 			rpc_reply_error(req, STEAL(why));
 			return;
 		} else {
@@ -400,71 +472,14 @@ void on_container_get(void *ctx, struct rpc_req *req, struct json_object *params
 		}
 	}
 	if (!missing.len) {
-		rpc_reply(req, wrapped(list));
+		list_reply(req, &list);
 		return;
 	}
-	json_object_put(list);
 	error_set(&e, ERR_NOT_FOUND, "container not found: %s", missing.data);
 	rpc_reply_error(req, e);
 }
 
 /* ---- create ---- */
-
-static int check_networks(struct json_object *config, struct error **err)
-{
-	struct json_object *nets = json_get(config, "networks");
-	size_t i, n;
-
-	if (!nets)
-		return 0;
-	if (!json_object_is_type(nets, json_type_array))
-		return error_set(err, ERR_INVALID_ARGUMENT, "\"networks\" must be an array");
-	n = json_object_array_length(nets);
-	for (i = 0; i < n; i++) {
-		const char *name;
-
-		if (json_need_str(json_object_array_get_idx(nets, i), "network", &name, err))
-			return -1;
-		if (strcmp(name, "default"))
-			return error_set(err, ERR_NOT_FOUND, "network not found: %.100s", name);
-	}
-	if (n > 1)
-		return error_set(err, ERR_UNSUPPORTED,
-				 "more than one network is not supported yet");
-	return 0;
-}
-
-static bool is_digest(const char *s)
-{
-	return str_prefix(s, "sha256:") && strlen(s) == 71 &&
-	       strspn(s + 7, "0123456789abcdef") == 64;
-}
-
-static int check_config(struct json_object *config, struct error **err)
-{
-	struct json_object *image, *res, *init;
-	const char *manifest;
-	int64_t cpus, mem;
-	size_t len;
-
-	json_object_to_json_string_length(config, JSON_C_TO_STRING_PLAIN, &len);
-	if (len > CONFIG_MAX)
-		return error_set(err, ERR_INVALID_ARGUMENT, "the configuration is too large");
-	if (json_need_obj(config, "image", &image, err) ||
-	    json_need_str(image, "manifest", &manifest, err) ||
-	    json_need_obj(config, "initProcess", &init, err) ||
-	    json_need_obj(config, "resources", &res, err) ||
-	    json_need_int(res, "cpus", 1, 64, &cpus, err) ||
-	    json_need_int(res, "memoryInBytes", 0, 1ll << 42, &mem, err))
-		return -1;
-	if (!is_digest(manifest))
-		return error_set(err, ERR_INVALID_ARGUMENT, "\"manifest\" is not a digest");
-	if (mem < APISERVER_MIN_MEM)
-		return error_set(err, ERR_INVALID_ARGUMENT,
-				 "minimum memory amount allowed is 200 MiB (%lld bytes were given)",
-				 (long long)mem);
-	return policy_check(config, err) ? -1 : check_networks(config, err);
-}
 
 static int write_container(struct apiserver *s, const char *id, struct json_object *config,
 			   struct json_object *options, struct error **err)
@@ -530,7 +545,7 @@ void on_container_create(void *ctx, struct rpc_req *req, struct json_object *par
 	if (json_need_obj(params, "configuration", &given, &e))
 		goto fail;
 	config = json_sorted(given);
-	if (choose_id(s, config, &id, &e) || check_config(config, &e))
+	if (choose_id(s, config, &id, &e) || config_check(config, &e))
 		goto fail;
 	json_set_str(config, "creationDate", now);
 	json_set_bool(options, "autoRemove", auto_remove);
@@ -539,7 +554,7 @@ void on_container_create(void *ctx, struct rpc_req *req, struct json_object *par
 	o = json_object_new_object();
 	json_set_str(o, "id", id);
 	log_info("container %s created", id);
-	container_new(s, id, json_object_get(config), auto_remove);
+	events_container(container_new(s, id, config, auto_remove), "create", NULL, NULL);
 	rpc_reply(req, o);
 	return;
 fail:
@@ -548,34 +563,48 @@ fail:
 
 /* ---- logs ---- */
 
+/* Before its first start a container has none yet: they are empty. */
+static int open_log(int dir, const char *name, int flags, struct error **err)
+{
+	return path_open_beneath(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | flags, 0600, err);
+}
+
+/* boot.log, then the files of the ring; *n of them. */
+static int open_logs(struct container *ct, int *fds, size_t *n, struct error **err)
+{
+	CLEANUP_CLOSE int dir =
+		path_open_beneath(ct->s->containers_dir, ct->id, O_PATH | O_DIRECTORY, 0, err);
+	CLEANUP_JSON struct json_object *config = container_config(ct);
+	int64_t files = json_int(json_obj(config, "log"), "maxFiles", STDLOG_FILES);
+	char name[16];
+
+	if (dir < 0)
+		return -1;
+	fds[0] = open_log(dir, "boot.log", O_CREAT, err);
+	if (fds[0] < 0)
+		return -1;
+	for (*n = 1; *n <= STDLOG_FILES_MAX && (int64_t)*n <= files; ++*n) {
+		stdlog_name((unsigned)*n - 1, name);
+		fds[*n] = open_log(dir, name, O_CREAT, err);
+		if (fds[*n] < 0)
+			return -1;
+	}
+	return 0;
+}
+
 void on_container_logs(void *ctx, struct rpc_req *req, struct json_object *params)
 {
-	static const char *const names[] = {"stdio.log", "boot.log"};
 	struct apiserver *s = ctx;
 	struct error *e = NULL;
 	struct container *ct = container_need(s, params, &e);
-	CLEANUP_CLOSE int dir = -1;
-	int fds[2] = {-1, -1};
-	size_t i;
+	int fds[1 + STDLOG_FILES_MAX];
+	size_t n = 0;
 
-	if (!ct)
-		goto fail;
-	dir = path_open_beneath(s->containers_dir, ct->id, O_PATH | O_DIRECTORY, 0, &e);
-	if (dir < 0)
-		goto fail;
-	for (i = 0; i < 2; i++) {
-		/* One that never started has none yet: it is empty. */
-		fds[i] = path_open_beneath(dir, names[i],
-					   O_RDONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0600, &e);
-		if (fds[i] < 0)
-			goto fail;
-	}
-	rpc_reply_fds(req, NULL, fds, 2);
-	goto out;
-fail:
-	rpc_reply_error(req, e);
-out:
-	for (i = 0; i < 2; i++)
-		if (fds[i] >= 0)
-			close(fds[i]);
+	if (ct && !open_logs(ct, fds, &n, &e))
+		rpc_reply_fds(req, NULL, fds, n);
+	else
+		rpc_reply_error(req, e);
+	while (n-- > 0)
+		if (fds[n] >= 0)
+			close(fds[n]);
 }

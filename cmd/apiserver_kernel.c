@@ -21,6 +21,7 @@ struct engine_work {
 	struct apiserver *s;
 	enum vm_engine wish, engine;
 	char *qemu, *why;
+	uint64_t tsc_khz;
 	struct error *e;
 };
 
@@ -28,7 +29,9 @@ static void engine_work(void *arg)
 {
 	struct engine_work *w = arg;
 
-	vm_engine_choose(w->wish, w->qemu, &w->engine, &w->why, &w->e);
+	if (!vm_engine_choose(w->wish, w->qemu, &w->engine, &w->why, &w->e) &&
+	    w->engine == VM_ENGINE_QEMU)
+		w->tsc_khz = vm_tsc_khz();
 }
 
 static void engine_worked(void *arg)
@@ -40,6 +43,7 @@ static void engine_worked(void *arg)
 	free(STEAL(s->engine_why));
 	s->engine_state = w->e ? ENGINE_NONE : ENGINE_READY;
 	s->engine = w->engine;
+	s->tsc_khz = w->tsc_khz;
 	s->engine_why = w->e ? error_text(w->e) : STEAL(w->why);
 	s->engine_err = w->e;
 	log_info("engine: %s: %s", w->e ? "none" : vm_engine_name(w->engine),
@@ -47,6 +51,7 @@ static void engine_worked(void *arg)
 	free(w->why);
 	free(w->qemu);
 	free(w);
+	status_engine_known(s);
 	start_engine_known(s);
 }
 
@@ -261,6 +266,8 @@ void on_kernel_set(void *ctx, struct rpc_req *req, struct json_object *params)
 	k = xcalloc(1, sizeof(*k));
 	k->s = s;
 	k->req = req;
+	if (recommended)
+		binary = config_str(s->config, "kernel.path");
 	k->binary = binary ? xstrdup(binary) : NULL;
 	k->modules = modules ? xstrdup(modules) : NULL;
 	k->name = name ? xstrdup(name) : NULL;

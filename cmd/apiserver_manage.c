@@ -7,7 +7,6 @@
 
 #include "cmd/apiserver.h"
 #include "core/path.h"
-#include "core/state.h"
 
 /* ---- restart ---- */
 
@@ -20,6 +19,7 @@ void container_restart(struct container *ct, bool deleted)
 	if (!deleted && !ct->s->stopping) {
 		json_set_bool(params, "keepStdin", ct->keep_stdin);
 		ct->restarts = ct->failures = 0;
+		ct->restarting = true;
 		start_begin(ct, req, params);
 		return;
 	}
@@ -80,19 +80,20 @@ static void rename_config(struct json_object *config, const char *old, const cha
 	}
 }
 
-static int rename_files(struct container *ct, const char *name, struct json_object *config,
-			struct error **err)
+static int rename_to(struct container *ct, const char *name, struct json_object *config,
+		     struct error **err)
 {
 	struct apiserver *s = ct->s;
-	CLEANUP_CLOSE int dir = -1;
 	CLEANUP_ERROR struct error *e = NULL;
 
 	if (renameat2(s->containers_dir, ct->id, s->containers_dir, name, RENAME_NOREPLACE))
 		return error_sys(err, errno, "rename container %s", ct->id);
 	fsync(s->containers_dir);
 	/* From here on the new name counts; containers_load() mends a configuration that still has the old one. */
-	dir = path_open_beneath(s->containers_dir, name, O_RDONLY | O_DIRECTORY, 0, &e);
-	if (dir < 0 || state_write(dir, "config.json", config, &e))
+	free(ct->id);
+	ct->id = xstrdup(name);
+	config_keep(ct, config);
+	if (config_write(ct, config, &e))
 		log_err(e, "container %s", name);
 	return 0;
 }
@@ -102,7 +103,9 @@ void on_container_rename(void *ctx, struct rpc_req *req, struct json_object *par
 	struct apiserver *s = ctx;
 	struct error *e = NULL;
 	struct container *ct = container_need(s, params, &e);
-	struct json_object *config, *o;
+	CLEANUP_JSON struct json_object *config = NULL;
+	CLEANUP_FREE char *old = NULL;
+	struct json_object *o;
 	const char *name;
 
 	if (!ct || json_need_str(params, "name", &name, &e))
@@ -124,17 +127,16 @@ void on_container_rename(void *ctx, struct rpc_req *req, struct json_object *par
 			  ct->id);
 		goto fail;
 	}
-	config = json_sorted(ct->config);
-	rename_config(config, ct->id, name);
-	if (rename_files(ct, name, config, &e)) {
-		json_object_put(config);
+	if (files_check(ct, &e))
 		goto fail;
-	}
-	log_info("container %s is now %s", ct->id, name);
-	json_object_put(ct->config);
-	ct->config = config;
-	free(ct->id);
-	ct->id = xstrdup(name);
+	files_drop(ct);
+	old = xstrdup(ct->id);
+	config = container_config(ct);
+	rename_config(config, old, name);
+	if (rename_to(ct, name, config, &e))
+		goto fail;
+	log_info("container %s is now %s", old, name);
+	events_container(ct, "rename", "oldName", old);
 	o = json_object_new_object();
 	json_set_str(o, "id", name);
 	rpc_reply(req, o);
@@ -175,8 +177,8 @@ void on_container_prune(void *ctx, struct rpc_req *req, struct json_object *para
 		int64_t size;
 
 		next = ct->next;
-		if (ct->state != CT_STOPPED || ct->again)
-			continue; /* it runs, or is about to */
+		if (ct->state != CT_STOPPED || ct->again || files_check(ct, NULL))
+			continue; /* it runs, or is about to, or somebody is at its files */
 		size = disk_use(ct);
 		if (container_remove(ct, &e)) {
 			log_err(e, "prune");
@@ -210,11 +212,6 @@ void on_container_top(void *ctx, struct rpc_req *req, struct json_object *params
 	container_forward(ctx, req, params, "runtime.top");
 }
 
-void on_container_stats(void *ctx, struct rpc_req *req, struct json_object *params)
-{
-	container_forward(ctx, req, params, "runtime.stats");
-}
-
 struct pause_call {
 	struct container *ct;
 	struct rpc_req *req;
@@ -232,6 +229,7 @@ static void pause_answered(void *arg, struct json_object *result, struct rpc_fds
 	} else {
 		p->ct->paused = p->paused;
 		log_info("container %s %s", p->ct->id, p->paused ? "paused" : "goes on");
+		events_container(p->ct, p->paused ? "pause" : "unpause", NULL, NULL);
 		rpc_reply(p->req, NULL);
 	}
 	free(p);

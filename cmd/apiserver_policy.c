@@ -21,14 +21,21 @@
 #define HEALTHY_S     10 /* one that ran this long starts over with the back-off */
 #define RETRIES_LIMIT 1000000
 
-static const char *policy(const struct container *ct)
+static const char *const names[] = {"no", "on-failure", "always", "unless-stopped"};
+
+void policy_keep(struct container *ct, struct json_object *config)
 {
-	return json_str(json_obj(ct->config, "restartPolicy"), "name", "no");
+	struct json_object *p = json_obj(config, "restartPolicy");
+
+	ct->policy = names[0];
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (str_eq(json_str(p, "name", NULL), names[i]))
+			ct->policy = names[i];
+	ct->retries = json_int(p, "maximumRetryCount", 0);
 }
 
 int policy_check(struct json_object *config, struct error **err)
 {
-	static const char *const names[] = {"no", "on-failure", "always", "unless-stopped"};
 	struct json_object *p = json_get(config, "restartPolicy");
 	const char *name;
 	int64_t n;
@@ -59,7 +66,7 @@ void policy_stopped_by_user(struct container *ct)
 	CLEANUP_CLOSE int dir = -1, fd = -1;
 
 	loop_source_free(STEAL(ct->again));
-	if (!strcmp(policy(ct), "no"))
+	if (!strcmp(ct->policy, "no"))
 		return;
 	ct->by_user = true;
 	dir = container_dir(ct);
@@ -74,7 +81,7 @@ void policy_started(struct container *ct)
 
 	loop_source_free(STEAL(ct->again));
 	ct->began = time_now();
-	if (!strcmp(policy(ct), "no"))
+	if (!strcmp(ct->policy, "no"))
 		return;
 	ct->by_user = false;
 	dir = container_dir(ct);
@@ -91,23 +98,21 @@ static void again(void *arg)
 
 	if (ct->state != CT_STOPPED || ct->s->stopping)
 		return;
-	log_info("container %s is started again (%s)", ct->id, policy(ct));
+	log_info("container %s is started again (%s)", ct->id, ct->policy);
 	json_set_bool(params, "keepStdin", ct->keep_stdin);
+	json_set_bool(params, "keepLog", true); /* why it ended may be there */
 	ct->restarts++;
 	start_begin(ct, NULL, params); /* which may end at once */
 }
 
 static bool wanted(const struct container *ct)
 {
-	struct json_object *p = json_obj(ct->config, "restartPolicy");
-	int64_t max = json_int(p, "maximumRetryCount", 0);
-
 	if (ct->by_user || ct->s->stopping || ct->auto_remove)
 		return false;
-	if (!strcmp(policy(ct), "always") || !strcmp(policy(ct), "unless-stopped"))
+	if (!strcmp(ct->policy, "always") || !strcmp(ct->policy, "unless-stopped"))
 		return true;
-	return !strcmp(policy(ct), "on-failure") && !(ct->has_exit && !ct->exit_code) &&
-	       (!max || ct->restarts < max);
+	return !strcmp(ct->policy, "on-failure") && !(ct->has_exit && !ct->exit_code) &&
+	       (!ct->retries || ct->restarts < ct->retries);
 }
 
 void policy_ended(struct container *ct, bool ran)
@@ -130,12 +135,27 @@ void policy_ended(struct container *ct, bool ran)
 	ct->again = loop_add_timer(ct->s->loop, MIN(ms, BACKOFF_MAX), again, ct);
 }
 
+void policy_changed(struct container *ct)
+{
+	CLEANUP_CLOSE int dir = -1;
+
+	if (!wanted(ct))
+		loop_source_free(STEAL(ct->again));
+	/* One that runs was not stopped by its user; a mark of before does not count. */
+	if (ct->state == CT_STOPPED)
+		return;
+	ct->by_user = false;
+	dir = container_dir(ct);
+	if (dir >= 0)
+		unlinkat(dir, MARK, 0);
+}
+
 void policy_found(struct container *ct, bool was_started)
 {
 	CLEANUP_CLOSE int dir = container_dir(ct);
 
 	ct->by_user = dir >= 0 && !faccessat(dir, MARK, F_OK, AT_SYMLINK_NOFOLLOW);
-	if (!strcmp(policy(ct), "always"))
+	if (!strcmp(ct->policy, "always"))
 		ct->by_user = false;
 	if (was_started && wanted(ct))
 		ct->again = loop_add_timer(ct->s->loop, 0, again, ct);

@@ -7,15 +7,18 @@
 #include <sys/wait.h>
 
 #include "cmd/apiserver.h"
+#include "cmd/cgroup.h"
 #include "cmd/cli_config.h"
 #include "core/path.h"
 #include "core/state.h"
 
 #define ADOPT_MS         5000
+#define CGROUP_MS        500   /* for what was killed to be gone */
 #define LINGER_MS        10000 /* for a helper whose connection is gone */
 #define STOP_MARGIN_MS   15000 /* what a helper may take beyond the timeout it was given */
 #define STOP_MAX_SECONDS (24 * 3600)
 #define STOP_SECONDS     5
+#define EXEC_TEXT_MAX    256
 
 /* ---- the helper ---- */
 
@@ -132,6 +135,21 @@ static void released(void *arg, struct json_object *result, struct rpc_fds *fds,
 		log_err(e, "network.release");
 }
 
+static void cgroups_again(void *arg)
+{
+	struct apiserver *s = arg;
+
+	(void)cgroup_sweep(s->roots.tag, NULL);
+}
+
+static void clean_cgroup(struct container *ct)
+{
+	struct apiserver *s = ct->s;
+
+	if (!cgroup_sweep(s->roots.tag, ct->id))
+		loop_add_timer(s->loop, CGROUP_MS, cgroups_again, s);
+}
+
 static void clean_run_dir(struct container *ct)
 {
 	CLEANUP_FREE char *sock = xasprintf("%s.sock", ct->id);
@@ -147,6 +165,7 @@ static void clean_run_dir(struct container *ct)
 		struct json_object *p = json_object_new_object();
 
 		ct->leased = false;
+		events_network(ct, "disconnect");
 		json_set_str(p, "id", ct->id);
 		service_call(ct->s, SVC_NETWORK, "network.release", p, released, NULL, NULL);
 	}
@@ -163,6 +182,7 @@ static void find_exit(struct container *ct, bool ran)
 		return;
 	now = time_iso8601(time_now());
 	container_set_exit(ct, ct->forced ? 128 + SIGKILL : 255, now);
+	ct->machine_end = NULL;
 	dir = path_open_beneath(ct->s->containers_dir, ct->id, O_RDONLY | O_DIRECTORY, 0, NULL);
 	o = json_object_new_object();
 	json_set_int(o, "exitCode", ct->exit_code);
@@ -171,12 +191,21 @@ static void find_exit(struct container *ct, bool ran)
 		state_write(dir, "exit.json", o, NULL);
 }
 
-static struct json_object *exit_json(int code, const char *at)
+struct json_object *exit_json(int code, const char *at)
 {
 	struct json_object *o = json_object_new_object();
 
 	json_set_int(o, "exitCode", code);
 	json_set_str(o, "exitedAt", at);
+	return o;
+}
+
+static struct json_object *container_exit_json(const struct container *ct)
+{
+	struct json_object *o =
+		exit_json(ct->has_exit ? ct->exit_code : 255, ct->exited_at ? ct->exited_at : "");
+
+	json_set_str(o, "machine", ct->has_exit ? ct->machine_end : NULL);
 	return o;
 }
 
@@ -195,6 +224,16 @@ static void adopted(struct container *ct)
 	loop_source_free(STEAL(ct->adopt_timer));
 	if (!--ct->s->adopting)
 		apiserver_ready(ct->s);
+}
+
+/* Somebody asked for the end, and not for that of the container as a whole. */
+static bool is_stopped(const struct container *ct)
+{
+	const struct waiter *w;
+
+	for (w = ct->stoppers; w && w->delete_after; w = w->next)
+		;
+	return w || ct->restart;
 }
 
 void container_ended(struct container *ct)
@@ -217,17 +256,30 @@ void container_ended(struct container *ct)
 	if (ct->conn)
 		rpc_conn_free(
 			STEAL(ct->conn)); /* fails the calls under way, exec waits among them */
-	find_exit(ct, ran);
+	if (!ct->serves)
+		find_exit(ct, ran);
 	clean_run_dir(ct);
+	clean_cgroup(ct);
+	if (ct->serves) {
+		if (ct->start)
+			start_ended(ct);
+		files_ended(ct);
+		apiserver_idle_check(s);
+		return;
+	}
 	free(STEAL(ct->started_at));
 	json_object_put(STEAL(ct->networks));
+	json_object_put(STEAL(ct->health));
 	ct->forced = ct->paused = false;
 	log_info("container %s stopped, exit code %d", ct->id, ct->has_exit ? ct->exit_code : -1);
+	if (ran)
+		events_container_int(ct, "die", "exitCode", ct->has_exit ? ct->exit_code : 255);
+	if (ran && (is_stopped(ct) || s->stopping))
+		events_container(ct, "stop", NULL, NULL);
 	if (ct->start)
 		start_ended(ct);
 	while ((req = waiter_take(&ct->waiters, &delete_after)))
-		rpc_reply(req, exit_json(ct->has_exit ? ct->exit_code : 255,
-					 ct->exited_at ? ct->exited_at : ""));
+		rpc_reply(req, container_exit_json(ct));
 	while ((req = waiter_take(&ct->stoppers, &delete_after))) {
 		deleted |= delete_after;
 		rpc_reply(req, NULL);
@@ -252,21 +304,47 @@ void container_ended(struct container *ct)
 
 /* ---- calls passed on to the helper ---- */
 
+static struct exec_wait *exec_watch(struct container *ct, const char *process);
+
 struct forward {
 	struct container *ct;
 	struct rpc_req *req;
+	char *exec;   /* the command of a process that is started, NULL: something else */
+	bool watched; /* the process it starts is waited for at once */
 };
+
+static void exec_event(struct container *ct, const char *command, struct json_object *result)
+{
+	struct json_object *o = events_container_attributes(ct);
+
+	json_set_str(o, "execID", json_str(result, "process", ""));
+	json_set_str(o, "execCommand", command);
+	events_emit(ct->s, "container", "exec_start", ct->id, o);
+}
 
 static void forward_reply(void *arg, struct json_object *result, struct rpc_fds *fds,
 			  const struct error *e)
 {
 	struct forward *f = arg;
+	struct error *ended = NULL;
 
 	f->ct->calls--;
-	if (e)
-		rpc_reply_error(f->req, error_copy(e));
-	else
+	/* The helper's end is the container's: who asked in that moment is told what one is told who asks later. */
+	if (e && e->code == ERR_INTERRUPTED && !f->watched)
+		error_set(&ended, ERR_INVALID_STATE, "container %s is not running any more",
+			  f->ct->id);
+	if (!e && f->watched) {
+		files_task_began(f->ct);
+		exec_watch(f->ct, json_str(result, "process", ""));
+	}
+	if (e) {
+		rpc_reply_error(f->req, ended ? ended : error_copy(e));
+	} else {
+		if (f->exec)
+			exec_event(f->ct, f->exec, result);
 		rpc_reply_fds(f->req, json_object_get(result), fds->fd, fds->n);
+	}
+	free(f->exec);
 	free(f);
 }
 
@@ -277,6 +355,14 @@ struct container *container_need_running(struct apiserver *s, struct json_object
 
 	if (!ct)
 		return NULL;
+	if (str_prefix(json_str(params, "process", ""), FILES_TASK)) {
+		ct = files_helper(ct);
+		if (!ct) {
+			error_set(err, ERR_NOT_FOUND, "no process %s",
+				  json_str(params, "process", ""));
+			return NULL;
+		}
+	}
 	if (ct->state != CT_RUNNING || !ct->conn) {
 		error_set(err, ERR_INVALID_STATE, "container %s is not running", ct->id);
 		return NULL;
@@ -288,31 +374,69 @@ struct container *container_need_running(struct apiserver *s, struct json_object
 	return ct;
 }
 
-void container_forward(struct apiserver *s, struct rpc_req *req, struct json_object *params,
-		       const char *method)
+/* Takes exec. */
+static void pass(struct container *ct, struct rpc_req *req, struct json_object *params,
+		 const char *method, char *exec, bool watched)
 {
 	struct rpc_fds *fds = rpc_req_fds(req);
-	struct error *e = NULL;
-	struct container *ct = container_need_running(s, params, &e);
-	struct forward *f;
+	struct forward *f = xcalloc(1, sizeof(*f));
 
-	if (!ct) {
-		rpc_reply_error(req, e);
-		return;
-	}
-	f = xcalloc(1, sizeof(*f));
-	*f = (struct forward){.ct = ct, .req = req};
+	*f = (struct forward){.ct = ct, .req = req, .exec = exec, .watched = watched};
 	ct->calls++;
 	rpc_call_async(ct->conn, method, json_object_get(params), fds->fd, fds->n, forward_reply,
 		       NULL, f);
+}
+
+void container_pass(struct container *ct, struct rpc_req *req, struct json_object *params,
+		    const char *method, bool watched)
+{
+	pass(ct, req, params, method, NULL, watched);
+}
+
+/* Takes exec. */
+static void forward(struct apiserver *s, struct rpc_req *req, struct json_object *params,
+		    const char *method, char *exec)
+{
+	struct error *e = NULL;
+	struct container *ct = container_need_running(s, params, &e);
+
+	if (ct) {
+		pass(ct, req, params, method, exec, false);
+		return;
+	}
+	rpc_reply_error(req, e);
+	free(exec);
+}
+
+void container_forward(struct apiserver *s, struct rpc_req *req, struct json_object *params,
+		       const char *method)
+{
+	forward(s, req, params, method, NULL);
+}
+
+/* What an event says of a command; tasks of the agent's own are no news. */
+static char *exec_command(struct json_object *process)
+{
+	struct json_object *args = json_arr(process, "args");
+	size_t i, n = args ? json_object_array_length(args) : 0;
+	CLEANUP_BUF struct buf b = {0};
+
+	if (json_flag(process, "builtin", false))
+		return NULL;
+	buf_puts(&b, "");
+	for (i = 0; i < n && b.len < EXEC_TEXT_MAX; i++)
+		buf_printf(&b, "%s%.*s", i ? " " : "", EXEC_TEXT_MAX,
+			   json_object_get_string(json_object_array_get_idx(args, i)));
+	return utf8_text(b.data, MIN(b.len, (size_t)EXEC_TEXT_MAX));
 }
 
 void on_container_exec(void *ctx, struct rpc_req *req, struct json_object *params)
 {
 	struct json_object *process, *streams = json_arr(params, "streams");
 	struct error *e = NULL;
+	struct container *ct = container_need(ctx, params, &e);
 
-	if (json_need_obj(params, "process", &process, &e)) {
+	if (!ct || json_need_obj(params, "process", &process, &e)) {
 		rpc_reply_error(req, e);
 		return;
 	}
@@ -321,7 +445,10 @@ void on_container_exec(void *ctx, struct rpc_req *req, struct json_object *param
 		rpc_reply_error(req, e);
 		return;
 	}
-	container_forward(ctx, req, params, "runtime.exec");
+	if (ct->state == CT_STOPPED && json_flag(process, "builtin", false))
+		files_exec(ct, req, params);
+	else
+		forward(ctx, req, params, "runtime.exec", exec_command(process));
 }
 
 void on_container_kill(void *ctx, struct rpc_req *req, struct json_object *params)
@@ -333,11 +460,13 @@ void on_container_kill(void *ctx, struct rpc_req *req, struct json_object *param
 		rpc_reply_error(req, e);
 		return;
 	}
-	if (signo == SIGKILL && str_eq(json_str(params, "process", "init"), "init")) {
+	if (str_eq(json_str(params, "process", "init"), "init")) {
 		struct container *ct = container_need(ctx, params, NULL);
 
-		if (ct)
+		if (ct && signo == SIGKILL)
 			policy_stopped_by_user(ct);
+		if (ct && ct->state == CT_RUNNING)
+			events_container_int(ct, "kill", "signal", signo);
 	}
 	container_forward(ctx, req, params, "runtime.kill");
 }
@@ -356,23 +485,29 @@ void on_container_resize(void *ctx, struct rpc_req *req, struct json_object *par
 
 /* ---- wait ---- */
 
-static void wait_late(struct apiserver *s, struct rpc_req *req, struct json_object *params,
-		      struct error *e)
+bool exits_answer(struct apiserver *s, const char *id, struct rpc_req *req)
 {
-	const char *id = json_str(params, "id", "");
 	size_t i;
 
-	/* One that removes itself may be gone before its client asks. */
 	for (i = 0; i < APISERVER_EXITS; i++) {
 		size_t at = (s->next_exit + APISERVER_EXITS - 1 - i) % APISERVER_EXITS;
 
 		if (!str_eq(s->exits[at].id, id))
 			continue;
-		error_free(e);
 		rpc_reply(req, exit_json(s->exits[at].code, s->exits[at].at));
-		return;
+		return true;
 	}
-	rpc_reply_error(req, e);
+	return false;
+}
+
+static void wait_late(struct apiserver *s, struct rpc_req *req, struct json_object *params,
+		      struct error *e)
+{
+	/* One that removes itself may be gone before its client asks. */
+	if (exits_answer(s, json_str(params, "id", ""), req))
+		error_free(e);
+	else
+		rpc_reply_error(req, e);
 }
 
 static void exec_waited(void *arg, struct json_object *result, struct rpc_fds *fds,
@@ -384,6 +519,10 @@ static void exec_waited(void *arg, struct json_object *result, struct rpc_fds *f
 	bool unused;
 
 	w->ct->calls--;
+	if (w->ct->serves)
+		files_task_over(w->ct, w->process,
+				e ? 128 + SIGKILL : (int)json_int(result, "exitCode", 255),
+				e ? now : json_str(result, "exitedAt", now));
 	while ((req = waiter_take(&w->waiters, &unused))) {
 		if (!e)
 			rpc_reply(req, json_object_get(result));
@@ -396,24 +535,16 @@ static void exec_waited(void *arg, struct json_object *result, struct rpc_fds *f
 	exec_free(w);
 }
 
-static void exec_wait(struct apiserver *s, struct rpc_req *req, struct json_object *params,
-		      const char *process)
+/* Who waits for a process of the container's that runs; the first of them asks the helper. */
+static struct exec_wait *exec_watch(struct container *ct, const char *process)
 {
-	struct error *e = NULL;
-	struct container *ct = container_need_running(s, params, &e);
 	struct exec_wait *w;
 	struct json_object *p;
 
-	if (!ct) {
-		rpc_reply_error(req, e);
-		return;
-	}
 	for (w = ct->execs; w && strcmp(w->process, process); w = w->next)
 		;
-	if (w) {
-		waiter_add(&w->waiters, req, false);
-		return;
-	}
+	if (w)
+		return w;
 	w = xcalloc(1, sizeof(*w));
 	w->ct = ct;
 	w->process = xstrdup(process);
@@ -422,11 +553,23 @@ static void exec_wait(struct apiserver *s, struct rpc_req *req, struct json_obje
 	if (w->next)
 		w->next->pprev = &w->next;
 	ct->execs = w;
-	waiter_add(&w->waiters, req, false);
 	p = json_object_new_object();
 	json_set_str(p, "process", process);
 	ct->calls++;
 	rpc_call_async(ct->conn, "runtime.wait", p, NULL, 0, exec_waited, NULL, w);
+	return w;
+}
+
+static void exec_wait(struct apiserver *s, struct rpc_req *req, struct json_object *params,
+		      const char *process)
+{
+	struct error *e = NULL;
+	struct container *ct = container_need_running(s, params, &e);
+
+	if (ct)
+		waiter_add(&exec_watch(ct, process)->waiters, req, false);
+	else
+		rpc_reply_error(req, e);
 }
 
 void on_container_wait(void *ctx, struct rpc_req *req, struct json_object *params)
@@ -440,6 +583,8 @@ void on_container_wait(void *ctx, struct rpc_req *req, struct json_object *param
 		wait_late(s, req, params, e);
 		return;
 	}
+	if (str_prefix(process, FILES_TASK) && exits_answer(s, process, req))
+		return;
 	if (strcmp(process, "init")) {
 		exec_wait(s, req, params, process);
 		return;
@@ -447,7 +592,7 @@ void on_container_wait(void *ctx, struct rpc_req *req, struct json_object *param
 	if (ct->state != CT_STOPPED) {
 		waiter_add(&ct->waiters, req, false);
 	} else if (ct->has_exit) {
-		rpc_reply(req, exit_json(ct->exit_code, ct->exited_at));
+		rpc_reply(req, container_exit_json(ct));
 	} else {
 		error_set(&e, ERR_INVALID_STATE, "container %s is not running", ct->id);
 		rpc_reply_error(req, e);
@@ -474,6 +619,8 @@ void container_stop(struct container *ct, int64_t signo, int64_t timeout)
 		start_abort(ct, e);
 		return;
 	}
+	if (ct->state == CT_RUNNING)
+		events_container_int(ct, "kill", "signal", signo);
 	ct->state = CT_STOPPING;
 	container_grace(ct, timeout * 1000 + STOP_MARGIN_MS);
 	if (!ct->conn)
@@ -486,13 +633,14 @@ void container_stop(struct container *ct, int64_t signo, int64_t timeout)
 
 void container_stop_defaults(struct container *ct, int64_t *signo, int64_t *timeout)
 {
-	const char *name = json_str(ct->config, "stopSignal", NULL);
+	CLEANUP_JSON struct json_object *config = container_config(ct);
+	const char *name = json_str(config, "stopSignal", NULL);
 	int n;
 
 	if (*signo <= 0)
 		*signo = name && !signal_parse(name, &n, NULL) ? n : SIGTERM;
 	if (*timeout < 0)
-		*timeout = MAX(json_int(ct->config, "stopTimeout", STOP_SECONDS), 0);
+		*timeout = MAX(json_int(config, "stopTimeout", STOP_SECONDS), 0);
 	*timeout = MIN(*timeout, STOP_MAX_SECONDS);
 }
 
@@ -526,7 +674,7 @@ void on_container_delete(void *ctx, struct rpc_req *req, struct json_object *par
 	struct container *ct = container_need(ctx, params, &e);
 	bool force = json_flag(params, "force", false);
 
-	if (!ct)
+	if (!ct || (!force && files_check(ct, &e)))
 		goto fail;
 	if (ct->state == CT_STOPPED) {
 		if (container_remove(ct, &e))
@@ -544,6 +692,7 @@ void on_container_delete(void *ctx, struct rpc_req *req, struct json_object *par
 		container_stop(ct, SIGKILL, 0);
 		return;
 	}
+	events_container_int(ct, "kill", "signal", SIGKILL);
 	ct->state = CT_STOPPING;
 	if (ct->pidfd >= 0)
 		container_kill_helper(ct);
@@ -577,12 +726,12 @@ static void adopt_answered(void *arg, struct json_object *result, struct rpc_fds
 			ct->state = CT_STOPPING;
 			container_grace(ct, LINGER_MS);
 		}
-		ct->started_at = xstrdup(
-			json_str(result, "startedDate", json_str(ct->config, "creationDate", "")));
+		ct->started_at = xstrdup(json_str(result, "startedDate", ct->created));
 		ct->networks = json_arr(result, "networks")
 				       ? json_object_get(json_arr(result, "networks"))
 				       : NULL;
 		log_info("container %s taken over (%s), pid %d", ct->id, state, (int)ct->pid);
+		container_watch_helper(ct);
 	}
 	adopted(ct);
 }
@@ -616,10 +765,11 @@ static void adopt_process(struct container *ct)
 
 void container_adopt(struct container *ct)
 {
+	CLEANUP_JSON struct json_object *config = container_config(ct);
+	struct json_object *nets = json_arr(config, "networks");
 	CLEANUP_ERROR struct error *e = NULL;
 
-	ct->leased = json_arr(ct->config, "networks") &&
-		     json_object_array_length(json_arr(ct->config, "networks"));
+	ct->leased = nets && json_object_array_length(nets);
 	adopt_process(ct);
 	if (container_attach(ct, &e)) {
 		/* Nobody listens: the helper is gone, or going. */

@@ -18,6 +18,7 @@ struct proxy {
 	struct proxy *next, **pprev;
 	struct service *svc;
 	struct rpc_req *req;
+	struct json_object *params;
 	struct rpc_conn *conn;
 	struct loop_source *timer;
 };
@@ -85,6 +86,7 @@ static void proxy_free(struct proxy *p)
 	if (p->next)
 		p->next->pprev = p->pprev;
 	loop_source_free(p->timer);
+	json_object_put(p->params);
 	free(p);
 }
 
@@ -101,6 +103,7 @@ static void proxy_reply(void *arg, struct json_object *result, struct rpc_fds *f
 			error_wrap(&copy, "%s", p->svc->label);
 		rpc_reply_error(p->req, copy);
 	} else {
+		events_image_call(p->svc->s, rpc_req_method(p->req), p->params, result);
 		rpc_reply_fds(p->req, json_object_get(result), fds->fd, fds->n);
 	}
 	proxy_free(p);
@@ -148,6 +151,7 @@ void service_proxy(struct apiserver *s, enum service_index i, struct rpc_req *re
 	p = xcalloc(1, sizeof(*p));
 	p->svc = svc;
 	p->req = req;
+	p->params = json_object_get(params);
 	p->next = svc->proxies;
 	p->pprev = &svc->proxies;
 	if (p->next)

@@ -6,6 +6,7 @@
  *   kernel ready ─┤
  *   image.rootfs ─┼─→ runtime.start (descriptors: taps, root file system, streams) ─→ answer
  *   network lease ┤
+ *   files let go  ┤
  *   helper spawned┘
  *
  * The first leg that fails ends the start: the helper, if it is there, is made to end, and with its end
@@ -16,12 +17,16 @@
 #include <signal.h>
 
 #include "cmd/apiserver.h"
+#include "cmd/cgroup.h"
+#include "cmd/runtime.h"
 #include "core/path.h"
 #include "core/proc.h"
 #include "core/state.h"
 
 #define HELPER_END_MS 2000 /* for a helper that answered with an error to end by itself */
 #define MAX_SEGMENTS  200
+#define FILES_WAIT_MS 60000 /* for tasks on the files of a container that is to be started */
+#define NET_QUEUES    4
 
 struct start_op {
 	unsigned refs;
@@ -29,16 +34,20 @@ struct start_op {
 	struct container *ct; /* NULL when it is over */
 	struct rpc_req *req;
 	struct json_object *params;
-	struct error *e; /* the first failure */
-	unsigned legs;   /* still under way */
+	struct json_object *config; /* the container's */
+	struct error *e;            /* the first failure */
+	unsigned legs;              /* still under way */
 	bool wants_engine;
 	char *kernel;
 	char *kernel_src; /* to be imported first */
 	struct error *kernel_err;
+	bool wants_files;
+	struct loop_source *files_timer;
 	struct json_object *networks, *timings;
 	int *rootfs;
 	size_t nrootfs;
-	int tap;
+	int taps[VM_NIC_QUEUES]; /* queues of the one network's tap, or a socket */
+	size_t ntaps;
 	uint64_t t_image, t_network;
 };
 
@@ -51,20 +60,27 @@ static void op_unref(struct start_op *op)
 	for (i = 0; i < op->nrootfs; i++)
 		if (op->rootfs[i] >= 0)
 			close(op->rootfs[i]);
-	if (op->tap >= 0)
-		close(op->tap);
+	for (i = 0; i < op->ntaps; i++)
+		close(op->taps[i]);
 	free_shared(op->rootfs);
 	free_shared(op->kernel);
 	free_shared(op->kernel_src);
 	error_free(op->kernel_err);
 	error_free(op->e);
 	json_object_put(op->params);
+	json_object_put(op->config);
 	json_object_put(op->networks);
 	json_object_put(op->timings);
 	free_shared(op);
 }
 
 /* ---- failing ---- */
+
+static void start_wrap(struct start_op *op)
+{
+	error_wrap(&op->e, op->ct->serves ? "files of container %s" : "start container %s",
+		   files_name(op->ct));
+}
 
 void start_abort(struct container *ct, struct error *e)
 {
@@ -75,7 +91,7 @@ void start_abort(struct container *ct, struct error *e)
 		return;
 	}
 	op->e = e;
-	error_wrap(&op->e, "start container %s", ct->id);
+	start_wrap(op);
 	log_err(op->e, "container");
 	if (ct->pidfd >= 0)
 		container_kill_helper(ct);
@@ -87,15 +103,20 @@ void start_ended(struct container *ct)
 {
 	struct start_op *op = STEAL(ct->start);
 
-	op->ct = NULL;
 	ct->keep_log = true;
-	if (!op->e)
+	ct->restarting = false;
+	loop_source_free(STEAL(op->files_timer));
+	if (!op->e) {
 		error_set(&op->e, ERR_INTERNAL,
-			  "start container %s: its runtime helper ended; see "
-			  "container.runtime.%s.log in %s",
-			  ct->id, ct->id, ct->s->roots.log);
+			  "its runtime helper ended; see container.runtime.%s.log in %s",
+			  files_name(ct), ct->s->roots.log);
+		start_wrap(op);
+	}
+	op->ct = NULL;
 	if (op->req)
 		rpc_reply_error(op->req, STEAL(op->e));
+	else if (ct->serves)
+		files_failed(ct, STEAL(op->e));
 	op_unref(op);
 }
 
@@ -105,31 +126,42 @@ static struct json_object *start_boot(struct start_op *op)
 {
 	struct json_object *boot = json_object_new_object();
 	struct json_object *first = json_object_array_get_idx(op->networks, 0);
-	const char *name = json_str(first, "hostname", op->ct->id);
+	const char *name =
+		json_str(op->config, "hostname", json_str(first, "hostname", op->ct->id));
 	CLEANUP_FREE char *host = xstrndup(name, strcspn(name, "."));
 
-	json_set_str(boot, "hostname", *host ? host : op->ct->id);
+	if (json_get(op->config, "hostname"))
+		json_set_str(boot, "hostname", name); /* as it was given */
+	else
+		json_set_str(boot, "hostname", *host ? host : op->ct->id);
 	json_set(boot, "networks", json_object_get(op->networks));
 	return boot;
 }
 
 static struct json_object *start_params(struct start_op *op)
 {
-	static const char *const same[] = {"streams", "rows", "cols", "env", "keepStdin"};
+	static const char *const same[] = {"streams", "rows",      "cols",
+					   "env",     "keepStdin", "keepLog"};
 	struct json_object *p = json_object_new_object(), *kernel = json_object_new_object();
+	struct json_object *queues = json_object_new_array();
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(same); i++)
 		if (json_get(op->params, same[i]))
 			json_set(p, same[i], json_object_get(json_get(op->params, same[i])));
-	json_set(p, "configuration", json_object_get(op->ct->config));
+	json_set(p, "configuration", json_object_get(op->config));
 	json_set(p, "boot", start_boot(op));
 	json_set_str(kernel, "dir", op->kernel);
 	json_set(p, "kernel", kernel);
 	json_set_str(p, "engine", vm_engine_name(op->s->engine));
 	json_set_str(p, "qemuPath", config_str(op->s->config, "qemu.path"));
+	json_set_str(p, "emulatorDir", config_str(op->s->config, "emulator.dir"));
+	json_set_int(p, "tscKhz", (int64_t)op->s->tsc_khz);
 	json_set_bool(p, "debug", op->s->debug);
-	json_set_int(p, "ntaps", op->tap >= 0);
+	json_set_int(p, "ntaps", (int64_t)op->ntaps);
+	json_set(p, "queues", queues);
+	if (op->ntaps)
+		json_object_array_add(queues, json_object_new_int64((int64_t)op->ntaps));
 	json_set_int(p, "nrootfs", (int64_t)op->nrootfs);
 	return p;
 }
@@ -155,11 +187,20 @@ static void start_done(struct start_op *op, struct json_object *result)
 	json_set_str(o, "startedDate", ct->started_at);
 	json_set(o, "timings", json_object_get(op->timings));
 	log_info("container %s runs", ct->id);
+	if (!ct->serves) {
+		events_container(ct, "start", NULL, NULL);
+		if (ct->restarting)
+			events_container(ct, "restart", NULL, NULL);
+		container_watch_helper(ct);
+	}
+	ct->restarting = false;
 	if (op->req)
 		rpc_reply(op->req, o);
 	else
 		json_object_put(o);
 	op_unref(op); /* the container's reference */
+	if (ct->serves)
+		files_ready(ct);
 }
 
 static void start_answered(void *arg, struct json_object *result, struct rpc_fds *fds,
@@ -172,7 +213,7 @@ static void start_answered(void *arg, struct json_object *result, struct rpc_fds
 		start_done(op, result);
 	} else if (ct && !op->e && e->code != ERR_INTERRUPTED && e->code != ERR_CANCELLED) {
 		op->e = error_copy(e);
-		error_wrap(&op->e, "start container %s", ct->id);
+		start_wrap(op);
 		log_err(op->e, "container");
 		container_grace(ct, HELPER_END_MS);
 	}
@@ -199,8 +240,8 @@ static void start_go(struct start_op *op)
 		start_abort(op->ct, e);
 		return;
 	}
-	if (op->tap >= 0)
-		fds[n++] = op->tap;
+	for (i = 0; i < op->ntaps; i++)
+		fds[n++] = op->taps[i];
 	for (i = 0; i < op->nrootfs; i++)
 		fds[n++] = op->rootfs[i];
 	for (i = 0; i < streams->n; i++)
@@ -260,14 +301,18 @@ static void network_answered(void *arg, struct json_object *result, struct rpc_f
 {
 	struct start_op *op = arg;
 	struct error *copy = NULL;
+	size_t i;
 
 	if (e) {
 		copy = error_copy(e);
 		error_wrap(&copy, "network");
-	} else if (fds->n != 1) {
+	} else if (!fds->n || fds->n > VM_NIC_QUEUES) {
 		error_set(&copy, ERR_INTERNAL, "network: no tap device");
 	} else {
-		op->tap = rpc_fds_take(fds, 0);
+		for (i = 0; i < fds->n; i++)
+			op->taps[op->ntaps++] = rpc_fds_take(fds, i);
+		if (op->ct)
+			events_network(op->ct, "connect");
 		json_object_array_add(op->networks, json_object_get(result));
 		json_set_int(op->timings, "network", (int64_t)(time_mono_us() - op->t_network));
 	}
@@ -279,7 +324,7 @@ static void leg_image(struct start_op *op)
 	struct json_object *p = json_object_new_object();
 	struct error *e = NULL;
 
-	json_set_str(p, "manifest", json_str(json_obj(op->ct->config, "image"), "manifest", ""));
+	json_set_str(p, "manifest", json_str(json_obj(op->config, "image"), "manifest", ""));
 	leg_begin(op);
 	op->t_image = time_mono_us();
 	if (service_call(op->s, SVC_IMAGES, "image.rootfs", p, image_answered, op, &e))
@@ -288,29 +333,22 @@ static void leg_image(struct start_op *op)
 
 static void leg_network(struct start_op *op)
 {
-	struct json_object *nets = json_arr(op->ct->config, "networks"), *options, *p;
+	struct json_object *nets = json_arr(op->config, "networks"), *options, *p;
 	struct error *e = NULL;
 
-	if (!nets || !json_object_array_length(nets))
+	if (!nets || !json_object_array_length(nets) || op->ct->serves)
 		return;
 	options = json_obj(json_object_array_get_idx(nets, 0), "options");
-	if (geteuid()) {
-		/* The default network is what one gets unasked; asking for more than that is asking. */
-		if (!json_get(options, "macAddress") && !json_get(options, "mtu")) {
-			log_warn("container %s: no network without root yet", op->ct->id);
-			return;
-		}
-		leg_begin(op);
-		error_set(&e, ERR_UNSUPPORTED, "networks without root are not supported yet");
-		leg_done(op, e);
-		return;
-	}
 	p = json_object_new_object();
 	json_set_str(p, "id", op->ct->id);
 	json_set_str(p, "hostname", json_str(options, "hostname", op->ct->id));
 	json_set_str(p, "mac", json_str(options, "macAddress", NULL));
 	if (json_get(options, "mtu"))
 		json_set_int(p, "mtu", json_int(options, "mtu", 0));
+	/* One queue for each CPU, up to where more threads would only wait for the same bridge. */
+	json_set_int(p, "queues",
+		     MAX(1,
+			 MIN(json_int(json_obj(op->config, "resources"), "cpus", 1), NET_QUEUES)));
 	leg_begin(op);
 	op->ct->leased = true;
 	op->t_network = time_mono_us();
@@ -337,7 +375,7 @@ static void kernel_worked(void *arg)
 
 static void leg_kernel(struct start_op *op)
 {
-	const char *path = json_str(op->ct->config, "kernel", NULL);
+	const char *path = json_str(op->config, "kernel", NULL);
 	struct error *e = NULL;
 	bool ready = true;
 
@@ -366,19 +404,53 @@ static void leg_engine(struct start_op *op)
 		engine_check(op->s); /* what was missing may be there by now */
 }
 
+static void engine_known(struct apiserver *s, struct start_op *op)
+{
+	if (!op || !op->wants_engine)
+		return;
+	op->wants_engine = false;
+	leg_done(op, s->engine_state == ENGINE_READY ? NULL : error_copy(s->engine_err));
+}
+
 void start_engine_known(struct apiserver *s)
 {
 	struct container *ct, *next;
 
 	for (ct = s->containers; ct; ct = next) {
-		struct start_op *op = ct->start;
-
 		next = ct->next;
-		if (!op || !op->wants_engine)
-			continue;
-		op->wants_engine = false;
-		leg_done(op, s->engine_state == ENGINE_READY ? NULL : error_copy(s->engine_err));
+		engine_known(s, files_start(ct));
+		engine_known(s, ct->start);
 	}
+}
+
+static void files_late(void *arg)
+{
+	struct container *ct = arg;
+	struct error *e = NULL;
+
+	error_set(&e, ERR_INVALID_STATE, "files of container %s are being copied", ct->id);
+	start_abort(ct, e);
+}
+
+static void leg_files(struct start_op *op)
+{
+	if (!op->ct->files)
+		return;
+	leg_begin(op);
+	op->wants_files = true;
+	op->files_timer = loop_add_timer(op->s->loop, FILES_WAIT_MS, files_late, op->ct);
+	files_end(op->ct, false);
+}
+
+void start_files_gone(struct container *ct)
+{
+	struct start_op *op = ct->start;
+
+	if (!op->wants_files)
+		return;
+	op->wants_files = false;
+	loop_source_free(STEAL(op->files_timer));
+	leg_done(op, NULL);
 }
 
 /* ---- the helper ---- */
@@ -393,15 +465,46 @@ static int helper_record(struct container *ct, struct error **err)
 	return state_write(ct->s->c_dir, name, o, err);
 }
 
+/* What a machine costs the host beyond its guest's memory, generously: a bound must not stop one that is well. QEMU keeps up
+ * to 1 GiB of translated code. */
+#define MACHINE_MEMORY_KVM  (128ull << 20)
+#define MACHINE_MEMORY_QEMU (1280ull << 20)
+#define MACHINE_TASKS       64
+
+/* -1 where the host has no cgroup for it; said once. */
+static int helper_cgroup(struct start_op *op)
+{
+	CLEANUP_ERROR struct error *e = NULL;
+	struct apiserver *s = op->s;
+	struct json_object *res = json_obj(op->config, "resources");
+	bool kvm = s->engine_state == ENGINE_READY && s->engine == VM_ENGINE_KVM;
+	struct cgroup_limits l = {
+		.cpus = (unsigned)json_int(res, "cpus", 1),
+		.memory = (uint64_t)json_int(res, "memoryInBytes", APISERVER_MIN_MEM) +
+			  RUNTIME_OVERHEAD + (kvm ? MACHINE_MEMORY_KVM : MACHINE_MEMORY_QEMU),
+	};
+	int fd;
+
+	l.tasks = MACHINE_TASKS + 2 * l.cpus;
+	fd = s->no_cgroups ? -1 : cgroup_make(s->roots.tag, op->ct->id, &l, &e);
+	if (fd < 0 && !s->no_cgroups) {
+		log_err(e, "helpers have no cgroups of their own");
+		s->no_cgroups = true;
+	}
+	return fd;
+}
+
 static int helper_spawn(struct start_op *op, struct error **err)
 {
 	struct container *ct = op->ct;
 	CLEANUP_FREE char *sock = xasprintf("%s.sock", ct->id);
-	char *argv[] = {"container-runtime-linux",       "start", "--id", ct->id,
-			op->s->debug ? "--debug" : NULL, NULL};
+	char *argv[8] = {"container-runtime-linux", "start", "--id", (char *)files_name(ct)};
+	size_t n = 4;
 	CLEANUP_CLOSE int listen_fd = -1;
+	CLEANUP_CLOSE int cgroup = helper_cgroup(op);
 	struct proc_spec spec = {
 		.argv = argv,
+		.cgroup = cgroup,
 		.stdio = {-1, -1, op->s->debug ? STDERR_FILENO : -1},
 		.fds = &listen_fd,
 		.nfds = 1,
@@ -410,6 +513,12 @@ static int helper_spawn(struct start_op *op, struct error **err)
 	uint64_t t = time_mono_us();
 	pid_t pid;
 
+	if (ct->serves) {
+		argv[n++] = "--files";
+		argv[n++] = ct->id;
+	}
+	if (op->s->debug)
+		argv[n++] = "--debug";
 	unlinkat(op->s->c_dir, sock, 0);
 	listen_fd = rpc_socket_listen(op->s->c_dir, sock, err);
 	if (listen_fd < 0 || proc_spawn(&spec, &pid, err))
@@ -418,7 +527,8 @@ static int helper_spawn(struct start_op *op, struct error **err)
 		kill(pid, SIGKILL);
 		return error_wrap(err, "runtime helper");
 	}
-	if (helper_record(ct, err) || container_attach(ct, err))
+	/* A shadow's is not taken over by anyone. */
+	if ((!ct->serves && helper_record(ct, err)) || container_attach(ct, err))
 		return error_wrap(err, "runtime helper");
 	json_set_int(op->timings, "spawn", (int64_t)(time_mono_us() - t));
 	return 0;
@@ -472,18 +582,21 @@ void start_begin(struct container *ct, struct rpc_req *req, struct json_object *
 	struct start_op *op = xcalloc(1, sizeof(*op));
 	struct error *e = NULL;
 
-	*op = (struct start_op){.refs = 2, .s = ct->s, .ct = ct, .req = req, .tap = -1};
+	*op = (struct start_op){.refs = 2, .s = ct->s, .ct = ct, .req = req};
 	op->params = json_object_get(params);
+	op->config = container_config(ct);
 	op->networks = json_object_new_array();
 	op->timings = json_object_new_object();
 	ct->start = op;
 	ct->state = CT_STARTING;
-	ct->has_exit = false;
+	ct->has_exit = ct->oom = false;
 	ct->keep_log = false;
-	policy_started(ct);
+	if (!ct->serves)
+		policy_started(ct);
 	ct->keep_stdin = json_flag(params, "keepStdin", false);
 	op->legs = 1; /* this function */
 	/* The cheap checks first; then what others do for us; our own part while they work. Each may end it all. */
+	leg_files(op);
 	leg_kernel(op);
 	if (op->ct)
 		leg_engine(op);

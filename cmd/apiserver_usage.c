@@ -3,7 +3,7 @@
  * apiserver_usage.c - system.df: who uses the disk, in allocated blocks.
  *
  * The image helper tells about its store; containers and volumes are counted on a worker thread, since trees may be large. The
- * thread gets copies of the names and states and touches nothing else.
+ * thread gets copies of the names, configurations and states and touches nothing else.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -15,7 +15,7 @@
 #define USAGE_DEPTH 64
 
 struct thing {
-	char *name;
+	char *name, *config;
 	bool active;
 };
 
@@ -56,6 +56,21 @@ static struct json_object *tally_json(const struct tally *t)
 }
 
 /* ---- the worker ---- */
+static void add_mounts(struct usage *u, const char *text)
+{
+	CLEANUP_JSON struct json_object *config = json_parse(text, strlen(text), NULL);
+	struct json_object *mounts = json_arr(config, "mounts");
+	size_t i, n = mounts ? json_object_array_length(mounts) : 0;
+
+	for (i = 0; i < n; i++) {
+		struct json_object *type = json_obj(json_object_array_get_idx(mounts, i), "type");
+		const char *name = json_str(json_obj(type, "volume"), "name", NULL);
+
+		if (name)
+			strv_add(&u->mounted, name);
+	}
+}
+
 static bool is_mounted(const struct usage *u, const char *volume)
 {
 	for (size_t i = 0; i < u->mounted.n; i++)
@@ -88,9 +103,11 @@ static void usage_work(void *arg)
 	CLEANUP_CLOSE int all =
 		app < 0 ? -1 : openat(app, "containers", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	for (size_t i = 0; i < u->n_containers; i++)
+	for (size_t i = 0; i < u->n_containers; i++) {
 		tally_add(&u->ct, all < 0 ? 0 : path_usage(all, u->containers[i].name, USAGE_DEPTH),
 			  u->containers[i].active);
+		add_mounts(u, u->containers[i].config);
+	}
 	if (app >= 0)
 		count_volumes(u, app);
 }
@@ -98,8 +115,10 @@ static void usage_work(void *arg)
 /* ---- the loop ---- */
 static void usage_free(struct usage *u)
 {
-	for (size_t i = 0; i < u->n_containers; i++)
+	for (size_t i = 0; i < u->n_containers; i++) {
 		free(u->containers[i].name);
+		free(u->containers[i].config);
+	}
 	free(u->containers);
 	strv_free(&u->mounted);
 	json_object_put(u->images);
@@ -117,20 +136,6 @@ static void usage_done(void *arg)
 	json_set(o, "volumes", tally_json(&u->vol));
 	rpc_reply(u->req, o);
 	usage_free(u);
-}
-
-static void add_mounts(struct usage *u, struct json_object *config)
-{
-	struct json_object *mounts = json_arr(config, "mounts");
-	size_t i, n = mounts ? json_object_array_length(mounts) : 0;
-
-	for (i = 0; i < n; i++) {
-		struct json_object *type = json_obj(json_object_array_get_idx(mounts, i), "type");
-		const char *name = json_str(json_obj(type, "volume"), "name", NULL);
-
-		if (name)
-			strv_add(&u->mounted, name);
-	}
 }
 
 static void images_told(void *arg, struct json_object *result, struct rpc_fds *fds,
@@ -152,11 +157,12 @@ static void images_told(void *arg, struct json_object *result, struct rpc_fds *f
 	for (ct = u->s->containers; ct; ct = ct->next)
 		n++;
 	u->containers = xcalloc(n + 1, sizeof(*u->containers));
-	for (ct = u->s->containers; ct; ct = ct->next) {
-		u->containers[u->n_containers++] =
-			(struct thing){.name = xstrdup(ct->id), .active = ct->state != CT_STOPPED};
-		add_mounts(u, ct->config);
-	}
+	for (ct = u->s->containers; ct; ct = ct->next)
+		u->containers[u->n_containers++] = (struct thing){
+			.name = xstrdup(ct->id),
+			.config = xstrdup(ct->config),
+			.active = ct->state != CT_STOPPED,
+		};
 	loop_work(u->s->loop, usage_work, usage_done, u);
 }
 

@@ -32,17 +32,25 @@ static const struct opt_cmd cmd_help = {.name = "help",
 					.run = run_help};
 
 static const struct opt_cmd *const root_subs[] = {
-	&cmd_create,  &cmd_delete,  &cmd_exec,  &cmd_inspect, &cmd_kill,    &cmd_list,
-	&cmd_logs,    &cmd_run,     &cmd_start, &cmd_stop,    &cmd_image,   &cmd_images,
-	&cmd_history, &cmd_load,    &cmd_login, &cmd_logout,  &cmd_pull,    &cmd_registry,
-	&cmd_rmi,     &cmd_push,    &cmd_save,  &cmd_tag,     &cmd_system,  &cmd_attach,
-	&cmd_pause,   &cmd_port,    &cmd_prune, &cmd_rename,  &cmd_restart, &cmd_stats,
-	&cmd_top,     &cmd_unpause, &cmd_wait,  &cmd_copy,    &cmd_export,  &cmd_help,
-	NULL};
+	&cmd_create,  &cmd_delete,  &cmd_exec,   &cmd_inspect, &cmd_kill,    &cmd_list,
+	&cmd_logs,    &cmd_run,     &cmd_start,  &cmd_stop,    &cmd_image,   &cmd_images,
+	&cmd_history, &cmd_load,    &cmd_login,  &cmd_logout,  &cmd_pull,    &cmd_registry,
+	&cmd_rmi,     &cmd_push,    &cmd_save,   &cmd_tag,     &cmd_system,  &cmd_attach,
+	&cmd_pause,   &cmd_port,    &cmd_prune,  &cmd_rename,  &cmd_restart, &cmd_stats,
+	&cmd_top,     &cmd_unpause, &cmd_wait,   &cmd_copy,    &cmd_export,  &cmd_events,
+	&cmd_update,  &cmd_diff,    &cmd_commit, &cmd_help,    NULL};
+
+static const struct opt opt_root[] = {
+	{"generate-completion-script", 0, OPT_VALUE, "shell", GENERATE_SHELLS,
+	 "Print the completion script for a shell", 0},
+	{0},
+};
+static const struct opt *const root_opts[] = {opt_root, NULL};
 
 const struct opt_cmd cmd_root = {
 	.name = "container",
 	.summary = "Run every container in a microVM of its own",
+	.opts = root_opts,
 	.sub = root_subs,
 	.notes = "Each container is an OCI image that runs in a virtual machine of its own, with "
 		 "its own "
@@ -174,6 +182,10 @@ static int dispatch(struct cli *c, int argc, char **argv)
 		if (opt_parse(c->cmd, argc, argv, &a, &e))
 			return cli_usage(c, "%s", e->msg);
 		c->debug = c->debug || opt_has(&a, "debug");
+		if (c->cmd == &cmd_root && opt_has(&a, "generate-completion-script")) {
+			cli_completion(opt_str(&a, "generate-completion-script", ""));
+			return 0;
+		}
 		if (opt_has(&a, "help") || (c->cmd->sub && !a.npos && !opt_has(&a, "version"))) {
 			put_help(c, c->cmd, c->path);
 			return 0;

@@ -30,8 +30,10 @@ struct session {
 	size_t nfds;
 	unsigned open_outputs;
 	char *process; /* exec's id */
+	char *machine; /* how the machine ended under the process; NULL: it did not */
 	bool waiting, exited, stopped;
-	bool typed_p; /* the last key was Ctrl-P */
+	bool typed_p;     /* the last key was Ctrl-P */
+	int64_t guest_us; /* of an exec: from asking the guest to its word that it is over */
 	int exit_code, end_signals, pending_signal, tries;
 	int broken; /* errno of a standard stream that cannot be written */
 	struct error *e;
@@ -277,6 +279,9 @@ static void on_waited(void *arg, struct json_object *result, struct rpc_fds *fds
 	}
 	s->exited = true;
 	s->exit_code = (int)(json_int(result, "exitCode", 255) & 0xff);
+	s->guest_us = json_int(result, "guestUs", 0);
+	if (json_str(result, "machine", NULL))
+		s->machine = xstrdup(json_str(result, "machine", NULL));
 	if (!s->open_outputs)
 		session_end(s, NULL);
 	else
@@ -438,6 +443,7 @@ static void session_close(struct session *s)
 	json_object_put(s->timings);
 	error_free(s->e);
 	free(s->process);
+	free(s->machine);
 	free(s);
 }
 
@@ -460,6 +466,8 @@ static void session_timings(struct session *s)
 	attach_timing("cli_start", (int64_t)(s->t_started - s->t_start));
 	if (s->t_first)
 		attach_timing("first_output", (int64_t)(s->t_first - s->c->t0));
+	if (s->guest_us)
+		attach_timing("guest", s->guest_us);
 	attach_timing("cli_total", (int64_t)(time_mono_us() - s->c->t0));
 }
 
@@ -499,6 +507,10 @@ int attach_run(struct cli *c, struct attach *a, struct error **err)
 		code = s->exit_code;
 	else
 		error_set(err, ERR_INTERNAL, "the event loop ended early");
+	if (s->machine)
+		cli_note("Error: the machine of container %s ended under it (%s); see container "
+			 "logs --boot %s",
+			 a->id, s->machine, a->id);
 	session_timings(s);
 	session_close(s);
 	return code;

@@ -113,9 +113,11 @@ static int each_run(struct each *all, const char *method, const char *const *ids
 		struct json_object *p = json_object_new_object();
 
 		json_set_str(p, "id", ids[i]);
-		json_object_object_foreach(extra, key, val)
-		{
-			json_set(p, key, json_object_get(val));
+		if (extra) {
+			json_object_object_foreach(extra, key, val)
+			{
+				json_set(p, key, json_object_get(val));
+			}
 		}
 		all->calls[i].all = all;
 		rpc_call_async(all->conn, method, p, NULL, 0, each_reply, NULL, &all->calls[i]);
@@ -123,17 +125,17 @@ static int each_run(struct each *all, const char *method, const char *const *ids
 	return n ? loop_run(all->loop, err) : 0;
 }
 
-int cli_call_each(struct cli *c, const char *method, const char *const *ids, size_t n,
-		  struct json_object *extra, struct error **err)
+static int call_each(struct cli *c, const char *method, const char *const *ids, size_t n,
+		     struct json_object *extra, struct error **err)
 {
 	struct each all = {0};
 	int fd, rc = -1;
 
 	if (n > CLI_PARALLEL_MAX) {
-		rc = cli_call_each(c, method, ids, CLI_PARALLEL_MAX, extra, err);
+		rc = call_each(c, method, ids, CLI_PARALLEL_MAX, extra, err);
 		return rc ? rc
-			  : cli_call_each(c, method, ids + CLI_PARALLEL_MAX, n - CLI_PARALLEL_MAX,
-					  extra, err);
+			  : call_each(c, method, ids + CLI_PARALLEL_MAX, n - CLI_PARALLEL_MAX,
+				      extra, err);
 	}
 	fd = cli_socket(c, err);
 	if (fd < 0)
@@ -203,17 +205,24 @@ int cli_status(const struct cli *c)
 	return c->failed ? 1 : 0;
 }
 
+static char *printable(const char *fmt, va_list ap)
+{
+	CLEANUP_FREE char *msg = NULL;
+
+	if (vasprintf(&msg, fmt, ap) < 0)
+		abort();
+	return text_printable(msg, true);
+}
+
 int cli_usage(struct cli *c, const char *fmt, ...)
 {
-	CLEANUP_FREE char *msg = NULL, *shown = NULL;
+	CLEANUP_FREE char *shown = NULL;
 	CLEANUP_BUF struct buf line = {0};
 	va_list ap;
 
 	va_start(ap, fmt);
-	if (vasprintf(&msg, fmt, ap) < 0)
-		abort();
+	shown = printable(fmt, ap);
 	va_end(ap);
-	shown = text_printable(msg, true);
 	opt_usage_line(c->cmd, c->path, &line);
 	fprintf(stderr, "Error: %s\nUsage: %s\n  See '%s --help' for more information.\n", shown,
 		line.data, c->path);
@@ -222,16 +231,28 @@ int cli_usage(struct cli *c, const char *fmt, ...)
 
 void cli_note(const char *fmt, ...)
 {
-	CLEANUP_FREE char *msg = NULL, *shown = NULL;
+	CLEANUP_FREE char *shown = NULL;
 	va_list ap;
 
 	va_start(ap, fmt);
-	if (vasprintf(&msg, fmt, ap) < 0)
-		abort();
+	shown = printable(fmt, ap);
 	va_end(ap);
-	shown = text_printable(msg, true);
 	fflush(stdout);
 	fprintf(stderr, "%s\n", shown);
+}
+
+void cli_reclaimed(int64_t bytes)
+{
+	static const char *const units[] = {"KB", "MB", "GB", "TB"};
+	double size = (double)bytes / 1000;
+	size_t u = 0;
+
+	for (; size >= 1000 && u + 1 < ARRAY_SIZE(units); u++)
+		size /= 1000;
+	if (size > 0)
+		cli_note("Reclaimed %.*f %s in disk space", u ? 1 : 0, size, units[u]);
+	else
+		cli_note("Reclaimed Zero KB in disk space");
 }
 
 void cli_out(const char *line)
@@ -256,6 +277,10 @@ int cli_flush(int status)
 
 /* ---- ids ---- */
 
+const struct opt_pos pos_ids[] = {{"container-ids", POS_MANY, "Container ids"}, {0}};
+const struct opt_pos pos_some_ids[] = {{"container-ids", POS_SOME, "Container ids"}, {0}};
+const struct opt_pos pos_id[] = {{"container-id", POS_ONE, "Container id"}, {0}};
+
 static bool strv_has(const struct strv *s, const char *word)
 {
 	for (size_t i = 0; i < s->n; i++)
@@ -270,6 +295,7 @@ static int all_ids(struct cli *c, const char *state, struct strv *ids, struct er
 	struct json_object *params = json_object_new_object(), *list;
 
 	json_set_bool(params, "all", true);
+	json_set_bool(params, "brief", true);
 	if (cli_call(c, "container.list", params, &reply, err))
 		return -1;
 	list = json_arr(reply, "containers");
@@ -300,6 +326,17 @@ int cli_ids(struct cli *c, const struct opt_args *a, const char *what, const cha
 		if (!strv_has(ids, a->pos[i]))
 			strv_add(ids, a->pos[i]);
 	return 0;
+}
+
+int cli_each(struct cli *c, const struct opt_args *a, const char *method, const char *state,
+	     struct json_object *extra, struct error **err)
+{
+	CLEANUP_STRV struct strv ids = {0};
+
+	if (cli_ids(c, a, "container", state, &ids, err) ||
+	    call_each(c, method, (const char *const *)ids.v, ids.n, extra, err))
+		return -1;
+	return cli_status(c);
 }
 
 int cli_get(struct cli *c, const char *id, struct json_object **reply, struct json_object **one,

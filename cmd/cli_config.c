@@ -8,6 +8,11 @@
 #include <arpa/inet.h>
 #include <stdlib.h>
 #include "cmd/cli_config.h"
+#include "cmd/stdlog.h"
+
+#define RUNTIME_HANDLER "container-runtime-linux"
+#define HOSTNAME_MAX    64
+#define HOSTNAME_CHARS  "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_"
 
 static void add_all(struct json_object *to, struct json_object *from)
 {
@@ -92,6 +97,10 @@ static int command_line(const struct opt_args *a, struct json_object *config,
 	if (!json_object_array_length(words))
 		return error_set(err, ERR_INVALID_ARGUMENT,
 				 "command/entrypoint not specified for the container process");
+	for (size_t i = 0; i < json_object_array_length(words); i++)
+		if (!json_object_is_type(json_object_array_get_idx(words, i), json_type_string))
+			return error_set(err, ERR_INVALID_ARGUMENT,
+					 "the command of the image is no list of words");
 	return 0;
 }
 
@@ -250,30 +259,40 @@ static int put_mounts(const struct opt_args *a, struct json_object *out, struct 
 	return 0;
 }
 
-static int put_isolation(const struct opt_args *a, struct json_object *out, struct error **err)
+static int put_shm(const struct opt_args *a, struct json_object *out, struct error **err)
 {
-	size_t n;
-	CLEANUP_FREE const char **add = opt_list(a, "cap-add", &n);
-	CLEANUP_FREE const char **drop = opt_list(a, "cap-drop", &n);
-	struct json_object *caps;
+	const char *text = opt_str(a, "shm-size", NULL);
 	uint64_t shm;
 
-	if (caps_parse(add, &caps, err))
-		return -1;
-	json_set(out, "capAdd", caps);
-	if (caps_parse(drop, &caps, err))
-		return -1;
-	json_set(out, "capDrop", caps);
-	json_set_bool(out, "readOnly", opt_has(a, "read-only"));
-	json_set_bool(out, "useInit", opt_has(a, "init"));
-	if (opt_has(a, "shm-size")) {
-		const char *text = opt_str(a, "shm-size", "");
-
-		if (parse_size(text, &shm, err) || shm > INT64_MAX)
-			return error_wrap(err, "invalid size of /dev/shm '%s'", text);
-		json_set_int(out, "shmSize", (int64_t)shm);
-	}
+	if (!text)
+		return 0;
+	if (parse_size(text, &shm, err) || shm > INT64_MAX)
+		return error_wrap(err, "invalid size of /dev/shm '%s'", text);
+	json_set_int(out, "shmSize", (int64_t)shm);
 	return 0;
+}
+
+/* A name of its own, or that of the first network. */
+static int put_hostname(const struct opt_args *a, struct json_object *out, struct error **err)
+{
+	const char *name = opt_str(a, "hostname", NULL);
+
+	if (!name)
+		return 0;
+	if (!*name || strlen(name) > HOSTNAME_MAX || name[strspn(name, HOSTNAME_CHARS)])
+		return error_set(err, ERR_INVALID_ARGUMENT, "invalid host name '%s'", name);
+	json_set_str(out, "hostname", name);
+	return 0;
+}
+
+static int check_runtime(const struct opt_args *a, struct error **err)
+{
+	const char *name = opt_str(a, "runtime", RUNTIME_HANDLER);
+
+	if (!strcmp(name, RUNTIME_HANDLER))
+		return 0;
+	return error_set(err, ERR_NOT_FOUND, "there is no runtime '%s', only " RUNTIME_HANDLER,
+			 name);
 }
 
 static int put_kernel(const struct opt_args *a, struct json_object *out, struct error **err)
@@ -305,7 +324,7 @@ static void put_image(struct json_object *image, struct json_object *out)
 }
 
 /* "on-failure:3" to {"name", "maximumRetryCount"}. */
-static int put_restart(const struct opt_args *a, struct json_object *out, struct error **err)
+int restart_build(const struct opt_args *a, struct json_object *out, struct error **err)
 {
 	static const char *const names[] = {"no", "on-failure", "always", "unless-stopped"};
 	const char *text = opt_str(a, "restart", NULL);
@@ -324,8 +343,6 @@ static int put_restart(const struct opt_args *a, struct json_object *out, struct
 				 "invalid restart policy '%s': no, on-failure[:n], always or "
 				 "unless-stopped expected",
 				 text);
-	if (i == 0)
-		return 0;
 	o = json_object_new_object();
 	json_set_str(o, "name", names[i]);
 	if (retries)
@@ -352,19 +369,50 @@ static int put_stop(const struct opt_args *a, struct json_object *out, struct er
 	return 0;
 }
 
+/* "max-size=10m", "max-file=3" to {"maxSizeInBytes", "maxFiles"}. */
+static int put_log(const struct opt_args *a, const struct config_defaults *d,
+		   struct json_object *out, struct error **err)
+{
+	size_t n;
+	CLEANUP_FREE const char **v = opt_list(a, "log-opt", &n);
+	struct json_object *o = json_object_new_object();
+	uint64_t size = STDLOG_SIZE;
+	int64_t files = d->log_files ? d->log_files : STDLOG_FILES;
+
+	json_set(out, "log", o);
+	if (d->log_size && parse_size(d->log_size, &size, err))
+		return error_wrap(err, "container.logSize");
+	for (size_t i = 0; i < n; i++) {
+		bool is_size = str_prefix(v[i], "max-size=");
+
+		if (is_size ? parse_size(v[i] + 9, &size, NULL)
+			    : !str_prefix(v[i], "max-file=") || parse_i64(v[i] + 9, &files))
+			return error_set(
+				err, ERR_INVALID_ARGUMENT,
+				"invalid log option '%s': max-size=<size> or max-file=<n> expected",
+				v[i]);
+	}
+	json_set_int(o, "maxSizeInBytes", (int64_t)MIN(size, (uint64_t)INT64_MAX));
+	json_set_int(o, "maxFiles", files);
+	if (stdlog_check(out, NULL))
+		return error_set(err, ERR_INVALID_ARGUMENT,
+				 "a log has 1 to %d files of at least %lld KiB each",
+				 STDLOG_FILES_MAX, STDLOG_SIZE_MIN >> 10);
+	return 0;
+}
+
 /* Members that say what is not used. */
 static void put_constants(struct json_object *out)
 {
 	static const char *const arrays[] = {"publishedPorts", "publishedSockets"};
-	static const char *const flags[] = {"rosetta", "virtualization", "ssh"};
+	static const char *const flags[] = {"virtualization", "ssh"};
 	CLEANUP_FREE char *now = time_iso8601(time_now());
 
 	for (size_t i = 0; i < ARRAY_SIZE(arrays); i++)
 		json_set(out, arrays[i], json_object_new_array());
 	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
 		json_set_bool(out, flags[i], false);
-	json_set(out, "sysctls", json_object_new_object());
-	json_set_str(out, "runtimeHandler", "container-runtime-linux");
+	json_set_str(out, "runtimeHandler", RUNTIME_HANDLER);
 	json_set_str(out, "creationDate", now);
 }
 
@@ -377,10 +425,11 @@ int config_build(const struct opt_args *a, struct json_object *image,
 	CLEANUP_FREE const char **nets = NULL;
 	size_t n;
 
-	if (container_id_check(id, err))
+	if (container_id_check(id, err) || check_runtime(a, err))
 		return -1;
 	json_set_str(o, "id", id);
 	put_constants(o);
+	json_set_bool(o, "rosetta", opt_has(a, "rosetta"));
 	put_image(image, o);
 	proc = init_process(a, json_obj(image, "config"), err);
 	if (!proc)
@@ -390,10 +439,15 @@ int config_build(const struct opt_args *a, struct json_object *image,
 	if (networks_parse(nets, id, d->dns_domain, &networks, err))
 		return -1;
 	json_set(o, "networks", networks);
-	if (put_stop(a, o, err) || put_restart(a, o, err) || put_resources(a, d, o, err) ||
+	if (put_log(a, d, o, err) || health_build(a, json_obj(image, "config"), o, err) ||
+	    put_stop(a, o, err) || restart_build(a, o, err) || put_resources(a, d, o, err) ||
 	    put_labels(a, o, err) || put_dns(a, d, o, err) || put_mounts(a, o, err) ||
-	    put_isolation(a, o, err) || put_kernel(a, o, err))
+	    put_shm(a, o, err) || put_hostname(a, o, err) || config_isolation(a, o, err) ||
+	    put_kernel(a, o, err))
 		return -1;
+	/* As when nothing was said. */
+	if (str_eq(json_str(json_obj(o, "restartPolicy"), "name", NULL), "no"))
+		json_object_object_del(o, "restartPolicy");
 	*out = STEAL(o);
 	return 0;
 }
@@ -418,21 +472,46 @@ static struct json_object *agent_user(struct json_object *user)
 	return o;
 }
 
-/* Limits are those of the init process. */
-static struct json_object *agent_rlimits(struct json_object *init)
+static bool limit_given(struct json_object *given, const char *name)
 {
-	struct json_object *in = json_arr(init, "rlimits"), *out = json_object_new_array();
+	for (size_t i = 0; i < json_object_array_length(given); i++)
+		if (str_eq(json_str(json_object_array_get_idx(given, i), "limit", NULL), name))
+			return true;
+	return false;
+}
 
+/* Adds limits as the guest's agent has them, but those that are in `not`. */
+static void add_rlimits(struct json_object *out, struct json_object *in, struct json_object * not )
+{
 	for (size_t i = 0; in && i < json_object_array_length(in); i++) {
-		struct json_object *from = json_object_array_get_idx(in, i),
-				   *o = json_object_new_object();
+		struct json_object *from = json_object_array_get_idx(in, i), *o;
 
+		if (not &&limit_given(not, json_str(from, "limit", "")))
+			continue;
+		o = json_object_new_object();
 		json_set_str(o, "type", json_str(from, "limit", ""));
 		json_set(o, "soft", json_object_get(json_get(from, "soft")));
 		json_set(o, "hard", json_object_get(json_get(from, "hard")));
 		json_object_array_add(out, o);
 	}
-	return out;
+}
+
+/* The limits of the init process, and what a flag says otherwise. */
+static int put_rlimits(const struct opt_args *a, struct json_object *init, struct json_object *o,
+		       struct error **err)
+{
+	CLEANUP_JSON struct json_object *given = NULL;
+	struct json_object *out;
+	size_t n;
+	CLEANUP_FREE const char **v = opt_list(a, "ulimit", &n);
+
+	if (ulimits_parse(v, &given, err))
+		return -1;
+	out = json_object_new_array();
+	json_set(o, "rlimits", out);
+	add_rlimits(out, json_arr(init, "rlimits"), given);
+	add_rlimits(out, given, NULL);
+	return 0;
 }
 
 int process_build(const struct opt_args *a, struct json_object *init, const char *const *argv,
@@ -458,12 +537,16 @@ int process_build(const struct opt_args *a, struct json_object *init, const char
 		return -1;
 	if (!name && !uid) {
 		add_all(groups, json_arr(init, "supplementalGroups"));
+		if (json_arr(init, "supplementalGroupNames"))
+			json_set(o, "additionalGroups",
+				 json_object_get(json_arr(init, "supplementalGroupNames")));
 		json_object_put(user);
 		user = json_object_get(json_obj(init, "user"));
 	}
 	json_set(o, "user", agent_user(user));
 	json_object_put(user);
-	json_set(o, "rlimits", agent_rlimits(init));
+	if (put_rlimits(a, init, o, err))
+		return -1;
 	*out = STEAL(o);
 	return 0;
 }

@@ -11,6 +11,7 @@
 #include "core/json.h"
 
 #define ENV_FILE_MAX (1u << 20)
+#define ENV_MAX      4096 /* variables an image may set: each is looked up among the others */
 #define MEMORY_MIN   (200ull << 20)
 #define CPUS_MAX     64 /* as many as a microVM has */
 #define MTU_MIN      1280
@@ -21,6 +22,8 @@ struct config_defaults {
 	int64_t cpus;
 	const char *memory;     /* "1g" */
 	const char *dns_domain; /* NULL: none */
+	const char *log_size;   /* "16m"; NULL: as built in */
+	int64_t log_files;      /* 0: as built in */
 };
 
 /* env_set: KEY=VALUE replaces an entry with that key, or is added; a bare KEY takes the value from `from`
@@ -62,6 +65,19 @@ int platform_flags(const struct opt_args *a, const char *env, bool flags_first, 
 int config_build(const struct opt_args *a, struct json_object *image,
 		 const struct config_defaults *d, const char *id, struct json_object **out,
 		 struct error **err);
+
+/* restart_build: --restart to "restartPolicy" in out; "no" is said too. */
+int restart_build(const struct opt_args *a, struct json_object *out, struct error **err);
+/* update_build (cli_update.c): the flags of update to "resources" and "restartPolicy". */
+int update_build(const struct opt_args *a, struct json_object *out, struct error **err);
+
+/* cli_health.c: the options of health checks, and from them and the image's configuration "healthcheck" in out. */
+extern const struct opt opt_health[];
+int health_build(const struct opt_args *a, struct json_object *image, struct json_object *out,
+		 struct error **err);
+
+/* config_isolation: the flags about what its processes may do and see; initProcess and resources are there. */
+int config_isolation(const struct opt_args *a, struct json_object *out, struct error **err);
 
 /* process_build: the process object for exec: init (the configuration's initProcess) overridden by flags;
  * argv is NULL-terminated. *out is owned by the caller. */

@@ -1,29 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cli_container.c - list, inspect, logs, stop, kill, delete. */
+/* cli_container.c - list, inspect, stop, restart, kill, delete. */
 #include <stdio.h>
-#include <sys/inotify.h>
-#include <sys/stat.h>
 #include "cmd/cli.h"
 #include "cmd/cli_config.h"
 #include "cmd/cli_list.h"
 #include "cmd/table.h"
 #include "cmd/template.h"
-#include "core/path.h"
 
 #define GROUP "CONTAINER SUBCOMMANDS"
-
-static const struct opt_pos ids_pos[] = {{"container-ids", POS_MANY, "Container ids"}, {0}};
 
 /* ---- list ---- */
 
 static const struct opt opt_list_containers[] = {
 	{"all", 'a', OPT_FLAG, NULL, NULL, "Show stopped containers as well", 0},
 	{"filter", 'f', OPT_LIST, "filter", NULL,
-	 "Only those that fit: id=, name=, status=, label= or ancestor= and a value", 0},
+	 "Only those that fit: id=, name=, status=, label=, ancestor=, exited=, health=, network=, "
+	 "volume=, before= or since= and a value",
+	 0},
 	{"format", 0, OPT_VALUE, "format", FORMAT_CHOICES,
 	 "Format of the output; also a template of fields such as '{{.ID}} {{.Image}}'",
 	 OPT_TEMPLATE},
+	{"last", 'n', OPT_VALUE, "n", NULL, "Only the n that were created last, in any state", 0},
+	{"latest", 'l', OPT_FLAG, NULL, NULL, "Only the one that was created last, in any state",
+	 0},
+	{"no-trunc", 0, OPT_FLAG, NULL, NULL, "Nothing is ever cut short; for scripts", 0},
 	{"quiet", 'q', OPT_FLAG, NULL, NULL, "Print only the ids", 0},
+	{"size", 's', OPT_FLAG, NULL, NULL, "Show what each takes on the disk", 0},
 	{0},
 };
 static const struct opt *const list_opts[] = {opt_list_containers, NULL};
@@ -46,55 +48,104 @@ static void list_row(struct table *t, struct json_object *o)
 	table_cell(t, json_str(json_obj(config, "image"), "reference", ""));
 	table_cell(t, json_str(platform, "os", ""));
 	table_cell(t, json_str(platform, "architecture", ""));
-	table_cell(t, json_str(status, "state", "unknown"));
+	if (strcmp(list_health(o), "none"))
+		table_cellf(t, "%s (%s)", json_str(status, "state", "unknown"), list_health(o));
+	else
+		table_cell(t, json_str(status, "state", "unknown"));
 	table_cell(t, ip.data);
 	table_cellf(t, "%lld", (long long)json_int(res, "cpus", 0));
 	table_cellf(t, "%lld MB", (long long)(json_int(res, "memoryInBytes", 0) >> 20));
 	table_cell(t, json_str(status, "startedDate", ""));
 }
 
-static int run_list(struct cli *c, const struct opt_args *a, struct error **err)
+static bool runs(struct json_object *o)
 {
-	static const char *const titles[] = {"ID", "IMAGE", "OS",     "ARCH",    "STATE",
-					     "IP", "CPUS",  "MEMORY", "STARTED", NULL};
-	CLEANUP_JSON struct json_object *reply = NULL;
-	CLEANUP_TABLE struct table t = {0};
-	CLEANUP_BUF struct buf b = {0};
-	struct json_object *params = json_object_new_object(), *list;
-	size_t n;
-	CLEANUP_FREE const char **filters = opt_list(a, "filter", &n);
-	enum format f = format_parse(opt_str(a, "format", NULL));
+	const char *state = json_str(json_obj(o, "status"), "state", "");
 
-	if (list_filters_check(filters, err)) {
-		json_object_put(params);
+	return strcmp(state, "stopped") != 0;
+}
+
+/* What the options leave of all containers; oldest first. */
+static int list_choose(const struct opt_args *a, struct json_object *list, int64_t last,
+		       struct error **err)
+{
+	size_t n, i;
+	CLEANUP_FREE const char **filters = opt_list(a, "filter", &n);
+	bool all = opt_has(a, "all") || last >= 0 || list_filters_status(filters);
+
+	if (list_cut(list, filters, err))
 		return -1;
-	}
-	json_set_bool(params, "all", opt_has(a, "all") || list_filters_status(filters));
-	if (cli_call(c, "container.list", params, &reply, err) ||
-	    json_need_arr(reply, "containers", &list, err))
-		return -1;
-	for (size_t i = json_object_array_length(list); i-- > 0;)
-		if (!list_matches(json_object_array_get_idx(list, i), filters))
-			json_object_array_del_idx(list, i, 1);
-	if (template_is(opt_str(a, "format", NULL)))
-		return template_list(opt_str(a, "format", NULL), list, list_field, err);
-	if (f != FORMAT_TABLE) {
-		format_print(f, list);
-		return 0;
-	}
-	table_init(&t, titles);
-	for (size_t i = 0; i < json_object_array_length(list); i++) {
+	for (i = json_object_array_length(list); i-- > 0;) {
 		struct json_object *o = json_object_array_get_idx(list, i);
 
-		if (opt_has(a, "quiet"))
-			cli_out(json_str(o, "id", ""));
-		else
-			list_row(&t, o);
+		if ((!all && !runs(o)) || !list_matches(o, filters))
+			json_object_array_del_idx(list, i, 1);
 	}
-	if (opt_has(a, "quiet"))
-		return 0;
+	n = json_object_array_length(list);
+	if (last >= 0 && n > (size_t)last)
+		json_object_array_del_idx(list, 0, n - (size_t)last);
+	return 0;
+}
+
+static void list_table(const struct opt_args *a, struct json_object *list)
+{
+	static const char *const titles[] = {"ID",   "IMAGE",  "OS",      "ARCH", "STATE", "IP",
+					     "CPUS", "MEMORY", "STARTED", "SIZE", NULL};
+	const char *shown[ARRAY_SIZE(titles)];
+	CLEANUP_TABLE struct table t = {0};
+	CLEANUP_BUF struct buf b = {0};
+	bool size = opt_has(a, "size");
+
+	memcpy(shown, titles, sizeof(titles));
+	if (!size)
+		shown[ARRAY_SIZE(titles) - 2] = NULL;
+	table_init(&t, shown);
+	for (size_t i = 0; i < json_object_array_length(list); i++) {
+		struct json_object *o = json_object_array_get_idx(list, i);
+		CLEANUP_FREE char *bytes = list_size(o);
+
+		list_row(&t, o);
+		if (size)
+			table_cell(&t, bytes);
+	}
 	table_render(&t, &b);
 	fwrite(b.data, 1, b.len, stdout);
+}
+
+static int run_list(struct cli *c, const struct opt_args *a, struct error **err)
+{
+	const char *format = opt_str(a, "format", NULL), *text = opt_str(a, "last", NULL);
+	CLEANUP_JSON struct json_object *reply = NULL;
+	struct json_object *params, *list;
+	int64_t last = opt_has(a, "latest") ? 1 : -1;
+	size_t n;
+	CLEANUP_FREE const char **filters = opt_list(a, "filter", &n);
+
+	if (text && (parse_i64(text, &last) || last < 0))
+		return cli_usage(c, "The value '%s' is invalid for '-n <n>'", text);
+	if (list_filters_check(filters, err))
+		return -1;
+	params = json_object_new_object();
+	json_set_bool(params, "all", n || last >= 0 || opt_has(a, "all"));
+	/* Of 1 000 containers it is a megabyte otherwise, and a table shows little of it. */
+	json_set_bool(params, "brief",
+		      format_parse(format) == FORMAT_TABLE && !template_is(format) &&
+			      !list_filters_config(filters));
+	if (opt_has(a, "size") || (format && strstr(format, ".Size")))
+		json_set_bool(params, "size", true);
+	if (cli_call(c, "container.list", params, &reply, err) ||
+	    json_need_arr(reply, "containers", &list, err) || list_choose(a, list, last, err))
+		return -1;
+	if (template_is(format))
+		return template_list(format, list, list_field, err);
+	if (format_parse(format) != FORMAT_TABLE) {
+		format_print(format_parse(format), list);
+	} else if (!opt_has(a, "quiet")) {
+		list_table(a, list);
+	} else {
+		for (size_t i = 0; i < json_object_array_length(list); i++)
+			cli_out(json_str(json_object_array_get_idx(list, i), "id", ""));
+	}
 	return 0;
 }
 
@@ -105,15 +156,16 @@ const struct opt_cmd cmd_list = {
 	.group = GROUP,
 	.opts = list_opts,
 	.notes = "Filters with the same key are alternatives, labels must all be there. Fields of "
-		 "a template: ID, Names, Image, Command, CreatedAt, StartedAt, State, Status, "
-		 "ExitCode, Labels, Ports, Networks, IP, OS, Arch, CPUs, Memory; {{json .}} is the "
-		 "whole object. A template that begins with 'table ' gives a header.",
+		 "a template: ID, Names, Image, Command, CreatedAt, RunningFor, StartedAt, State, "
+		 "Status, "
+		 "Health, ExitCode, Labels, Label \"<key>\", Ports, Mounts, Networks, IP, OS, "
+		 "Arch, CPUs, Memory, "
+		 "Size; {{json .}} is the whole object. A template that begins with 'table ' gives "
+		 "a header.",
 	.run = run_list,
 };
 
 /* ---- inspect ---- */
-
-static const struct opt_pos inspect_pos[] = {{"container-ids", POS_SOME, "Container ids"}, {0}};
 
 static int run_inspect(struct cli *c, const struct opt_args *a, struct error **err)
 {
@@ -147,25 +199,33 @@ const struct opt_cmd cmd_inspect = {
 	.name = "inspect",
 	.summary = "Display information about one or more containers",
 	.group = GROUP,
-	.pos = inspect_pos,
+	.pos = pos_some_ids,
 	.run = run_inspect,
 };
 
-/* ---- stop, kill, delete ---- */
+/* ---- stop, restart, kill, delete ---- */
 
-static const struct opt opt_stop[] = {
+static const struct opt opt_stop_all[] = {
 	{"all", 'a', OPT_FLAG, NULL, NULL, "Stop all containers", 0},
+	{0},
+};
+static const struct opt opt_restart_all[] = {
+	{"all", 'a', OPT_FLAG, NULL, NULL, "Restart all running containers", 0},
+	{0},
+};
+static const struct opt opt_stop[] = {
 	{"signal", 's', OPT_VALUE, "signal", NULL,
 	 "First signal to send; the container's stop signal when not given", 0},
 	{"time", 't', OPT_VALUE, "seconds", NULL,
 	 "Seconds to wait before killing; the container's stop timeout when not given", 0},
 	{0},
 };
-static const struct opt *const stop_opts[] = {opt_stop, NULL};
+static const struct opt *const stop_opts[] = {opt_stop_all, opt_stop, NULL};
+static const struct opt *const restart_opts[] = {opt_restart_all, opt_stop, NULL};
 
-static int run_stop(struct cli *c, const struct opt_args *a, struct error **err)
+static int stop_each(struct cli *c, const struct opt_args *a, const char *method, const char *state,
+		     struct error **err)
 {
-	CLEANUP_STRV struct strv ids = {0};
 	CLEANUP_JSON struct json_object *extra = json_object_new_object();
 	const char *text = opt_str(a, "time", NULL);
 	int64_t seconds;
@@ -180,10 +240,12 @@ static int run_stop(struct cli *c, const struct opt_args *a, struct error **err)
 			return -1;
 		json_set_int(extra, "signal", signo);
 	}
-	if (cli_ids(c, a, "container", NULL, &ids, err) ||
-	    cli_call_each(c, "container.stop", (const char *const *)ids.v, ids.n, extra, err))
-		return -1;
-	return cli_status(c);
+	return cli_each(c, a, method, state, extra, err);
+}
+
+static int run_stop(struct cli *c, const struct opt_args *a, struct error **err)
+{
+	return stop_each(c, a, "container.stop", NULL, err);
 }
 
 const struct opt_cmd cmd_stop = {
@@ -191,8 +253,24 @@ const struct opt_cmd cmd_stop = {
 	.summary = "Stop one or more running containers",
 	.group = GROUP,
 	.opts = stop_opts,
-	.pos = ids_pos,
+	.pos = pos_ids,
 	.run = run_stop,
+};
+
+static int run_restart(struct cli *c, const struct opt_args *a, struct error **err)
+{
+	return stop_each(c, a, "container.restart", "running", err);
+}
+
+const struct opt_cmd cmd_restart = {
+	.name = "restart",
+	.summary = "Restart one or more containers",
+	.group = GROUP,
+	.opts = restart_opts,
+	.pos = pos_ids,
+	.notes = "A container that is stopped is started. One that was run with --rm is not "
+		 "deleted in between.",
+	.run = run_restart,
 };
 
 static const struct opt opt_kill[] = {
@@ -260,7 +338,7 @@ const struct opt_cmd cmd_kill = {
 	.summary = "Kill or signal one or more running containers",
 	.group = GROUP,
 	.opts = kill_opts,
-	.pos = ids_pos,
+	.pos = pos_ids,
 	.run = run_kill,
 };
 
@@ -274,15 +352,11 @@ static const struct opt *const delete_opts[] = {opt_delete, NULL};
 
 static int run_delete(struct cli *c, const struct opt_args *a, struct error **err)
 {
-	CLEANUP_STRV struct strv ids = {0};
 	CLEANUP_JSON struct json_object *extra = json_object_new_object();
 	bool force = opt_has(a, "force");
 
 	json_set_bool(extra, "force", force);
-	if (cli_ids(c, a, "container", force ? NULL : "stopped", &ids, err) ||
-	    cli_call_each(c, "container.delete", (const char *const *)ids.v, ids.n, extra, err))
-		return -1;
-	return cli_status(c);
+	return cli_each(c, a, "container.delete", force ? NULL : "stopped", extra, err);
 }
 
 const struct opt_cmd cmd_delete = {
@@ -291,143 +365,6 @@ const struct opt_cmd cmd_delete = {
 	.summary = "Delete one or more containers",
 	.group = GROUP,
 	.opts = delete_opts,
-	.pos = ids_pos,
+	.pos = pos_ids,
 	.run = run_delete,
-};
-
-/* ---- logs ---- */
-
-static const struct opt opt_logs[] = {
-	{"boot", 0, OPT_FLAG, NULL, NULL, "Show the boot log of the microVM instead", 0},
-	{"follow", 'f', OPT_FLAG, NULL, NULL, "Keep printing what is added", 0},
-	{"lines", 'n', OPT_VALUE, "n", NULL, "Only the last n lines that are not empty", 0},
-	{0},
-};
-static const struct opt *const logs_opts[] = {opt_logs, NULL};
-static const struct opt_pos logs_pos[] = {{"container-id", POS_ONE, "Container id"}, {0}};
-
-/* The offset where the last n lines that are not empty begin; everything when n < 0. */
-static int tail_offset(int fd, int64_t n, off_t *out, struct error **err)
-{
-	char chunk[65536];
-	bool in_line = false;
-	struct stat st;
-	off_t pos;
-
-	*out = 0;
-	if (n < 0)
-		return 0;
-	if (fstat(fd, &st))
-		return error_sys(err, errno, "log");
-	if (n == 0)
-		*out = st.st_size;
-	for (pos = st.st_size; pos > 0 && n > 0;) {
-		size_t len = (size_t)MIN(pos, (off_t)sizeof(chunk));
-
-		if (fd_pread_full(fd, chunk, len, pos - (off_t)len, err))
-			return -1;
-		for (size_t i = len; i-- > 0; pos--) {
-			if (chunk[i] == '\n' && in_line && --n == 0) {
-				*out = pos;
-				return 0;
-			}
-			in_line = chunk[i] != '\n';
-		}
-	}
-	return 0;
-}
-
-/* Copies from *pos to the end. Raw bytes, as the process wrote them. */
-static int copy_rest(int fd, off_t *pos, struct error **err)
-{
-	char chunk[65536];
-	ssize_t n;
-
-	while ((n = RETRY_EINTR(pread(fd, chunk, sizeof(chunk), *pos))) > 0) {
-		*pos += n;
-		if (fd_write_full(STDOUT_FILENO, chunk, (size_t)n, err))
-			return -1;
-	}
-	if (n < 0)
-		return error_sys(err, errno, "read the log");
-	return 0;
-}
-
-/* Never ends by itself. A log is cut at each start of its container: then it is read from its beginning. */
-static int follow(int fd, off_t pos, struct error **err)
-{
-	CLEANUP_CLOSE int watch = inotify_init1(IN_CLOEXEC);
-	char link[40], events[4096];
-	struct stat st;
-
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	if (watch < 0 || inotify_add_watch(watch, link, IN_MODIFY) < 0)
-		return error_sys(err, errno, "watch the log");
-	for (;;) {
-		if (!fstat(fd, &st) && st.st_size < pos)
-			pos = 0;
-		if (copy_rest(fd, &pos, err))
-			return -1;
-		if (RETRY_EINTR(read(watch, events, sizeof(events))) < 0)
-			return error_sys(err, errno, "watch the log");
-	}
-}
-
-static int show_log(const struct opt_args *a, int fd, int64_t lines, struct error **err)
-{
-	struct error *e = NULL;
-	off_t pos;
-	int rc;
-
-	if (fd < 0)
-		return error_set(err, ERR_INTERNAL, "the apiserver sent no log");
-	rc = tail_offset(fd, lines, &pos, err);
-	if (rc)
-		return rc;
-	rc = copy_rest(fd, &pos, &e);
-	if (!rc && opt_has(a, "follow"))
-		rc = follow(fd, pos, &e);
-	if (e && e->sys == EPIPE) {
-		error_free(e);
-		return 128 + 13;
-	}
-	return rc ? error_move(err, e) : 0;
-}
-
-static int run_logs(struct cli *c, const struct opt_args *a, struct error **err)
-{
-	struct json_object *params = json_object_new_object();
-	const char *text = opt_str(a, "lines", NULL);
-	int fds[2] = {-1, -1}, rc;
-	int64_t lines = -1;
-	size_t n = ARRAY_SIZE(fds);
-
-	json_set_str(params, "id", a->pos[0]);
-	if (text && (parse_i64(text, &lines) || lines < 0)) {
-		json_object_put(params);
-		return cli_usage(c, "The value '%s' is invalid for '-n <n>'", text);
-	}
-	if (cli_connect(c, err)) {
-		json_object_put(params);
-		return -1;
-	}
-	if (rpc_call(c->conn, "container.logs", params, NULL, 0, NULL, NULL, CLI_CONNECT_MS, NULL,
-		     fds, &n, err))
-		return -1;
-	rc = show_log(a, fds[opt_has(a, "boot") ? 1 : 0], lines, err);
-	base_close_fd(&fds[0]);
-	base_close_fd(&fds[1]);
-	return rc;
-}
-
-const struct opt_cmd cmd_logs = {
-	.name = "logs",
-	.summary = "Fetch the logs of a container",
-	.group = GROUP,
-	.opts = logs_opts,
-	.pos = logs_pos,
-	.notes = "Prints what the init process wrote to standard output and error, in the order of "
-		 "arrival. What "
-		 "exec started is not recorded. A container's log begins anew with each start.",
-	.run = run_logs,
 };

@@ -1,112 +1,66 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cli_credentials.c - logins the user has elsewhere: in the environment, in docker's configuration and its helpers.
+ * cli_credentials.c - logins the user has elsewhere: in the environment, with credential helpers, in docker's configuration.
  *
  * They are looked up here and not in the image helper, as they belong to who runs the command: environment, home
- * directory, session. What is found goes along with the one call that needs it; nothing found leaves it to what
- * `registry login` stored. A helper program is found on PATH, run by its absolute path without a shell, and has 20 seconds.
+ * directory, session. The order: CONTAINER_REGISTRY_*, the helpers our configuration names, docker's configuration and
+ * helpers. What is found goes along with the one call that needs it; nothing found leaves it to what `registry login` stored.
  */
 #include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdio.h>
-#include <sys/wait.h>
 
 #include "cmd/cli_image.h"
+#include "cmd/credentials.h"
 #include "core/path.h"
-#include "core/proc.h"
 #include "oci/oci.h"
 
 #define DOCKER_CONFIG_MAX (4u << 20)
-#define HELPER_MAX        (64u << 10)
-#define HELPER_MS         20000
-#define HUB_KEY           "https://index.docker.io/v1/"
 
-/* ---- docker-credential-* ---- */
-static bool helper_name_ok(const char *s)
+/* ---- our configuration ---- */
+char *credentials_helper(const struct config *c, const char *domain)
 {
-	size_t n = strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
+	const char *pairs = config_str(c, "registry.credHelpers"),
+		   *store = config_str(c, "registry.credsStore");
+	CLEANUP_FREE char *list = xstrdup(pairs ? pairs : "");
+	char *save = NULL, *item;
+	size_t n = strlen(domain);
 
-	return n && !s[n];
+	for (item = strtok_r(list, ", ", &save); item; item = strtok_r(NULL, ", ", &save))
+		if (!strncmp(item, domain, n) && item[n] == '=')
+			return xstrdup(item + n + 1);
+	return store && *store ? xstrdup(store) : NULL;
 }
 
-/* Reads until the end, a limit or a time is reached. */
-static int helper_read(int fd, struct buf *out)
+void credentials_helpers(const struct config *c, struct strv *out)
 {
-	uint64_t end = time_mono_us() + HELPER_MS * 1000ull;
-	char chunk[4096];
+	const char *pairs = config_str(c, "registry.credHelpers"),
+		   *store = config_str(c, "registry.credsStore");
+	CLEANUP_FREE char *list = xstrdup(pairs ? pairs : "");
+	char *save = NULL, *item;
 
-	for (;;) {
-		struct pollfd p = {.fd = fd, .events = POLLIN};
-		uint64_t now = time_mono_us();
-		ssize_t n;
+	if (store && *store)
+		strv_add(out, store);
+	for (item = strtok_r(list, ", ", &save); item; item = strtok_r(NULL, ", ", &save)) {
+		const char *helper = strchr(item, '=') + 1;
+		size_t i = 0;
 
-		if (now >= end || out->len > HELPER_MAX)
-			return -1;
-		if (poll(&p, 1, (int)((end - now) / 1000) + 1) <= 0)
-			continue;
-		n = RETRY_EINTR(read(fd, chunk, sizeof(chunk)));
-		if (n <= 0)
-			return (int)n;
-		buf_append(out, chunk, (size_t)n);
+		while (i < out->n && strcmp(out->v[i], helper))
+			i++;
+		if (i == out->n)
+			strv_add(out, helper);
 	}
 }
 
-static int helper_run(const char *path, const char *name, const char *server, struct buf *out)
+const char *credentials_server(const char *domain)
 {
-	char *argv[] = {(char *)name, (char *)"get", NULL};
-	CLEANUP_CLOSE int in_r = -1, in_w = -1, out_r = -1, out_w = -1;
-	struct proc_spec spec = {.path = path, .argv = argv, .death_signal = SIGKILL};
-	int in[2], ou[2], status = -1, rc;
-	pid_t pid;
-
-	if (pipe2(in, O_CLOEXEC) < 0)
-		return -1;
-	in_r = in[0];
-	in_w = in[1];
-	if (pipe2(ou, O_CLOEXEC) < 0)
-		return -1;
-	out_r = ou[0];
-	out_w = ou[1];
-	spec.stdio[0] = in_r;
-	spec.stdio[1] = out_w;
-	spec.stdio[2] = -1;
-	if (proc_spawn(&spec, &pid, NULL))
-		return -1;
-	close(steal_fd(&in_r));
-	close(steal_fd(&out_w));
-	fd_write_full(in_w, server, strlen(server), NULL); /* far less than a pipe holds */
-	close(steal_fd(&in_w));
-	rc = helper_read(out_r, out);
-	if (rc < 0)
-		kill(pid, SIGKILL);
-	RETRY_EINTR(waitpid(pid, &status, 0));
-	return rc < 0 || proc_exit_code(status) ? -1 : 0;
+	return strcmp(domain, "docker.io") ? domain : CREDENTIALS_HUB;
 }
 
-static bool ask_helper(const char *helper, const char *server, char **user, char **secret)
+static bool from_helper(const struct config *c, const char *domain, char **user, char **secret)
 {
-	CLEANUP_FREE char *name = NULL, *path = NULL;
-	CLEANUP_BUF struct buf out = {0};
-	CLEANUP_JSON struct json_object *o = NULL;
-	const char *u, *s;
+	CLEANUP_FREE char *helper = credentials_helper(c, domain);
 
-	if (!helper_name_ok(helper))
-		return false;
-	name = xasprintf("docker-credential-%s", helper);
-	path = proc_find(name);
-	if (!path || helper_run(path, name, server, &out) || !out.len)
-		return false;
-	o = json_parse(out.data, out.len, NULL);
-	explicit_bzero(out.data, out.len);
-	u = o ? json_str(o, "Username", "") : "";
-	s = o ? json_str(o, "Secret", "") : "";
-	/* "<token>" stands for an identity token, which is no password. */
-	if (!*u || !*s || !strcmp(u, "<token>"))
-		return false;
-	*user = xstrdup(u);
-	*secret = xstrdup(s);
-	return true;
+	return helper && helper_get(helper, credentials_server(domain), user, secret);
 }
 
 /* ---- docker's config.json ---- */
@@ -158,10 +112,17 @@ static char *base64_text(const char *s)
 
 static bool from_auths(struct json_object *auths, const char *key, char **user, char **secret)
 {
+	struct json_object *login = json_obj(auths, key);
+	const char *code = json_str(login, "auth", NULL),
+		   *identity = json_str(login, "identitytoken", "");
 	CLEANUP_FREE char *pair = NULL;
-	const char *code = json_str(json_obj(auths, key), "auth", NULL);
 	char *colon;
 
+	if (*identity) {
+		*user = xstrdup(OCI_IDENTITY);
+		*secret = xstrdup(identity);
+		return true;
+	}
 	pair = code ? base64_text(code) : NULL;
 	colon = pair ? strchr(pair, ':') : NULL;
 	if (!colon || colon == pair)
@@ -182,7 +143,7 @@ static bool from_docker(const char *domain, char **user, char **secret)
 	if (!o)
 		return false;
 	if (hub) {
-		strv_add(&keys, HUB_KEY);
+		strv_add(&keys, CREDENTIALS_HUB);
 		strv_add(&keys, "index.docker.io");
 		strv_add(&keys, "registry-1.docker.io");
 	}
@@ -195,10 +156,10 @@ static bool from_docker(const char *domain, char **user, char **secret)
 		const char *helper = json_str(json_obj(o, "credHelpers"), keys.v[i], NULL);
 
 		if (helper)
-			return ask_helper(helper, keys.v[i], user, secret);
+			return helper_get(helper, keys.v[i], user, secret);
 	}
 	store = json_str(o, "credsStore", NULL);
-	if (store && ask_helper(store, hub ? HUB_KEY : domain, user, secret))
+	if (store && helper_get(store, credentials_server(domain), user, secret))
 		return true;
 	for (i = 0; i < keys.n; i++)
 		if (from_auths(json_obj(o, "auths"), keys.v[i], user, secret))
@@ -227,19 +188,20 @@ int image_credentials(const char *reference, struct json_object *params, struct 
 	CLEANUP_FREE char *user = NULL, *secret = NULL;
 	struct config *config = config_load(err);
 	struct oci_ref r;
-	int rc;
 
 	if (!config)
 		return -1;
-	rc = oci_ref_parse(reference, config_str(config, "registry.domain"), &r, NULL);
-	config_free(config);
-	if (rc < 0) /* the helper will say what is wrong with it */
-		return 0;
-	if (from_environment(r.domain, &user, &secret) || from_docker(r.domain, &user, &secret)) {
-		json_set_str(params, "user", user);
-		json_set_str(params, "secret", secret);
-		explicit_bzero(secret, strlen(secret));
+	/* What is wrong with a reference the helper will say. */
+	if (oci_ref_parse(reference, config_str(config, "registry.domain"), &r, NULL) == 0) {
+		if (from_environment(r.domain, &user, &secret) ||
+		    from_helper(config, r.domain, &user, &secret) ||
+		    from_docker(r.domain, &user, &secret)) {
+			json_set_str(params, "user", user);
+			json_set_str(params, "secret", secret);
+			explicit_bzero(secret, strlen(secret));
+		}
+		oci_ref_free(&r);
 	}
-	oci_ref_free(&r);
+	config_free(config);
 	return 0;
 }

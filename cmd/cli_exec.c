@@ -39,7 +39,8 @@ static int exec_status(struct cli *c, const struct attach *at, int rc, struct er
 	int code;
 
 	if (rc >= 0 || at->started || !err || !*err ||
-	    ((*err)->code != ERR_NOT_FOUND && (*err)->code != ERR_INTERNAL))
+	    ((*err)->code != ERR_NOT_FOUND && (*err)->code != ERR_INTERNAL &&
+	     (*err)->code != ERR_INVALID_ARGUMENT /* no such user */))
 		return rc;
 	code = (*err)->code == ERR_NOT_FOUND ? CLI_EXIT_NOT_FOUND : CLI_EXIT_CANNOT_RUN;
 	cli_report(c, err);

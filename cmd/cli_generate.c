@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cli_generate.c - writes man pages and completion scripts to a directory. */
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include "cmd/cli.h"
 #include "core/path.h"
@@ -45,6 +46,18 @@ static const struct {
 	{"zsh", "_container", opt_complete_zsh},
 	{"fish", "container.fish", opt_complete_fish},
 };
+
+void cli_completion(const char *shell)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(scripts); i++) {
+		CLEANUP_BUF struct buf b = {0};
+
+		if (strcmp(shell, scripts[i].what))
+			continue;
+		scripts[i].fn(&cmd_root, &b);
+		fwrite(b.data, 1, b.len, stdout);
+	}
+}
 
 int cli_generate(const char *what, const char *dir, struct error **err)
 {

@@ -20,19 +20,21 @@ struct json_object *image_references(const struct opt_args *a);
 /* image_split: "docker.io/library/alpine:latest" to "alpine" and "latest"; the caller owns both. */
 void image_split(const char *full, char **name, char **tag);
 
+/* cli_image_list.c */
+extern const struct opt_cmd cmd_image_list, cmd_image_inspect;
+
 /* cli_image_show.c */
 extern const struct opt_cmd cmd_image_history;
-/* image_filters_check: each "key=value" is a filter that is known; else -1 and invalidArgument. */
-int image_filters_check(const char *const *filters, struct error **err);
-/* image_matches: references are alternatives, all others must agree. */
-bool image_matches(struct json_object *image, const char *const *filters);
+/* image_filter: removes from an array of images what does not fit: of "reference=" one must, of all others each. -1 when a
+ * filter is not understood (invalidArgument) or names an unknown image (notFound). */
+int image_filter(struct json_object *images, const char *const *filters, struct error **err);
 /* image_field: for template_list(). */
 char *image_field(struct json_object *image, const char *name);
 
 /* size_text: "12.3 MB"; the caller owns it. */
 char *size_text(int64_t bytes);
 const char *image_name(struct json_object *image);
-/* image_print_deleted: names to stdout, what it freed to stderr. */
+/* image_print_deleted: the names in a reply, to stdout. */
 void image_print_deleted(struct json_object *reply);
 
 /* image_credentials: puts {"user", "secret"} into the params of a pull or push when the environment or docker's

@@ -49,6 +49,7 @@ const struct opt_cmd cmd_tag = {
 static const struct opt opt_push[] = {
 	{"scheme", 0, OPT_VALUE, "scheme", "http|https|auto", "Scheme to use with the registry", 0},
 	{"progress", 0, OPT_VALUE, "type", PROGRESS_CHOICES, "How to show progress", 0},
+	{"quiet", 'q', OPT_FLAG, NULL, NULL, "No progress; as --progress none", 0},
 	{0},
 };
 static const struct opt *const push_opts[] = {opt_push, opt_image_platform, NULL};
@@ -213,18 +214,43 @@ const struct opt_cmd cmd_save = {
 
 static const struct opt opt_prune[] = {
 	{"all", 'a', OPT_FLAG, NULL, NULL, "Also tagged images that no container uses", 0},
+	{"filter", 0, OPT_LIST, "filter", NULL,
+	 "Only those that fit: until= or label= and a value, as with image list", 0},
+	{"force", 'f', OPT_FLAG, NULL, NULL, "As without: nothing is asked", OPT_HIDDEN},
 	{0},
 };
 static const struct opt *const prune_opts[] = {opt_prune, NULL};
+
+/* {"only": names} from the filters, if there are any. */
+static int put_only(struct cli *c, const struct opt_args *a, struct json_object *params,
+		    struct error **err)
+{
+	CLEANUP_JSON struct json_object *reply = NULL;
+	struct json_object *images, *only;
+	size_t n;
+	CLEANUP_FREE const char **filters = opt_list(a, "filter", &n);
+
+	if (!n)
+		return 0;
+	if (cli_call(c, "image.list", NULL, &reply, err) ||
+	    json_need_arr(reply, "images", &images, err) || image_filter(images, filters, err))
+		return -1;
+	only = json_object_new_array();
+	for (size_t i = 0; i < json_object_array_length(images); i++)
+		json_add_str(only, image_name(json_object_array_get_idx(images, i)));
+	json_set(params, "only", only);
+	return 0;
+}
 
 static int run_prune(struct cli *c, const struct opt_args *a, struct error **err)
 {
 	CLEANUP_JSON struct json_object *params = json_object_new_object(), *reply = NULL;
 
 	json_set_bool(params, "all", opt_has(a, "all"));
-	if (cli_call(c, "image.prune", STEAL(params), &reply, err))
+	if (put_only(c, a, params, err) || cli_call(c, "image.prune", STEAL(params), &reply, err))
 		return -1;
 	image_print_deleted(reply);
+	cli_reclaimed(json_int(reply, "reclaimed", 0));
 	return 0;
 }
 

@@ -2,8 +2,11 @@
 /* cli_list.c - see cli_list.h. */
 #include <stdio.h>
 #include "cmd/cli_list.h"
+#include "cmd/filters.h"
+#include "cmd/when.h"
 
-static const char *const keys[] = {"id", "name", "status", "label", "ancestor"};
+static const char *const keys[] = {"id",     "name",    "status", "label",  "ancestor", "exited",
+				   "health", "network", "volume", "before", "since",    NULL};
 
 static const char *container_state(struct json_object *o)
 {
@@ -17,50 +20,65 @@ static struct json_object *container_config(struct json_object *o)
 
 /* ---- filters ---- */
 
-static bool has_key(const char *filter, const char *key)
-{
-	size_t n = strlen(key);
-
-	return !strncmp(filter, key, n) && filter[n] == '=';
-}
-
 int list_filters_check(const char *const *filters, struct error **err)
 {
-	for (; *filters; filters++) {
-		size_t i;
-
-		for (i = 0; i < ARRAY_SIZE(keys) && !has_key(*filters, keys[i]); i++)
-			;
-		if (i == ARRAY_SIZE(keys))
-			return error_set(err, ERR_INVALID_ARGUMENT,
-					 "invalid filter '%s': id, name, status, label or "
-					 "ancestor, '=' and a value expected",
-					 *filters);
-	}
-	return 0;
+	return filters_check(filters, keys, err);
 }
 
 bool list_filters_status(const char *const *filters)
 {
-	for (; *filters; filters++)
-		if (has_key(*filters, "status"))
-			return true;
-	return false;
+	static const char *const of[] = {"status", "exited", NULL};
+
+	return filters_have(filters, of);
 }
 
-static bool label_matches(struct json_object *config, const char *want)
+bool list_filters_config(const char *const *filters)
 {
-	CLEANUP_FREE char *key = xstrndup(want, strcspn(want, "="));
-	const char *value = json_str(json_obj(config, "labels"), key, NULL);
-	const char *eq = strchr(want, '=');
+	static const char *const of[] = {"label", "ancestor", "network", "volume", NULL};
 
-	return value && (!eq || !strcmp(value, eq + 1));
+	return filters_have(filters, of);
 }
 
-/* What a user calls an image is its reference without what is understood. */
+/* The one that a filter names: by its id, or by the beginning of it when that is no other's. -1: none. */
+static ssize_t position(struct json_object *list, const char *want)
+{
+	size_t n = json_object_array_length(list);
+	ssize_t found = -1;
+
+	for (size_t i = 0; i < n; i++) {
+		const char *id = json_str(json_object_array_get_idx(list, i), "id", "");
+
+		if (!strcmp(id, want))
+			return (ssize_t)i;
+		if (*want && str_prefix(id, want))
+			found = found == -1 ? (ssize_t)i : -2;
+	}
+	return found < 0 ? -1 : found;
+}
+
+int list_cut(struct json_object *list, const char *const *filters, struct error **err)
+{
+	for (; *filters; filters++) {
+		const char *before = filter_value(*filters, "before");
+		const char *want = before ? before : filter_value(*filters, "since");
+		ssize_t at;
+
+		if (!want)
+			continue;
+		at = position(list, want);
+		if (at < 0)
+			return error_set(err, ERR_NOT_FOUND, "container not found: %.100s", want);
+		if (before)
+			json_object_array_del_idx(list, (size_t)at,
+						  json_object_array_length(list) - (size_t)at);
+		else
+			json_object_array_del_idx(list, 0, (size_t)at + 1);
+	}
+	return 0;
+}
+
 static bool image_matches(struct json_object *config, const char *want)
 {
-	static const char *const prefix[] = {"", "docker.io/", "docker.io/library/"};
 	struct json_object *image = json_obj(config, "image");
 	const char *ref = json_str(image, "reference", "");
 	const char *digest = json_str(json_obj(image, "descriptor"), "digest", "");
@@ -70,13 +88,33 @@ static bool image_matches(struct json_object *config, const char *want)
 	if (!strcmp(digest, want) ||
 	    (strlen(want) >= 12 && str_prefix(digest, "sha256:") && str_prefix(digest + 7, want)))
 		return true;
-	for (size_t i = 0; i < ARRAY_SIZE(prefix); i++) {
-		CLEANUP_FREE char *full = xasprintf("%s%s", prefix[i], want);
-		CLEANUP_FREE char *latest = xasprintf("%s:latest", full);
+	return filter_image(ref, want);
+}
 
-		if (!strcmp(ref, full) || !strcmp(ref, latest))
-			return true;
-	}
+const char *list_health(struct json_object *o)
+{
+	return json_str(json_obj(json_obj(o, "status"), "health"), "status", "none");
+}
+
+static bool exited_with(struct json_object *o, const char *want)
+{
+	struct json_object *status = json_obj(o, "status");
+	int64_t code;
+
+	return json_get(status, "exitCode") && !parse_i64(want, &code) &&
+	       code == json_int(status, "exitCode", 0);
+}
+
+/* By a member of an entry of one of the configuration's lists. */
+static bool uses(struct json_object *config, const char *list, const char *const *members,
+		 const char *want)
+{
+	struct json_object *arr = json_arr(config, list);
+
+	for (size_t i = 0; arr && i < json_object_array_length(arr); i++)
+		for (const char *const *m = members; *m; m++)
+			if (!strcmp(json_str(json_object_array_get_idx(arr, i), *m, ""), want))
+				return true;
 	return false;
 }
 
@@ -92,29 +130,25 @@ static bool one_matches(struct json_object *o, const char *key, const char *want
 		return !strcmp(state, want) ||
 		       (!strcmp(want, "exited") && !strcmp(state, "stopped"));
 	if (!strcmp(key, "label"))
-		return label_matches(container_config(o), want);
-	return image_matches(container_config(o), want);
+		return filter_label(json_obj(container_config(o), "labels"), want);
+	if (!strcmp(key, "ancestor"))
+		return image_matches(container_config(o), want);
+	if (!strcmp(key, "exited"))
+		return exited_with(o, want);
+	if (!strcmp(key, "health"))
+		return !strcmp(list_health(o), want);
+	if (!strcmp(key, "network"))
+		return uses(container_config(o), "networks", (const char *const[]){"network", NULL},
+			    want);
+	if (!strcmp(key, "volume"))
+		return uses(container_config(o), "mounts",
+			    (const char *const[]){"source", "destination", NULL}, want);
+	return true; /* before, since: list_cut() */
 }
 
 bool list_matches(struct json_object *o, const char *const *filters)
 {
-	for (size_t k = 0; k < ARRAY_SIZE(keys); k++) {
-		bool asked = false, agrees = false;
-
-		for (size_t i = 0; filters[i] && !agrees; i++) {
-			if (!has_key(filters[i], keys[k]))
-				continue;
-			asked = true;
-			agrees = one_matches(o, keys[k], filters[i] + strlen(keys[k]) + 1);
-		}
-		/* Each label asked for must be there; they are no alternatives to each other. */
-		for (size_t i = 0; filters[i] && agrees && !strcmp(keys[k], "label"); i++)
-			if (has_key(filters[i], "label"))
-				agrees = one_matches(o, "label", filters[i] + 6);
-		if (asked && !agrees)
-			return false;
-	}
-	return true;
+	return filters_match(o, filters, keys, one_matches);
 }
 
 /* ---- ports ---- */
@@ -206,18 +240,74 @@ static char *field_ports(struct json_object *config)
 	return b.data;
 }
 
+/* "5 minutes" since a time text; the text itself when it is none. */
+static char *since_text(const char *at, bool *is_span)
+{
+	int64_t now = time_now_ns(), ns;
+
+	*is_span = !when_parse(at, now, &ns, NULL);
+	return *is_span ? span_text(MAX(now - ns, 0) / 1000000000) : xstrdup(at);
+}
+
+static char *field_ago(const char *at)
+{
+	bool is_span;
+	CLEANUP_FREE char *text = since_text(at, &is_span);
+
+	return xasprintf("%s%s", text, is_span ? " ago" : "");
+}
+
 static char *field_status(struct json_object *o)
 {
 	struct json_object *status = json_obj(o, "status");
-	const char *state = container_state(o);
+	const char *health = list_health(o);
+	CLEANUP_FREE char *text = NULL;
+	bool is_span;
 
-	if (json_get(status, "exitCode"))
+	if (json_get(status, "exitCode")) {
+		text = field_ago(json_str(status, "exitedAt", ""));
 		return xasprintf("Exited (%lld) %s", (long long)json_int(status, "exitCode", 0),
-				 json_str(status, "exitedAt", ""));
-	if (json_get(status, "startedDate"))
-		return xasprintf("%s since %s", !strcmp(state, "paused") ? "Paused, up" : "Up",
-				 json_str(status, "startedDate", ""));
-	return xstrdup("Created");
+				 text);
+	}
+	if (!json_get(status, "startedDate"))
+		return xstrdup("Created");
+	text = since_text(json_str(status, "startedDate", ""), &is_span);
+	if (!strcmp(container_state(o), "paused"))
+		return xasprintf("Up %s (Paused)", text);
+	if (!strcmp(health, "none"))
+		return xasprintf("Up %s", text);
+	return xasprintf("Up %s (%s%s)", text, !strcmp(health, "starting") ? "health: " : "",
+			 health);
+}
+
+/* One label: Label "key". */
+static char *field_label(struct json_object *config, const char *name)
+{
+	size_t n = strlen(name);
+	CLEANUP_FREE char *key = NULL;
+
+	if (n < 9 || !str_prefix(name, "Label \"") || name[n - 1] != '"')
+		return NULL;
+	key = xstrndup(name + 7, n - 8);
+	return xstrdup(json_str(json_obj(config, "labels"), key, ""));
+}
+
+static char *field_mounts(struct json_object *config)
+{
+	return field_networks(json_arr(config, "mounts"), "destination");
+}
+
+char *list_size(struct json_object *o)
+{
+	static const char *const units[] = {"kB", "MB", "GB", "TB"};
+	double v = (double)json_int(json_obj(o, "status"), "diskUsageInBytes", 0) / 1000;
+	size_t u = 0;
+
+	if (!json_get(json_obj(o, "status"), "diskUsageInBytes"))
+		return xstrdup("");
+	for (; v >= 1000 && u + 1 < ARRAY_SIZE(units); u++)
+		v /= 1000;
+	return xasprintf("%.3g%s", v, units[u]);
 }
 
 char *list_field(struct json_object *o, const char *name)
@@ -239,6 +329,14 @@ char *list_field(struct json_object *o, const char *name)
 		return xstrdup(container_state(o));
 	if (!strcmp(name, "Status"))
 		return field_status(o);
+	if (!strcmp(name, "Health"))
+		return xstrdup(list_health(o));
+	if (!strcmp(name, "RunningFor"))
+		return field_ago(json_str(config, "creationDate", ""));
+	if (!strcmp(name, "Size"))
+		return list_size(o);
+	if (!strcmp(name, "Mounts"))
+		return field_mounts(config);
 	if (!strcmp(name, "ExitCode"))
 		return json_get(status, "exitCode")
 			       ? xasprintf("%lld", (long long)json_int(status, "exitCode", 0))
@@ -259,5 +357,5 @@ char *list_field(struct json_object *o, const char *name)
 		return xasprintf("%lld", (long long)json_int(res, "cpus", 0));
 	if (!strcmp(name, "Memory"))
 		return xasprintf("%lld", (long long)json_int(res, "memoryInBytes", 0));
-	return NULL;
+	return field_label(config, name);
 }

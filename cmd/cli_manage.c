@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cli_manage.c - restart, wait, rename, prune, pause, unpause, port, top, attach. */
+/* cli_manage.c - wait, rename, prune, pause, unpause, port, top, attach. */
 #include <stdio.h>
 #include "cmd/cli_attach.h"
 #include "cmd/cli_config.h"
@@ -7,56 +7,6 @@
 #include "cmd/table.h"
 
 #define GROUP "CONTAINER SUBCOMMANDS"
-
-static const struct opt_pos ids_pos[] = {{"container-ids", POS_MANY, "Container ids"}, {0}};
-static const struct opt_pos some_pos[] = {{"container-ids", POS_SOME, "Container ids"}, {0}};
-static const struct opt_pos one_pos[] = {{"container-id", POS_ONE, "Container id"}, {0}};
-
-/* ---- restart ---- */
-
-static const struct opt opt_restart[] = {
-	{"all", 'a', OPT_FLAG, NULL, NULL, "Restart all running containers", 0},
-	{"signal", 's', OPT_VALUE, "signal", NULL,
-	 "First signal to send; the container's stop signal when not given", 0},
-	{"time", 't', OPT_VALUE, "seconds", NULL,
-	 "Seconds to wait before killing; the container's stop timeout when not given", 0},
-	{0},
-};
-static const struct opt *const restart_opts[] = {opt_restart, NULL};
-
-static int run_restart(struct cli *c, const struct opt_args *a, struct error **err)
-{
-	CLEANUP_STRV struct strv ids = {0};
-	CLEANUP_JSON struct json_object *extra = json_object_new_object();
-	const char *text = opt_str(a, "time", NULL);
-	int64_t seconds;
-	int signo;
-
-	if (text && (parse_i64(text, &seconds) || seconds < 0 || seconds > INT32_MAX))
-		return cli_usage(c, "The value '%s' is invalid for '--time <seconds>'", text);
-	if (text)
-		json_set_int(extra, "timeout", seconds);
-	if (opt_has(a, "signal")) {
-		if (signal_parse(opt_str(a, "signal", ""), &signo, err))
-			return -1;
-		json_set_int(extra, "signal", signo);
-	}
-	if (cli_ids(c, a, "container", "running", &ids, err) ||
-	    cli_call_each(c, "container.restart", (const char *const *)ids.v, ids.n, extra, err))
-		return -1;
-	return cli_status(c);
-}
-
-const struct opt_cmd cmd_restart = {
-	.name = "restart",
-	.summary = "Restart one or more containers",
-	.group = GROUP,
-	.opts = restart_opts,
-	.pos = ids_pos,
-	.notes = "A container that is stopped is started. One that was run with --rm is not "
-		 "deleted in between.",
-	.run = run_restart,
-};
 
 /* ---- wait ---- */
 
@@ -83,7 +33,7 @@ const struct opt_cmd cmd_wait = {
 	.name = "wait",
 	.summary = "Wait for containers to stop and print their exit codes",
 	.group = GROUP,
-	.pos = some_pos,
+	.pos = pos_some_ids,
 	.notes = "The exit code of a container that has stopped already is printed at once.",
 	.run = run_wait,
 };
@@ -120,24 +70,15 @@ const struct opt_cmd cmd_rename = {
 
 static int run_prune(struct cli *c, const struct opt_args *a, struct error **err)
 {
-	static const char *const units[] = {"KB", "MB", "GB", "TB"};
 	CLEANUP_JSON struct json_object *reply = NULL;
 	struct json_object *ids;
-	double size;
-	size_t u = 0;
 
 	if (cli_call(c, "container.prune", NULL, &reply, err) ||
 	    json_need_arr(reply, "deleted", &ids, err))
 		return -1;
 	for (size_t i = 0; i < json_object_array_length(ids); i++)
 		cli_out(json_object_get_string(json_object_array_get_idx(ids, i)));
-	size = (double)json_int(reply, "reclaimed", 0) / 1000;
-	for (; size >= 1000 && u + 1 < ARRAY_SIZE(units); u++)
-		size /= 1000;
-	if (size > 0)
-		cli_note("Reclaimed %.*f %s in disk space", u ? 1 : 0, size, units[u]);
-	else
-		cli_note("Reclaimed Zero KB in disk space");
+	cli_reclaimed(json_int(reply, "reclaimed", 0));
 	return 0;
 }
 
@@ -151,32 +92,21 @@ const struct opt_cmd cmd_prune = {
 
 /* ---- pause, unpause ---- */
 
-static int each_id(struct cli *c, const struct opt_args *a, const char *method, struct error **err)
-{
-	CLEANUP_STRV struct strv ids = {0};
-	CLEANUP_JSON struct json_object *none = json_object_new_object();
-
-	if (cli_ids(c, a, "container", NULL, &ids, err) ||
-	    cli_call_each(c, method, (const char *const *)ids.v, ids.n, none, err))
-		return -1;
-	return cli_status(c);
-}
-
 static int run_pause(struct cli *c, const struct opt_args *a, struct error **err)
 {
-	return each_id(c, a, "container.pause", err);
+	return cli_each(c, a, "container.pause", NULL, NULL, err);
 }
 
 static int run_unpause(struct cli *c, const struct opt_args *a, struct error **err)
 {
-	return each_id(c, a, "container.unpause", err);
+	return cli_each(c, a, "container.unpause", NULL, NULL, err);
 }
 
 const struct opt_cmd cmd_pause = {
 	.name = "pause",
 	.summary = "Halt the virtual CPUs of containers",
 	.group = GROUP,
-	.pos = some_pos,
+	.pos = pos_some_ids,
 	.notes = "Nothing runs in a paused container until unpause; stop, kill and delete work.",
 	.run = run_pause,
 };
@@ -185,7 +115,7 @@ const struct opt_cmd cmd_unpause = {
 	.name = "unpause",
 	.summary = "Let paused containers go on",
 	.group = GROUP,
-	.pos = some_pos,
+	.pos = pos_some_ids,
 	.run = run_unpause,
 };
 
@@ -270,7 +200,7 @@ const struct opt_cmd cmd_top = {
 	.name = "top",
 	.summary = "List the processes of a running container",
 	.group = GROUP,
-	.pos = one_pos,
+	.pos = pos_id,
 	.notes = "Process ids are those inside the container. TIME is the CPU time used so far.",
 	.run = run_top,
 };
@@ -306,7 +236,7 @@ const struct opt_cmd cmd_attach = {
 	.summary = "Attach to the init process of a running container",
 	.group = GROUP,
 	.opts = attach_opts,
-	.pos = one_pos,
+	.pos = pos_id,
 	.notes = "One client at a time can be attached. Standard input is there when the container "
 		 "was started with --detach and --interactive, and stays open when the client "
 		 "leaves. With a terminal, Ctrl-P Ctrl-Q leaves the container running; without "

@@ -3,8 +3,11 @@
 #include <stdio.h>
 #include <termios.h>
 #include "cmd/cli.h"
+#include "cmd/credentials.h"
 #include "cmd/table.h"
+#include "cmd/template.h"
 #include "core/path.h"
+#include "oci/oci.h"
 
 #define GROUP      "SUBCOMMANDS"
 #define ROOT_GROUP "IMAGE SUBCOMMANDS"
@@ -15,11 +18,31 @@
 static const struct opt opt_login[] = {
 	{"scheme", 0, OPT_VALUE, "scheme", "http|https|auto", "Scheme to use with the registry", 0},
 	{"username", 'u', OPT_VALUE, "name", NULL, "User name; asked for when not given", 0},
+	{"password", 'p', OPT_VALUE, "password", NULL,
+	 "The password, for all who can list processes to see; rather --password-stdin", 0},
 	{"password-stdin", 0, OPT_FLAG, NULL, NULL, "Read the password from standard input", 0},
 	{0},
 };
 static const struct opt *const login_opts[] = {opt_login, NULL};
 static const struct opt_pos login_pos[] = {{"server", POS_ONE, "Host of the registry"}, {0}};
+static const struct opt_pos short_pos[] = {{"server", POS_OPTIONAL,
+					    "Host of the registry; registry.domain when not given"},
+					   {0}};
+
+/* The registry meant, and the helper that keeps its login, NULL for our own store; the caller owns both. */
+static char *server_of(const struct opt_args *a, char **helper, struct error **err)
+{
+	struct config *config = config_load(err);
+	char *domain;
+
+	if (!config)
+		return NULL;
+	domain =
+		oci_server_domain(a->npos ? a->pos[0] : config_str(config, "registry.domain"), err);
+	*helper = domain ? credentials_helper(config, domain) : NULL;
+	config_free(config);
+	return domain;
+}
 
 /* A line from standard input, without its end, asked for on stderr. */
 static int ask_line(const char *what, bool echo, char **out, struct error **err)
@@ -71,29 +94,49 @@ static int read_secret(char **out, struct error **err)
 	return 0;
 }
 
+static int take_secret(const struct opt_args *a, char **out, struct error **err)
+{
+	const char *given = opt_str(a, "password", NULL);
+
+	if (opt_has(a, "password-stdin"))
+		return read_secret(out, err);
+	if (!given)
+		return ask_line("Password", false, out, err);
+	cli_note("Warning: a password on the command line is seen by others; use --password-stdin");
+	*out = xstrdup(given);
+	return 0;
+}
+
 static int run_login(struct cli *c, const struct opt_args *a, struct error **err)
 {
 	const char *given = opt_str(a, "username", NULL);
-	CLEANUP_FREE char *user = given ? xstrdup(given) : NULL, *secret = NULL;
-	bool from_stdin = opt_has(a, "password-stdin");
+	CLEANUP_FREE char *user = given ? xstrdup(given) : NULL, *secret = NULL, *server = NULL,
+			  *helper = NULL;
 	struct json_object *params;
+	int rc;
 
-	if (from_stdin && !user)
+	if (opt_has(a, "password-stdin") && !user)
 		return error_set(err, ERR_INVALID_ARGUMENT, "--password-stdin needs --username");
-	if (!user && ask_line("Username", true, &user, err))
-		return -1;
-	if (from_stdin ? read_secret(&secret, err) : ask_line("Password", false, &secret, err))
+	if (opt_has(a, "password-stdin") && opt_has(a, "password"))
+		return error_set(err, ERR_INVALID_ARGUMENT,
+				 "--password and --password-stdin are one too many");
+	server = server_of(a, &helper, err);
+	if (!server || (!user && ask_line("Username", true, &user, err)) ||
+	    take_secret(a, &secret, err))
 		return -1;
 	params = json_object_new_object();
-	json_set_str(params, "server", a->pos[0]);
+	json_set_str(params, "server", server);
 	json_set_str(params, "scheme", opt_str(a, "scheme", "auto"));
 	json_set_str(params, "user", user);
 	json_set_str(params, "secret", secret);
+	json_set_bool(params, "keep", !helper);
+	rc = cli_call(c, "registry.login", params, NULL, err);
+	if (rc == 0 && helper)
+		rc = helper_store(helper, credentials_server(server), user, secret, err);
 	explicit_bzero(secret, strlen(secret));
-	if (cli_call(c, "registry.login", params, NULL, err))
-		return -1;
-	cli_note("Login succeeded");
-	return 0;
+	if (rc == 0)
+		cli_note("Login succeeded");
+	return rc;
 }
 
 static const struct opt_cmd cmd_registry_login = {
@@ -102,13 +145,17 @@ static const struct opt_cmd cmd_registry_login = {
 	.group = GROUP,
 	.opts = login_opts,
 	.pos = login_pos,
-	.notes = "The registry is asked whether it takes the credentials; then they are stored "
-		 "encrypted. The key is in the kernel's keyring of the user that runs the "
-		 "services, so "
-		 "a login lasts until the host restarts; where there is no keyring, the key is in "
-		 "a file only that user can read. Credentials in the environment "
-		 "(CONTAINER_REGISTRY_HOST, CONTAINER_REGISTRY_USER, CONTAINER_REGISTRY_TOKEN) and "
-		 "those of docker's configuration and credential helpers come first.",
+	.notes =
+		"The registry is asked whether it takes the credentials; then they are stored "
+		"encrypted. The key is in the kernel's keyring of the user that runs the "
+		"services, so "
+		"a login lasts until the host restarts; where there is no keyring, the key is in "
+		"a file only that user can read. With a credential helper in the configuration "
+		"(registry.credsStore, or registry.credHelpers for single registries) it keeps the "
+		"login instead. Credentials in the environment (CONTAINER_REGISTRY_HOST, "
+		"CONTAINER_REGISTRY_USER, CONTAINER_REGISTRY_TOKEN), of those helpers and of "
+		"docker's "
+		"configuration come first.",
 	.run = run_login,
 };
 
@@ -117,7 +164,7 @@ const struct opt_cmd cmd_login = {
 	.summary = "Short for `container registry login`",
 	.group = ROOT_GROUP,
 	.opts = login_opts,
-	.pos = login_pos,
+	.pos = short_pos,
 	.run = run_login,
 };
 
@@ -127,9 +174,15 @@ static const struct opt_pos logout_pos[] = {{"registry", POS_ONE, "Host of the r
 
 static int run_logout(struct cli *c, const struct opt_args *a, struct error **err)
 {
-	struct json_object *params = json_object_new_object();
+	CLEANUP_FREE char *helper = NULL, *server = server_of(a, &helper, err);
+	struct json_object *params;
 
-	json_set_str(params, "server", a->pos[0]);
+	if (!server)
+		return -1;
+	if (helper)
+		return helper_erase(helper, credentials_server(server), err);
+	params = json_object_new_object();
+	json_set_str(params, "server", server);
 	return cli_call(c, "registry.logout", params, NULL, err);
 }
 
@@ -145,31 +198,90 @@ const struct opt_cmd cmd_logout = {
 	.name = "logout",
 	.summary = "Short for `container registry logout`",
 	.group = ROOT_GROUP,
-	.pos = logout_pos,
+	.pos = short_pos,
 	.run = run_logout,
 };
 
 /* ---- list ---- */
 
 static const struct opt opt_registry_list[] = {
-	{"format", 0, OPT_VALUE, "format", FORMAT_CHOICES, "Format of the output", 0},
+	{"format", 0, OPT_VALUE, "format", FORMAT_CHOICES,
+	 "Format of the output; also a template of fields such as '{{.Name}} {{.Username}}'",
+	 OPT_TEMPLATE},
 	{"quiet", 'q', OPT_FLAG, NULL, NULL, "Print only the hosts", 0},
 	{0},
 };
 static const struct opt *const registry_list_opts[] = {opt_registry_list, NULL};
 
+static char *registry_field(struct json_object *o, const char *name)
+{
+	static const char *const fields[][2] = {
+		{"ID", "id"},
+		{"Name", "name"},
+		{"Username", "username"},
+		{"CreatedAt", "creationDate"},
+		{"ModifiedAt", "modificationDate"},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(fields); i++)
+		if (!strcmp(name, fields[i][0]))
+			return xstrdup(json_str(o, fields[i][1], ""));
+	return NULL;
+}
+
+/* The logins that a helper keeps, in the form of ours. */
+static void add_listed(struct json_object *list, struct json_object *from)
+{
+	json_object_object_foreach(from, server, user)
+	{
+		CLEANUP_FREE char *domain = oci_server_domain(server, NULL);
+		struct json_object *o;
+
+		if (!domain || !json_object_is_type(user, json_type_string))
+			continue;
+		o = json_object_new_object();
+		json_set_str(o, "id", domain);
+		json_set_str(o, "name", domain);
+		json_set_str(o, "username", json_object_get_string(user));
+		json_set(o, "labels", json_object_new_object());
+		json_object_array_add(list, o);
+	}
+}
+
+static int ask_helpers(struct json_object *list, struct error **err)
+{
+	CLEANUP_STRV struct strv helpers = {0};
+	struct config *config = config_load(err);
+
+	if (!config)
+		return -1;
+	credentials_helpers(config, &helpers);
+	config_free(config);
+	for (size_t i = 0; i < helpers.n; i++) {
+		CLEANUP_JSON struct json_object *from = NULL;
+
+		if (helper_list(helpers.v[i], &from, err))
+			return -1;
+		add_listed(list, from);
+	}
+	return 0;
+}
+
 static int run_registry_list(struct cli *c, const struct opt_args *a, struct error **err)
 {
 	static const char *const titles[] = {"HOSTNAME", "USERNAME", "MODIFIED", "CREATED", NULL};
-	enum format f = format_parse(opt_str(a, "format", NULL));
+	const char *format = opt_str(a, "format", NULL);
+	enum format f = format_parse(format);
 	CLEANUP_JSON struct json_object *reply = NULL;
 	CLEANUP_TABLE struct table t = {0};
 	CLEANUP_BUF struct buf b = {0};
 	struct json_object *list;
 
 	if (cli_call(c, "registry.list", NULL, &reply, err) ||
-	    json_need_arr(reply, "registries", &list, err))
+	    json_need_arr(reply, "registries", &list, err) || ask_helpers(list, err))
 		return -1;
+	if (template_is(format))
+		return template_list(format, list, registry_field, err);
 	if (f != FORMAT_TABLE) {
 		format_print(f, list);
 		return 0;
@@ -213,5 +325,14 @@ const struct opt_cmd cmd_registry = {
 	.aliases = "r",
 	.summary = "Manage logins to registries",
 	.group = ROOT_GROUP,
+	.notes = "How registries are spoken to is in the configuration: registry.domain is the one "
+		 "that short names mean; registry.ca a file of certificates to trust besides the "
+		 "host's; registry.insecure the hosts whose certificate is not looked at, or that "
+		 "speak plain http; registry.mirrors pairs such as "
+		 "'docker.io=https://mirror.example', asked first and without credentials; "
+		 "registry.timeout the seconds after which a transfer that gets nowhere is broken "
+		 "off "
+		 "and tried again; registry.credsStore and registry.credHelpers the credential "
+		 "helpers. Lists are separated by commas.",
 	.sub = registry_subs,
 };

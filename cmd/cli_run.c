@@ -54,21 +54,35 @@ static const struct opt opt_management[] = {
 	{"dns-search", 0, OPT_LIST, "domain", NULL, "DNS search domain", 0},
 	{"entrypoint", 0, OPT_VALUE, "command", NULL,
 	 "Replace the image's entrypoint; the image's command is dropped", 0},
+	{"group-add", 0, OPT_LIST, "group", NULL,
+	 "Add a group, by name or id, to those of the process", 0},
+	{"hostname", 0, OPT_VALUE, "name", NULL,
+	 "Host name of the container; the first part of its id when not given", 0},
 	{"init", 0, OPT_FLAG, NULL, NULL,
 	 "Run a small init as process 1, which passes on signals and reaps orphans", 0},
 	{"init-image", 0, OPT_VALUE, "image", NULL, "Use a custom init image", OPT_LATER},
 	{"kernel", 'k', OPT_VALUE, "path", NULL, "Use this kernel for the container's microVM", 0},
-	{"kernel-arg", 0, OPT_LIST, "word", NULL, "Add a word to the kernel's command line",
-	 OPT_LATER},
+	{"kernel-arg", 0, OPT_LIST, "word", NULL, "Add a word to the kernel's command line", 0},
 	{"label", 'l', OPT_LIST, "label", NULL, "Add a label: key=value", 0},
-	{"masked-path", 0, OPT_LIST, "path", NULL, "Hide a path from the container", OPT_LATER},
+	{"log-opt", 0, OPT_LIST, "option", NULL,
+	 "Bound of the log: max-size=<size of a file>, 16m when not given, or max-file=<files>, 2 "
+	 "when not given",
+	 0},
+	{"masked-path", 0, OPT_LIST, "path", NULL,
+	 "Hide a path from the container, besides those hidden as a rule; NONE clears the list", 0},
 	{"mount", 0, OPT_LIST, "mount", NULL, "Add a mount: type=<>,source=<>,target=<>,readonly",
 	 OPT_LATER},
 	{"name", 0, OPT_VALUE, "name", NULL, "Name of the container, which is its id too", 0},
 	{"network", 0, OPT_LIST, "network", NULL,
 	 "Attach to a network: <name>[,mac=XX:XX:XX:XX:XX:XX][,mtu=N], or none", 0},
 	{"no-dns", 0, OPT_FLAG, NULL, NULL, "Do not configure DNS in the container", 0},
+	{"oom-score-adj", 0, OPT_VALUE, "n", NULL,
+	 "How readily the kernel kills the processes when memory is short, -1000 to 1000", 0},
 	{"os", 0, OPT_VALUE, "os", NULL, "Operating system of the image to use", 0},
+	{"pids-limit", 0, OPT_VALUE, "n", NULL, "Number of processes and threads; -1: no limit", 0},
+	{"privileged", 0, OPT_FLAG, NULL, NULL,
+	 "All capabilities, devices and system calls of the microVM; nothing hidden or read-only",
+	 0},
 	{"pull", 0, OPT_VALUE, "when", "missing|always|never",
 	 "When to fetch the image: missing (as when not given), always or never", 0},
 	{"publish", 'p', OPT_LIST, "spec", NULL,
@@ -78,15 +92,21 @@ static const struct opt opt_management[] = {
 	{"publish-socket", 0, OPT_LIST, "spec", NULL, "Publish a socket: host_path:container_path",
 	 OPT_LATER},
 	{"read-only", 0, OPT_FLAG, NULL, NULL, "Make the root file system read-only", 0},
-	{"read-only-path", 0, OPT_LIST, "path", NULL, "Make a path read-only", OPT_LATER},
+	{"read-only-path", 0, OPT_LIST, "path", NULL,
+	 "Make a path read-only, besides those that are as a rule; NONE clears the list", 0},
 	{"restart", 0, OPT_VALUE, "policy", NULL,
 	 "When to start it again after its end: no, on-failure[:n], always or unless-stopped", 0},
 	{"rm|remove", 0, OPT_FLAG, NULL, NULL, "Delete the container when it has stopped", 0},
-	{"rosetta", 0, OPT_FLAG, NULL, NULL, "Translate programs of another architecture",
-	 OPT_LATER},
-	{"runtime", 0, OPT_VALUE, "runtime", NULL, "Runtime to use", OPT_LATER},
+	{"rosetta", 0, OPT_FLAG, NULL, NULL,
+	 "Translate programs of another architecture, which is done wherever the image is of one",
+	 0},
+	{"runtime", 0, OPT_VALUE, "runtime", NULL, "Runtime to use: container-runtime-linux", 0},
+	{"security-opt", 0, OPT_LIST, "option", NULL,
+	 "no-new-privileges, seccomp=unconfined, seccomp=<profile.json>, systempaths=unconfined",
+	 0},
 	{"ssh", 0, OPT_FLAG, NULL, NULL, "Forward the SSH agent's socket", OPT_LATER},
 	{"shm-size", 0, OPT_VALUE, "size", NULL, "Size of /dev/shm", 0},
+	{"sysctl", 0, OPT_LIST, "name=value", NULL, "Set a kernel parameter of the container", 0},
 	{"stop-signal", 0, OPT_VALUE, "signal", NULL,
 	 "Signal that stops the container; the image's or TERM when not given", 0},
 	{"stop-timeout", 0, OPT_VALUE, "seconds", NULL,
@@ -110,10 +130,11 @@ static const struct opt opt_fetch[] = {
 	{0},
 };
 
-static const struct opt *const run_opts[] = {opt_process,  opt_resources, opt_management,
-					     opt_progress, opt_fetch,     NULL};
+static const struct opt *const run_opts[] = {opt_process, opt_resources, opt_management,
+					     opt_health,  opt_progress,  opt_fetch,
+					     NULL};
 static const struct opt *const create_opts[] = {opt_process, opt_resources, opt_management,
-						opt_fetch, NULL};
+						opt_health,  opt_fetch,     NULL};
 
 static const struct opt_pos run_pos[] = {
 	{"image", POS_ONE, "Image reference"},
@@ -239,7 +260,7 @@ static int build(const struct opt_args *a, struct json_object *image, const char
 		 struct json_object **out, struct error **err)
 {
 	struct config *cfg = config_load(err);
-	struct config_defaults d;
+	struct config_defaults d = {0};
 	int rc;
 
 	if (!cfg)
@@ -247,6 +268,8 @@ static int build(const struct opt_args *a, struct json_object *image, const char
 	d.cpus = config_int(cfg, "container.cpus");
 	d.memory = config_str(cfg, "container.memory");
 	d.dns_domain = config_str(cfg, "dns.domain");
+	d.log_size = config_str(cfg, "container.logSize");
+	d.log_files = config_int(cfg, "container.logFiles");
 	rc = config_build(a, image, &d, id, out, err);
 	config_free(cfg);
 	return rc;
@@ -279,12 +302,14 @@ static int create(struct cli *c, const struct opt_args *a, struct progress *p, c
 	return 0;
 }
 
-static int create_with_progress(struct cli *c, const struct opt_args *a, char **id,
-				struct error **err)
+/* create() with its flags checked and its progress shown: 0, the exit status after a usage error, or -1. */
+static int make(struct cli *c, const struct opt_args *a, char **id, struct error **err)
 {
 	struct progress p;
-	int rc;
+	int rc = check_flags(c, a);
 
+	if (rc)
+		return rc;
 	progress_init(&p, opt_str(a, "progress", "auto"));
 	rc = create(c, a, &p, id, err);
 	progress_end(&p);
@@ -294,14 +319,11 @@ static int create_with_progress(struct cli *c, const struct opt_args *a, char **
 static int run_create(struct cli *c, const struct opt_args *a, struct error **err)
 {
 	CLEANUP_FREE char *id = NULL;
-	int rc = check_flags(c, a);
+	int rc = make(c, a, &id, err);
 
-	if (rc)
-		return rc;
-	if (create_with_progress(c, a, &id, err))
-		return -1;
-	cli_out(id);
-	return 0;
+	if (!rc)
+		cli_out(id);
+	return rc;
 }
 
 /* After a start that failed: reports it and gives 126 or 127 when that was due to the program; else -1. */
@@ -327,12 +349,10 @@ static int run_run(struct cli *c, const struct opt_args *a, struct error **err)
 			    .tty = opt_has(a, "tty"),
 			    .timings = c->debug};
 	CLEANUP_FREE char *id = NULL;
-	int rc = check_flags(c, a);
+	int rc = make(c, a, &id, err);
 
 	if (rc)
 		return rc;
-	if (create_with_progress(c, a, &id, err))
-		return -1;
 	at.id = id;
 	rc = opt_has(a, "detach") ? attach_detached(c, &at, err) : attach_run(c, &at, err);
 	if (rc < 0 && !at.started) {
@@ -356,7 +376,9 @@ const struct opt_cmd cmd_run = {
 	.notes = "Creates a container from an image and starts it. Unless --detach is given the "
 		 "command stays "
 		 "attached and ends with the exit status of the process; 126 says that the "
-		 "program cannot be run, 127 that there is none of that name.",
+		 "program cannot be run, 127 that there is none of that name. Signals to the "
+		 "command are passed on to the process, except from a terminal that is the "
+		 "process's own; the third SIGINT or SIGTERM ends the command alone.",
 	.run = run_run,
 };
 
@@ -379,7 +401,6 @@ static const struct opt opt_start[] = {
 	{0},
 };
 static const struct opt *const start_opts[] = {opt_start, NULL};
-static const struct opt_pos start_pos[] = {{"container-id", POS_ONE, "Container id"}, {0}};
 
 static int run_start(struct cli *c, const struct opt_args *a, struct error **err)
 {
@@ -414,7 +435,7 @@ const struct opt_cmd cmd_start = {
 	.summary = "Start a container",
 	.group = "CONTAINER SUBCOMMANDS",
 	.opts = start_opts,
-	.pos = start_pos,
+	.pos = pos_id,
 	.notes = "Starting a container that runs already succeeds, unless it is to be attached.",
 	.run = run_start,
 };

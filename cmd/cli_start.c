@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include "cmd/cli.h"
 #include "core/path.h"
 #include "core/proc.h"
@@ -307,11 +308,36 @@ static int start_server(struct cli *c, const struct opt_args *a, int ms, struct 
 	return spawn_apiserver(c, ms, err);
 }
 
+/*
+ * Whether a server answers: 1 with its *ping, 0 when none is there, -1. One that was killed a moment ago may still take a
+ * connection and then close it: that is looked at again until the socket is silent, for at most ms.
+ */
+static int server_answers(struct cli *c, int ms, struct json_object **ping, struct error **err)
+{
+	uint64_t until = time_mono_us() + (uint64_t)ms * 1000;
+
+	for (;;) {
+		struct timespec pause = {.tv_nsec = 20000000};
+		struct error *e = NULL;
+
+		if (!cli_call(c, "ping", NULL, ping, &e))
+			return 1;
+		rpc_conn_free(STEAL(c->conn));
+		if (e->code == ERR_INVALID_STATE) {
+			error_free(e);
+			return 0;
+		}
+		if (e->code != ERR_INTERRUPTED || time_mono_us() > until)
+			return error_move(err, e);
+		error_free(e);
+		nanosleep(&pause, NULL);
+	}
+}
+
 static int run_system_start(struct cli *c, const struct opt_args *a, struct error **err)
 {
 	CLEANUP_JSON struct json_object *ping = NULL;
-	struct error *e = NULL;
-	int ms, fd;
+	int ms, running;
 
 	if (timeout_ms(a, &ms))
 		return cli_usage(c, "The value '%s' is invalid for '--timeout <seconds>'",
@@ -321,18 +347,12 @@ static int run_system_start(struct cli *c, const struct opt_args *a, struct erro
 				 "--enable-kernel-install conflicts with --disable-kernel-install");
 	if (start_roots(c, a, err))
 		return -1;
-	fd = cli_socket(c, &e);
-	if (fd >= 0) {
-		close(fd);
+	running = server_answers(c, ms, &ping, err);
+	if (running < 0)
+		return -1;
+	if (running)
 		cli_note("The container system is already running.");
-	} else if (e->code != ERR_INVALID_STATE) {
-		return error_move(err, e);
-	} else {
-		error_free(e);
-		if (start_server(c, a, ms, err))
-			return -1;
-	}
-	if (cli_call(c, "ping", NULL, &ping, err))
+	else if (start_server(c, a, ms, err) || cli_call(c, "ping", NULL, &ping, err))
 		return -1;
 	return offer_kernel(c, a, ping, err);
 }
@@ -346,13 +366,6 @@ const struct opt_cmd cmd_system_start = {
 };
 
 /* ---- stop ---- */
-
-static const struct opt opt_stop[] = {
-	{"prefix", 'p', OPT_VALUE, "prefix", NULL, "Label prefix of the services to stop",
-	 OPT_LATER | OPT_HIDDEN},
-	{0},
-};
-static const struct opt *const stop_opts[] = {opt_stop, NULL};
 
 static int run_system_stop(struct cli *c, const struct opt_args *a, struct error **err)
 {
@@ -388,6 +401,5 @@ const struct opt_cmd cmd_system_stop = {
 	.name = "stop",
 	.summary = "Stop all containers and the container services",
 	.group = "SYSTEM SUBCOMMANDS",
-	.opts = stop_opts,
 	.run = run_system_stop,
 };

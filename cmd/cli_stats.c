@@ -2,19 +2,24 @@
 /*
  * cli_stats.c - stats: what running containers use.
  *
- * The counters are those of the guest; a table needs two samples, because CPU use is a difference. A container that
- * ends between them is left out.
+ * The counters are those of the guest, but for what its machine takes of the host's memory; a table needs two samples, because CPU use
+ * is a difference. A container that ends between them is left out.
  */
 #include <signal.h>
 #include <stdio.h>
 #include <time.h>
 #include "cmd/cli.h"
 #include "cmd/table.h"
+#include "cmd/template.h"
 
 #define SAMPLE_MS 2000
 
 static const struct opt opt_stats[] = {
-	{"format", 0, OPT_VALUE, "format", FORMAT_CHOICES, "Format of the output", 0},
+	{"all", 'a', OPT_FLAG, NULL, NULL, "Show containers that do not run as well", 0},
+	{"format", 0, OPT_VALUE, "format", FORMAT_CHOICES,
+	 "Format of the output; also a template of fields such as '{{.ID}} {{.CPUPerc}}'",
+	 OPT_TEMPLATE},
+	{"no-trunc", 0, OPT_FLAG, NULL, NULL, "Nothing is ever cut short; for scripts", 0},
 	{"no-stream", 0, OPT_FLAG, NULL, NULL, "Print once and return", 0},
 	{0},
 };
@@ -49,8 +54,9 @@ static void samples_free(struct samples *s)
 static struct json_object *counters(const char *id, struct json_object *in)
 {
 	static const char *const keys[] = {
-		"memoryUsageBytes", "memoryLimitBytes", "cpuUsageUsec",    "networkRxBytes",
-		"networkTxBytes",   "blockReadBytes",   "blockWriteBytes", "numProcesses",
+		"memoryUsageBytes", "memoryLimitBytes", "cpuUsageUsec",
+		"networkRxBytes",   "networkTxBytes",   "blockReadBytes",
+		"blockWriteBytes",  "numProcesses",     "memoryHostBytes",
 	};
 	struct json_object *o = json_object_new_object();
 
@@ -61,14 +67,18 @@ static struct json_object *counters(const char *id, struct json_object *in)
 	return o;
 }
 
-static int take_one(struct cli *c, const char *id, struct samples *out, struct error **err)
+static int take_one(struct cli *c, const char *id, bool all, struct samples *out,
+		    struct error **err)
 {
 	CLEANUP_JSON struct json_object *reply = NULL;
 	struct json_object *params = json_object_new_object();
+	struct error *e = NULL;
 
 	json_set_str(params, "id", id);
-	if (cli_call(c, "container.stats", params, &reply, err))
-		return -1;
+	if (cli_call(c, "container.stats", params, &reply, &e) &&
+	    (!all || e->code != ERR_INVALID_STATE))
+		return error_move(err, e);
+	error_free(e);
 	out->v = xreallocarray(out->v, out->n + 1, sizeof(*out->v));
 	out->v[out->n++] =
 		(struct sample){.id = xstrdup(id), .o = counters(id, reply), .at = time_mono_us()};
@@ -79,7 +89,7 @@ static int take_one(struct cli *c, const char *id, struct samples *out, struct e
 static int wanted(struct cli *c, const struct opt_args *a, struct strv *ids, struct error **err)
 {
 	CLEANUP_JSON struct json_object *reply = NULL;
-	struct json_object *list;
+	struct json_object *list, *params;
 
 	for (size_t i = 0; i < a->npos; i++) {
 		CLEANUP_JSON struct json_object *found = NULL;
@@ -91,13 +101,16 @@ static int wanted(struct cli *c, const struct opt_args *a, struct strv *ids, str
 	}
 	if (a->npos)
 		return 0;
-	if (cli_call(c, "container.list", NULL, &reply, err) ||
+	params = json_object_new_object();
+	json_set_bool(params, "all", opt_has(a, "all"));
+	if (cli_call(c, "container.list", params, &reply, err) ||
 	    json_need_arr(reply, "containers", &list, err))
 		return -1;
 	for (size_t i = 0; i < json_object_array_length(list); i++) {
 		struct json_object *o = json_object_array_get_idx(list, i);
 
-		if (str_eq(json_str(json_obj(o, "status"), "state", NULL), "running"))
+		if (opt_has(a, "all") ||
+		    str_eq(json_str(json_obj(o, "status"), "state", NULL), "running"))
 			strv_add(ids, json_str(o, "id", ""));
 	}
 	return 0;
@@ -114,7 +127,7 @@ static int take(struct cli *c, const struct opt_args *a, bool strict, struct sam
 	for (size_t i = 0; i < ids.n; i++) {
 		struct error *e = NULL;
 
-		if (!take_one(c, ids.v[i], out, &e))
+		if (!take_one(c, ids.v[i], opt_has(a, "all"), out, &e))
 			continue;
 		if ((strict && a->npos) || !c->conn)
 			return error_move(err, e);
@@ -138,51 +151,112 @@ static char *size_text(struct json_object *o, const char *key)
 	return xasprintf("%.2f %s", v, units[u]);
 }
 
-static void cell_pair(struct table *t, struct json_object *o, const char *first, const char *second)
+static char *pair_text(struct json_object *o, const char *first, const char *second)
 {
 	CLEANUP_FREE char *a = size_text(o, first), *b = size_text(o, second);
 
-	table_cellf(t, "%s / %s", a, b);
+	return xasprintf("%s / %s", a, b);
 }
 
-static void put_row(struct table *t, const struct sample *was, const struct sample *now)
+static char *percent_text(struct json_object *o, const char *key)
 {
-	table_cell(t, now->id);
-	if (was && now->at > was->at && json_get(was->o, "cpuUsageUsec") &&
-	    json_get(now->o, "cpuUsageUsec"))
-		table_cellf(t, "%.2f%%",
-			    MAX(100.0 *
-					(double)(json_int(now->o, "cpuUsageUsec", 0) -
-						 json_int(was->o, "cpuUsageUsec", 0)) /
-					(double)(now->at - was->at),
-				0.0));
-	else
-		table_cell(t, "--");
-	cell_pair(t, now->o, "memoryUsageBytes", "memoryLimitBytes");
-	cell_pair(t, now->o, "networkRxBytes", "networkTxBytes");
-	cell_pair(t, now->o, "blockReadBytes", "blockWriteBytes");
-	if (json_get(now->o, "numProcesses"))
-		table_cellf(t, "%lld", (long long)json_int(now->o, "numProcesses", 0));
-	else
-		table_cell(t, "--");
+	struct json_object *v = json_get(o, key);
+
+	return v ? xasprintf("%.2f%%", json_object_get_double(v)) : xstrdup("--");
 }
 
-static void put_table(const struct samples *was, const struct samples *now, struct buf *out)
+static void set_percent(struct json_object *o, const char *key, double part, double whole)
 {
-	static const char *const titles[] = {
-		"Container ID", "Cpu %", "Memory Usage", "Net Rx/Tx", "Block I/O", "Pids", NULL};
-	CLEANUP_TABLE struct table t = {0};
+	if (whole > 0)
+		json_set(o, key, json_object_new_double(MAX(100.0 * part / whole, 0.0)));
+}
 
-	table_init(&t, titles);
+/* What comes of two samples: the counters and, where they can be told, "cpuPercent" and "memoryPercent". */
+static struct json_object *row_object(const struct sample *was, const struct sample *now)
+{
+	static const char cpu[] = "cpuUsageUsec";
+	struct json_object *o = json_sorted(now->o);
+
+	if (was && now->at > was->at && json_get(was->o, cpu) && json_get(now->o, cpu))
+		set_percent(o, "cpuPercent",
+			    (double)(json_int(now->o, cpu, 0) - json_int(was->o, cpu, 0)),
+			    (double)(now->at - was->at));
+	if (json_get(o, "memoryUsageBytes"))
+		set_percent(o, "memoryPercent", (double)json_int(o, "memoryUsageBytes", 0),
+			    (double)json_int(o, "memoryLimitBytes", 0));
+	return o;
+}
+
+static char *stats_field(struct json_object *o, const char *name)
+{
+	if (!strcmp(name, "ID") || !strcmp(name, "Name") || !strcmp(name, "Container"))
+		return xstrdup(json_str(o, "id", ""));
+	if (!strcmp(name, "CPUPerc"))
+		return percent_text(o, "cpuPercent");
+	if (!strcmp(name, "MemUsage"))
+		return pair_text(o, "memoryUsageBytes", "memoryLimitBytes");
+	if (!strcmp(name, "MemPerc"))
+		return percent_text(o, "memoryPercent");
+	if (!strcmp(name, "MemHost"))
+		return size_text(o, "memoryHostBytes");
+	if (!strcmp(name, "NetIO"))
+		return pair_text(o, "networkRxBytes", "networkTxBytes");
+	if (!strcmp(name, "BlockIO"))
+		return pair_text(o, "blockReadBytes", "blockWriteBytes");
+	if (!strcmp(name, "PIDs"))
+		return json_get(o, "numProcesses")
+			       ? xasprintf("%lld", (long long)json_int(o, "numProcesses", 0))
+			       : xstrdup("--");
+	return NULL;
+}
+
+/* The rows of two rounds of samples; the caller owns the array. */
+static struct json_object *rows(const struct samples *was, const struct samples *now)
+{
+	struct json_object *list = json_object_new_array();
+
 	for (size_t i = 0; i < now->n; i++) {
 		const struct sample *before = NULL;
 
 		for (size_t k = 0; k < was->n && !before; k++)
 			if (!strcmp(was->v[k].id, now->v[i].id))
 				before = &was->v[k];
-		put_row(&t, before, &now->v[i]);
+		json_object_array_add(list, row_object(before, &now->v[i]));
 	}
+	return list;
+}
+
+static void put_table(struct json_object *list, struct buf *out)
+{
+	static const char *const titles[] = {"Container ID", "Cpu %", "Memory Usage", "Net Rx/Tx",
+					     "Block I/O",    "Pids",  "Host Memory",  NULL};
+	static const char *const fields[] = {"ID",      "CPUPerc", "MemUsage", "NetIO",
+					     "BlockIO", "PIDs",    "MemHost"};
+	CLEANUP_TABLE struct table t = {0};
+
+	table_init(&t, titles);
+	for (size_t i = 0; i < json_object_array_length(list); i++)
+		for (size_t k = 0; k < ARRAY_SIZE(fields); k++) {
+			CLEANUP_FREE char *text =
+				stats_field(json_object_array_get_idx(list, i), fields[k]);
+
+			table_cell(&t, text);
+		}
 	table_render(&t, out);
+}
+
+/* In the form asked for; *err when a template is broken. */
+static int put_rows(const char *format, const struct samples *was, const struct samples *now,
+		    struct error **err)
+{
+	CLEANUP_JSON struct json_object *list = rows(was, now);
+	CLEANUP_BUF struct buf b = {0};
+
+	if (template_is(format))
+		return template_list(format, list, stats_field, err);
+	put_table(list, &b);
+	fwrite(b.data, 1, b.len, stdout);
+	return 0;
 }
 
 static volatile sig_atomic_t interrupted;
@@ -212,17 +286,15 @@ static int stream(struct cli *c, const struct opt_args *a, struct samples *was, 
 		fputs("\033[?1049h\033[?25l", stdout);
 	while (!interrupted && !ferror(stdout)) {
 		CLEANUP(samples_free) struct samples now = {0};
-		CLEANUP_BUF struct buf b = {0};
 		struct samples old;
 
 		rc = take(c, a, false, &now, err);
 		if (rc)
 			break;
-		put_table(was, &now, &b);
 		if (screen)
 			fputs("\033[H\033[J", stdout);
-		fwrite(b.data, 1, b.len, stdout);
-		if (fflush(stdout))
+		rc = put_rows(opt_str(a, "format", NULL), was, &now, err);
+		if (rc || fflush(stdout))
 			break;
 		old = *was;
 		*was = now;
@@ -243,11 +315,14 @@ static int run_stats(struct cli *c, const struct opt_args *a, struct error **err
 {
 	enum format f = format_parse(opt_str(a, "format", NULL));
 	CLEANUP(samples_free) struct samples first = {0}, second = {0};
-	CLEANUP_BUF struct buf b = {0};
+	CLEANUP_BUF struct buf check = {0};
+	const char *format = opt_str(a, "format", NULL);
 
+	if (template_is(format) && template_render(format, NULL, true, stats_field, &check, err))
+		return -1;
 	if (take(c, a, true, &first, err))
 		return -1;
-	if (f != FORMAT_TABLE) {
+	if (f != FORMAT_TABLE && !template_is(format)) {
 		CLEANUP_JSON struct json_object *list = json_object_new_array();
 
 		for (size_t i = 0; i < first.n; i++)
@@ -261,9 +336,7 @@ static int run_stats(struct cli *c, const struct opt_args *a, struct error **err
 		pause_ms(SAMPLE_MS);
 	if (take(c, a, false, &second, err))
 		return -1;
-	put_table(&first, &second, &b);
-	fwrite(b.data, 1, b.len, stdout);
-	return 0;
+	return put_rows(format, &first, &second, err);
 }
 
 const struct opt_cmd cmd_stats = {
@@ -273,8 +346,13 @@ const struct opt_cmd cmd_stats = {
 	.opts = stats_opts,
 	.pos = stats_pos,
 	.notes = "CPU use is that of the last two seconds, where 100% is one CPU. Memory is what "
-		 "the "
-		 "container's processes and their cached files take inside. Formats other than the "
-		 "table print the raw counters once.",
+		 "the container's "
+		 "processes and their cached files take inside; host memory is what its machine "
+		 "takes of the host, which "
+		 "is guest memory that was touched and not given back, and the VMM's own. Formats "
+		 "other than the table "
+		 "print the raw counters once. Fields of a template: ID, CPUPerc, MemUsage, "
+		 "MemPerc, MemHost, "
+		 "NetIO, BlockIO, PIDs.",
 	.run = run_stats,
 };

@@ -332,6 +332,24 @@ static const struct opt_cmd cmd_property_list = {
 	.summary = "Show the effective configuration, and where each value comes from",
 	.group = "SUBCOMMANDS",
 	.opts = property_opts,
+	.notes =
+		"The configuration is a file of JSON, which may have comments; CONTAINER_CONFIG "
+		"names another. container.cpus and container.memory are what run and create give "
+		"when not told, "
+		"container.logSize and container.logFiles the bounds of a container's log; "
+		"dns.domain is the "
+		"domain of containers, network.subnet the network they get addresses of; engine is "
+		"auto, kvm "
+		"or qemu, qemu.path the QEMU to use; kernel.path is the kernel that `container "
+		"system kernel "
+		"set --recommended` takes instead of the one it would choose, and needs no "
+		"modules; "
+		"emulator.dir is where the host has the static emulators for images of other "
+		"architectures; "
+		"log.level is debug, info, warning or error. registry.*: see "
+		"container-registry(1). "
+		"The "
+		"services read the file when they start.",
 	.run = run_property_list,
 };
 
@@ -345,9 +363,11 @@ static const struct opt_cmd cmd_property = {
 
 /* ---- the group ---- */
 
-static const struct opt_cmd *const system_subs[] = {
-	&cmd_system_df, &cmd_kernel,      &cmd_system_logs, &cmd_property, &cmd_system_start,
-	&cmd_status,    &cmd_system_stop, &cmd_version,     NULL};
+static const struct opt_cmd *const system_subs[] = {&cmd_system_df, &cmd_system_doctor,
+						    &cmd_kernel,    &cmd_system_logs,
+						    &cmd_property,  &cmd_system_start,
+						    &cmd_status,    &cmd_system_stop,
+						    &cmd_version,   NULL};
 
 const struct opt_cmd cmd_system = {
 	.name = "system",

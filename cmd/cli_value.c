@@ -94,11 +94,19 @@ int env_merge(struct json_object *base, const char *const *files, const char *co
 	      char *const *from, struct json_object **out, struct error **err)
 {
 	CLEANUP_STRV struct strv env = {0};
+	size_t n = base ? json_object_array_length(base) : 0;
 
-	for (size_t i = 0; base && i < json_object_array_length(base); i++) {
-		const char *s = json_object_get_string(json_object_array_get_idx(base, i));
+	if (n > ENV_MAX)
+		return error_set(
+			err, ERR_INVALID_ARGUMENT,
+			"the image sets %zu environment variables, at most %d are supported", n,
+			ENV_MAX);
+	for (size_t i = 0; i < n; i++) {
+		struct json_object *o = json_object_array_get_idx(base, i);
+		const char *s =
+			json_object_is_type(o, json_type_string) ? json_object_get_string(o) : "=";
 
-		if (s && *s != '=' && strchr(s, '=') && env_set(&env, s, NULL, err))
+		if (*s != '=' && strchr(s, '=') && env_set(&env, s, NULL, err))
 			return -1;
 	}
 	for (; files && *files; files++)
@@ -344,31 +352,21 @@ int container_id_check(const char *id, struct error **err)
 	return 0;
 }
 
-static int mac_parse(const char *s, char out[18])
-{
-	for (int i = 0; i < 17; i++) {
-		char c = (char)tolower((unsigned char)s[i]);
-
-		if (i % 3 == 2 ? (c != ':' && c != '-') : !isxdigit((unsigned char)c))
-			return -1;
-		out[i] = i % 3 == 2 ? ':' : c;
-	}
-	out[17] = 0;
-	return s[17] ? -1 : 0;
-}
-
+/* Of one card: a group's address (the lowest bit of the first byte) is none. */
 /* One "key=value" of a --network word. */
 static int network_option(struct json_object *options, const char *key, const char *value,
 			  const char *word, struct error **err)
 {
-	char mac[18];
+	uint8_t mac[6];
+	char text[18];
 	uint64_t mtu;
 
 	if (!strcmp(key, "mac")) {
 		if (mac_parse(value, mac))
 			return error_set(err, ERR_INVALID_ARGUMENT,
 					 "invalid MAC address in network '%s'", word);
-		json_set_str(options, "macAddress", mac);
+		mac_text(mac, text);
+		json_set_str(options, "macAddress", text);
 	} else if (!strcmp(key, "mtu")) {
 		if (parse_u64(value, &mtu) || mtu < MTU_MIN || mtu > MTU_MAX)
 			return error_set(err, ERR_INVALID_ARGUMENT,

@@ -250,6 +250,29 @@ static int run_load(struct job *j, struct error **err)
 	return 0;
 }
 
+static int run_commit(struct job *j, struct error **err)
+{
+	struct oci_progress p = job_progress(j);
+	struct oci_commit c = {
+		.reference = json_str(j->params, "reference", NULL),
+		.author = json_str(j->params, "author", NULL),
+		.message = json_str(j->params, "message", NULL),
+		.created_by = json_str(j->params, "createdBy", NULL),
+		.config = json_obj(j->params, "config"),
+	};
+	struct json_object *image;
+
+	if (json_need_str(j->params, "manifest", &c.manifest, err) < 0)
+		return -1;
+	if (j->fd < 0)
+		return error_set(err, ERR_INVALID_ARGUMENT,
+				 "image.commit needs a descriptor to read from");
+	if (oci_commit(j->im->store, &c, j->fd, &p, &image, err) < 0)
+		return -1;
+	j->result = wrap("image", image);
+	return 0;
+}
+
 static int run_delete(struct job *j, struct error **err)
 {
 	CLEANUP_FREE const char **refs = NULL;
@@ -271,7 +294,7 @@ static int run_delete(struct job *j, struct error **err)
 static int run_prune(struct job *j, struct error **err)
 {
 	return oci_prune(j->im->store, json_flag(j->params, "all", false),
-			 json_arr(j->params, "busy"), &j->result, err);
+			 json_arr(j->params, "only"), json_arr(j->params, "busy"), &j->result, err);
 }
 
 static int run_usage(struct job *j, struct error **err)
@@ -305,14 +328,19 @@ static int run_save(struct job *j, struct error **err)
 static int run_login(struct job *j, struct error **err)
 {
 	struct oci_progress p = job_progress(j);
+	CLEANUP_FREE char *domain = NULL;
 	const char *server, *user, *secret;
 
 	if (json_need_str(j->params, "server", &server, err) < 0 ||
 	    json_need_str(j->params, "user", &user, err) < 0 ||
 	    json_need_str(j->params, "secret", &secret, err) < 0)
 		return -1;
-	return oci_login(j->im->store, server, json_str(j->params, "scheme", "auto"), user, secret,
-			 &p, err);
+	if (oci_login(j->im->store, server, json_str(j->params, "scheme", "auto"), user, secret,
+		      json_flag(j->params, "keep", true), &domain, &p, err) < 0)
+		return -1;
+	j->result = json_object_new_object();
+	json_set_str(j->result, "server", domain);
+	return 0;
 }
 
 static int run_logout(struct job *j, struct error **err)
@@ -356,6 +384,11 @@ static void on_push(void *ctx, struct rpc_req *req, struct json_object *params)
 static void on_load(void *ctx, struct rpc_req *req, struct json_object *params)
 {
 	job_start(ctx, req, params, rpc_fds_take(rpc_req_fds(req), 0), run_load);
+}
+
+static void on_commit(void *ctx, struct rpc_req *req, struct json_object *params)
+{
+	job_start(ctx, req, params, rpc_fds_take(rpc_req_fds(req), 0), run_commit);
 }
 
 static void on_delete(void *ctx, struct rpc_req *req, struct json_object *params)
@@ -444,6 +477,19 @@ static void on_resolve(void *ctx, struct rpc_req *req, struct json_object *param
 	answer(req, rc, out, err);
 }
 
+static void on_config(void *ctx, struct rpc_req *req, struct json_object *params)
+{
+	struct images *im = ctx;
+	struct json_object *config = NULL;
+	struct error *err = NULL;
+	const char *manifest;
+	int rc = json_need_str(params, "manifest", &manifest, &err);
+
+	if (rc == 0)
+		rc = oci_config(im->store, manifest, &config, &err);
+	answer(req, rc, rc ? NULL : wrap("config", config), err);
+}
+
 static void on_tag(void *ctx, struct rpc_req *req, struct json_object *params)
 {
 	struct images *im = ctx;
@@ -459,14 +505,12 @@ static void on_tag(void *ctx, struct rpc_req *req, struct json_object *params)
 }
 
 static const struct rpc_route routes[] = {
-	{"image.pull", on_pull},       {"image.push", on_push},
-	{"image.load", on_load},       {"image.list", on_list},
-	{"image.inspect", on_inspect}, {"image.delete", on_delete},
-	{"image.resolve", on_resolve}, {"image.rootfs", on_rootfs},
-	{"image.tag", on_tag},         {"image.save", on_save},
-	{"image.prune", on_prune},     {"image.usage", on_usage},
-	{"registry.login", on_login},  {"registry.logout", on_logout},
-	{"registry.list", on_logins},  {NULL, NULL},
+	{"image.pull", on_pull},        {"image.push", on_push},       {"image.load", on_load},
+	{"image.list", on_list},        {"image.inspect", on_inspect}, {"image.delete", on_delete},
+	{"image.resolve", on_resolve},  {"image.rootfs", on_rootfs},   {"image.tag", on_tag},
+	{"image.save", on_save},        {"image.commit", on_commit},   {"image.config", on_config},
+	{"image.prune", on_prune},      {"image.usage", on_usage},     {"registry.login", on_login},
+	{"registry.logout", on_logout}, {"registry.list", on_logins},  {NULL, NULL},
 };
 
 static const struct rpc_handler handler = {.service = "container.images", .routes = routes};
@@ -480,25 +524,26 @@ static void on_signal(void *arg, int signo)
 	loop_stop(im->loop);
 }
 
-static int open_store(struct images *im, const struct roots *roots, struct error **err)
+static int open_store(struct images *im, const struct roots *roots, const struct config *c,
+		      struct error **err)
 {
-	struct config *c = config_load(err);
+	struct oci_registries o;
 	const char *domain;
-	int rc;
 
-	if (!c)
-		return -1;
 	domain = config_str(c, "registry.domain");
+	o = (struct oci_registries){
+		.ca = config_str(c, "registry.ca"),
+		.insecure = config_str(c, "registry.insecure"),
+		.mirrors = config_str(c, "registry.mirrors"),
+		.internal = config_str(c, "dns.domain"),
+		.stall_s = (int)config_int(c, "registry.timeout"),
+	};
 	im->store = oci_store_open(roots->app, domain, err);
-	rc = im->store ? oci_store_registries(im->store, config_str(c, "registry.ca"),
-					      config_str(c, "registry.insecure"),
-					      config_str(c, "registry.mirrors"), err)
-		       : -1;
-	config_free(c);
-	return rc;
+	return im->store ? oci_store_registries(im->store, &o, err) : -1;
 }
 
-static int serve(struct images *im, const struct roots *roots, struct error **err)
+static int serve(struct images *im, const struct roots *roots, const struct config *c,
+		 struct error **err)
 {
 	struct rpc_server *server;
 	int rc;
@@ -510,7 +555,7 @@ static int serve(struct images *im, const struct roots *roots, struct error **er
 	if (!loop_add_signal(im->loop, SIGTERM, on_signal, im, err) ||
 	    !loop_add_signal(im->loop, SIGINT, on_signal, im, err))
 		return -1;
-	if (open_store(im, roots, err) < 0)
+	if (open_store(im, roots, c, err) < 0)
 		return -1;
 	server = rpc_server_new(im->loop, LISTEN_FD, &handler, im, err);
 	if (!server)
@@ -555,8 +600,10 @@ static int drop_privileges(struct error **err)
 static int start(struct error **err)
 {
 	struct images im = {0};
+	struct config *config;
 	struct roots roots;
 	struct stat st;
+	int rc;
 
 	if (fstat(LISTEN_FD, &st) < 0 || !S_ISSOCK(st.st_mode))
 		return error_set(
@@ -565,13 +612,19 @@ static int start(struct error **err)
 	fd_set_cloexec(LISTEN_FD, true);
 	if (roots_init(&roots, NULL, NULL, NULL, NULL, err) < 0)
 		return -1;
-	if (log_init_service(roots.log, "container.images", LOG_LVL_INFO, err) < 0)
+	config = config_load(err);
+	if (!config)
 		return -1;
+	rc = log_init_service(roots.log, "container.images",
+			      log_level_of(config_str(config, "log.level")), err);
 	umask(077);
 	signal(SIGPIPE, SIG_IGN);
-	if (drop_privileges(err) < 0)
-		return -1;
-	return serve(&im, &roots, err);
+	if (rc == 0)
+		rc = drop_privileges(err);
+	if (rc == 0)
+		rc = serve(&im, &roots, config, err);
+	config_free(config);
+	return rc;
 }
 
 int images_main(int argc, char **argv)
@@ -583,6 +636,7 @@ int images_main(int argc, char **argv)
 		fprintf(stderr, "usage: container-core-images start\n");
 		return 64;
 	}
+	alloc_give_back(); /* as oci/memory.c counts on */
 	/* No exit handlers: jobs may still be running in the libraries these would take down. */
 	if (start(&err) == 0)
 		_exit(0);

@@ -6,11 +6,15 @@
  * and started again while containers run: a tap belongs to the runtime helper that holds its
  * descriptor. Rules are put back at each allocation, because a firewall reload on the host may have
  * flushed them.
+ *
+ * Without the right to do that (no root, no CAP_NET_ADMIN) each container gets a passt(1) of its own instead. It then
+ * reaches whatever the user could, but no other container, and nobody reaches it.
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/capability.h>
 #include <sys/prctl.h>
 
 #include "cmd/roles.h"
@@ -22,6 +26,8 @@
 
 #define NETWORK_LISTEN_FD 3
 #define NETWORK_MTU       1500
+#define NETWORK_USER_MTU  65520 /* no wire carries these packets: the larger, the fewer */
+#define PASST_START_MS    10000
 
 struct network {
 	struct loop *loop;
@@ -33,6 +39,18 @@ struct network {
 	int dirfd;
 	struct ipam *ipam;
 	struct rpc_server *server;
+	bool user_mode;
+};
+
+/* A container waiting for its passt. */
+struct pending {
+	struct network *n;
+	struct rpc_req *req;
+	struct json_object *answer;
+	char *id;
+	int sock, words;
+	pid_t pid;
+	struct loop_source *child, *timer;
 };
 
 static int parse_cidr(const char *s, struct in_addr *addr, int *prefix, struct error **err)
@@ -50,7 +68,7 @@ static int parse_cidr(const char *s, struct in_addr *addr, int *prefix, struct e
 
 /* network_mac: the same for the same container, so that a restart does not look like another
  * machine. FNV-1a over tag and id. */
-static void network_mac(const struct network *n, const char *id, char out[18])
+static void network_mac(const struct network *n, const char *id, uint8_t mac[6])
 {
 	uint64_t h = 0xcbf29ce484222325ull;
 	const char *s;
@@ -59,9 +77,9 @@ static void network_mac(const struct network *n, const char *id, char out[18])
 		h = (h ^ (uint8_t)*s) * 0x100000001b3ull;
 	for (s = id; *s; s++)
 		h = (h ^ (uint8_t)*s) * 0x100000001b3ull;
-	snprintf(out, 18, "f2:%02x:%02x:%02x:%02x:%02x", (unsigned)(h >> 56) & 255,
-		 (unsigned)(h >> 48) & 255, (unsigned)(h >> 40) & 255, (unsigned)(h >> 32) & 255,
-		 (unsigned)(h >> 24) & 255);
+	mac[0] = 0xf2;
+	for (int i = 1; i < 6; i++)
+		mac[i] = (uint8_t)(h >> (64 - 8 * i));
 }
 
 /* network_dns: the host's name servers that a guest can reach too. */
@@ -77,49 +95,159 @@ static struct json_object *network_dns(const struct network *n)
 		char word[64], ip[64];
 		struct in_addr a;
 
-		if (sscanf(line, "%63s %63s", word, ip) == 2 && !strcmp(word, "nameserver") &&
-		    inet_pton(AF_INET, ip, &a) == 1 && (ntohl(a.s_addr) >> 24) != 127)
+		if (sscanf(line, "%63s %63s", word, ip) != 2 || strcmp(word, "nameserver") ||
+		    inet_pton(AF_INET, ip, &a) != 1)
+			continue;
+		if (n->user_mode) { /* passt asks it, and listens at the gateway's address */
+			inet_ntop(AF_INET, &n->gateway, ip, sizeof(ip));
+			json_add_str(out, ip);
+			break;
+		}
+		if ((ntohl(a.s_addr) >> 24) != 127)
 			json_add_str(out, ip);
 	}
 	return out;
 }
 
+/* -1 with user_mode set: it has the capability, but not where it counts (a user namespace, a container). */
 static int network_up(struct network *n, struct error **err)
 {
 	if (net_bridge_ensure(n->bridge, n->gateway, n->prefix, NETWORK_MTU, err) < 0 ||
 	    net_nat_ensure(n->table, n->bridge, n->subnet, n->prefix, err) < 0) {
-		bool denied = *err && ((*err)->sys == EPERM ||
-				       ((*err)->cause && (*err)->cause->sys == EPERM));
-
-		return denied ? error_wrap(err,
-					   "network %s needs root; without it only --network none "
-					   "is supported "
-					   "yet",
-					   n->name)
-			      : error_wrap(err, "network %s", n->name);
+		n->user_mode = *err && ((*err)->sys == EPERM ||
+					((*err)->cause && (*err)->cause->sys == EPERM));
+		return error_wrap(err, "network %s", n->name);
 	}
 	return 0;
 }
 
-static struct json_object *attachment(const struct network *n, const char *id, const char *hostname,
-				      struct in_addr addr, int mtu)
+/* What a container is told of its place in the network; params are those of network.allocate, checked. */
+static struct json_object *attachment(const struct network *n, const char *id,
+				      struct json_object *params, struct in_addr addr, int mtu)
 {
 	struct json_object *o = json_object_new_object();
-	char ip[INET_ADDRSTRLEN], gw[INET_ADDRSTRLEN], mac[18];
+	char ip[INET_ADDRSTRLEN], gw[INET_ADDRSTRLEN], mac_str[18];
+	uint8_t mac[6];
 	CLEANUP_FREE char *cidr = NULL;
 
 	inet_ntop(AF_INET, &addr, ip, sizeof(ip));
 	inet_ntop(AF_INET, &n->gateway, gw, sizeof(gw));
-	network_mac(n, id, mac);
+	if (mac_parse(json_str(params, "mac", ""), mac))
+		network_mac(n, id, mac);
+	mac_text(mac, mac_str);
 	cidr = xasprintf("%s/%d", ip, n->prefix);
 	json_set_str(o, "network", n->name);
-	json_set_str(o, "hostname", hostname);
+	json_set_str(o, "hostname", json_str(params, "hostname", id));
 	json_set_str(o, "ipv4Address", cidr);
 	json_set_str(o, "ipv4Gateway", gw);
-	json_set_str(o, "macAddress", mac);
+	json_set_str(o, "macAddress", mac_str);
 	json_set_int(o, "mtu", mtu);
 	json_set(o, "dns", network_dns(n));
 	return o;
+}
+
+/* ---- user mode ---- */
+
+static void pending_free(struct pending *p)
+{
+	loop_source_free(p->child);
+	loop_source_free(p->timer);
+	base_close_fd(&p->sock);
+	base_close_fd(&p->words);
+	json_object_put(p->answer);
+	free(p->id);
+	free(p);
+}
+
+static void passt_failed(struct pending *p, struct error *e)
+{
+	error_wrap(&e, "network %s", p->n->name);
+	log_err(e, "allocate");
+	ipam_release(p->n->ipam, p->id, NULL);
+	rpc_reply_error(p->req, e);
+	pending_free(p);
+}
+
+static void on_passt_started(void *arg, pid_t pid, int status)
+{
+	struct pending *p = arg;
+	CLEANUP_FREE char *why = status ? net_passt_complaint(p->words) : NULL;
+	struct error *e = NULL;
+
+	p->child = NULL;
+	if (why) {
+		error_set(&e, ERR_INTERNAL, "passt: %s", why);
+		passt_failed(p, e);
+		return;
+	}
+	log_info("%s has a passt", p->id);
+	rpc_reply_fds(p->req, STEAL(p->answer), &p->sock, 1);
+	pending_free(p);
+}
+
+static void on_passt_late(void *arg)
+{
+	struct pending *p = arg;
+
+	kill(p->pid, SIGKILL); /* its end follows, and with it the answer */
+}
+
+static int start_passt(struct network *n, struct pending *p, struct in_addr addr, int mtu,
+		       struct error **err)
+{
+	struct net_passt cfg = {.addr = addr,
+				.gateway = n->gateway,
+				.prefix = n->prefix,
+				.mtu = mtu};
+
+	if (net_passt_spawn(&cfg, &p->sock, &p->words, &p->pid, err) < 0)
+		return -1;
+	p->child = loop_add_child(n->loop, p->pid, on_passt_started, p, err);
+	if (!p->child) {
+		kill(p->pid, SIGKILL);
+		return -1;
+	}
+	p->timer = loop_add_timer(n->loop, PASST_START_MS, on_passt_late, p);
+	return 0;
+}
+
+static void allocate_user(struct network *n, struct rpc_req *req, struct json_object *params,
+			  const char *id)
+{
+	struct pending *p = xcalloc(1, sizeof(*p));
+	int mtu = (int)json_int(params, "mtu", NETWORK_USER_MTU);
+	struct error *e = NULL;
+	struct in_addr addr;
+
+	*p = (struct pending){.n = n, .req = req, .id = xstrdup(id), .sock = -1, .words = -1};
+	if (ipam_allocate(n->ipam, id, &addr, &e) < 0 || start_passt(n, p, addr, mtu, &e) < 0) {
+		passt_failed(p, e);
+		return;
+	}
+	p->answer = attachment(n, id, params, addr, mtu);
+}
+
+/* ---- calls ---- */
+
+static int allocate_check(struct json_object *params, const char **id, struct error **err)
+{
+	int64_t mtu = json_int(params, "mtu", NETWORK_MTU);
+	int64_t queues = json_int(params, "queues", 1);
+	const char *mac = json_str(params, "mac", NULL);
+	uint8_t bytes[6];
+
+	if (json_need_str(params, "id", id, err) < 0)
+		return -1;
+	if (mtu < 1280 || mtu > 65535)
+		return error_set(err, ERR_INVALID_ARGUMENT, "mtu %lld is not within 1280 and 65535",
+				 (long long)mtu);
+	if (queues < 1 || queues > NET_TAP_QUEUES)
+		return error_set(err, ERR_INVALID_ARGUMENT, "a tap with %lld queues",
+				 (long long)queues);
+	if (mac && mac_parse(mac, bytes))
+		return error_set(err, ERR_INVALID_ARGUMENT, "'%.32s' is no MAC address for a card",
+				 mac);
+	return 0;
 }
 
 static void on_allocate(void *ctx, struct rpc_req *req, struct json_object *params)
@@ -127,33 +255,33 @@ static void on_allocate(void *ctx, struct rpc_req *req, struct json_object *para
 	struct network *n = ctx;
 	CLEANUP_FREE char *tap_name =
 		xasprintf("ct%st%%d", n->roots.tag); /* the kernel numbers them */
-	CLEANUP_CLOSE int tap = -1;
+	int taps[NET_TAP_QUEUES], mtu = (int)json_int(params, "mtu", NETWORK_MTU);
+	unsigned queues = (unsigned)json_int(params, "queues", 1), i;
 	struct json_object *o;
 	struct error *e = NULL;
 	struct in_addr addr;
 	const char *id;
-	int mtu = (int)json_int(params, "mtu", NETWORK_MTU);
 
-	if (json_need_str(params, "id", &id, &e) < 0)
+	if (allocate_check(params, &id, &e) < 0)
 		goto fail;
-	if (mtu < 1280 || mtu > 65535) {
-		error_set(&e, ERR_INVALID_ARGUMENT, "mtu %d is not within 1280 and 65535", mtu);
-		goto fail;
+	if (n->user_mode || (network_up(n, &e) < 0 && n->user_mode)) {
+		if (e)
+			log_info("no right to make links: containers get a passt each");
+		error_free(e);
+		allocate_user(n, req, params, id);
+		return;
 	}
-	if (json_get(params, "mac")) {
-		error_set(&e, ERR_UNSUPPORTED, "a chosen MAC address is not supported yet");
+	if (e || ipam_allocate(n->ipam, id, &addr, &e) < 0)
 		goto fail;
-	}
-	if (network_up(n, &e) < 0 || ipam_allocate(n->ipam, id, &addr, &e) < 0)
-		goto fail;
-	tap = net_tap_open(tap_name, n->bridge, mtu, &e);
-	if (tap < 0) {
+	if (net_tap_open(tap_name, n->bridge, mtu, queues, taps, &e) < 0) {
 		ipam_release(n->ipam, id, NULL);
 		goto fail;
 	}
-	o = attachment(n, id, json_str(params, "hostname", id), addr, mtu);
+	o = attachment(n, id, params, addr, mtu);
 	log_info("%s has %s", id, json_str(o, "ipv4Address", ""));
-	rpc_reply_fds(req, o, &tap, 1);
+	rpc_reply_fds(req, o, taps, queues);
+	for (i = 0; i < queues; i++)
+		close(taps[i]);
 	return;
 fail:
 	log_err(e, "allocate");
@@ -193,9 +321,11 @@ static void on_teardown(void *ctx, struct rpc_req *req, struct json_object *para
 {
 	struct network *n = ctx;
 	struct error *e = NULL;
-	int r = net_nat_delete(n->table, &e);
+	int r = 0;
 
-	answer(req, r < 0 ? r : net_link_delete(n->bridge, &e), e);
+	if (!n->user_mode)
+		r = net_nat_delete(n->table, &e) < 0 ? -1 : net_link_delete(n->bridge, &e);
+	answer(req, r, e);
 }
 
 static void on_status(void *ctx, struct rpc_req *req, struct json_object *params)
@@ -211,7 +341,9 @@ static void on_status(void *ctx, struct rpc_req *req, struct json_object *params
 	json_set_str(o, "network", n->name);
 	json_set_str(o, "ipv4Subnet", cidr);
 	json_set_str(o, "ipv4Gateway", gw);
-	json_set_str(o, "bridge", n->bridge);
+	json_set_str(o, "mode", n->user_mode ? "passt" : "nat");
+	if (!n->user_mode)
+		json_set_str(o, "bridge", n->bridge);
 	rpc_reply(req, o);
 }
 
@@ -228,6 +360,18 @@ static void on_signal(void *arg, int signo)
 	loop_stop(((struct network *)arg)->loop);
 }
 
+static bool may_make_links(void)
+{
+	cap_flag_value_t v = CAP_CLEAR;
+	cap_t c = cap_get_proc();
+
+	if (c) {
+		(void)cap_get_flag(c, CAP_NET_ADMIN, CAP_EFFECTIVE, &v);
+		cap_free(c);
+	}
+	return v == CAP_SET;
+}
+
 static int network_open(struct network *n, const char *subnet, struct error **err)
 {
 	CLEANUP_FREE char *dir = NULL, *label = xasprintf("container.network.%s", n->name);
@@ -236,6 +380,7 @@ static int network_open(struct network *n, const char *subnet, struct error **er
 	    log_init_service(n->roots.log, label, LOG_LVL_INFO, err) < 0 ||
 	    parse_cidr(subnet, &n->subnet, &n->prefix, err) < 0)
 		return -1;
+	n->user_mode = !may_make_links();
 	n->subnet.s_addr &= htonl(n->prefix ? ~0u << (32 - n->prefix) : 0);
 	n->gateway.s_addr = htonl(ntohl(n->subnet.s_addr) + 1);
 	snprintf(n->bridge, sizeof(n->bridge), "ct%s-0", n->roots.tag);

@@ -2,9 +2,11 @@
 /* runtime.c - the runtime role: one helper per container; see runtime.h for how it works. */
 #include "cmd/runtime.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -17,9 +19,13 @@
 #include "vmm/kernel.h"
 
 #define RUNTIME_LISTEN_FD 3
+#define MAX_NICS          8
 #define LAST_WORDS_MS     1000   /* for what the agent said before the machine went */
 #define START_MS          120000 /* for a guest on an emulated CPU of a busy host */
 #define GRACE_MS          5000 /* for a guest that was told to go, before it is stopped from outside */
+#define LOCK_TRIES        600
+#define LOCK_PAUSE_US     5000  /* 3 s in all */
+#define FILES_START_MS    30000 /* for the apiserver to start what it made for a container's files */
 
 /* ---- the machine's way out ---- */
 
@@ -93,6 +99,9 @@ static void vm_stopped(void *arg, int reason, const char *detail)
 	log_info("machine stopped: %s%s%s", names[reason], detail ? ": " : "",
 		 detail ? detail : "");
 	rt->vm_gone = true;
+	if ((reason == VM_STOP_PANIC || reason == VM_STOP_RESET || reason == VM_STOP_CRASH) &&
+	    !(rt->procs && rt->procs->reported))
+		rt->machine_end = names[reason];
 	if (rt->start_req && !rt->start_error && reason != VM_STOP_POWEROFF)
 		error_set(&rt->start_error, ERR_INTERNAL,
 			  "the machine stopped (%s)%s%s; see container logs --boot %s",
@@ -180,6 +189,8 @@ void runtime_init_started(struct runtime *rt)
 	rt->started_at = time_now();
 	if (rt->state == RT_STARTING)
 		rt->state = RT_RUNNING;
+	if (!rt->files)
+		runtime_health_begin(rt);
 	if (!rt->start_req)
 		return;
 	at = time_iso8601(rt->started_at);
@@ -230,42 +241,75 @@ static int open_upper(struct runtime *rt, struct vm_segment *seg, struct error *
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return error_sys(err, errno, "open the writable disk");
 	hold_fd(rt, fd);
+	/* Two machines with one disk would ruin it. The kernel lets go of an io_uring's files a while after its process. */
+	for (int tries = 0; flock(fd, LOCK_EX | LOCK_NB) < 0 && tries < LOCK_TRIES; tries++)
+		usleep(LOCK_PAUSE_US);
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return error_set(err, ERR_INVALID_STATE,
+				 "the writable disk of container %s is in use by another machine",
+				 rt->id);
 	*seg = (struct vm_segment){.fd = fd, .len = (uint64_t)st.st_size};
 	return 0;
 }
 
-static int parse_mac(const char *s, uint8_t mac[6])
+static int parse_ip4(const char *cidr, uint8_t ip[4])
 {
-	char tail;
+	CLEANUP_FREE char *s = cidr ? xstrndup(cidr, strcspn(cidr, "/")) : NULL;
 
-	return s && sscanf(s, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%c", &mac[0], &mac[1], &mac[2],
-			   &mac[3], &mac[4], &mac[5], &tail) == 6
-		       ? 0
-		       : -1;
+	return s && inet_pton(AF_INET, s, ip) == 1 ? 0 : -1;
 }
 
-static int take_nics(struct runtime *rt, struct rpc_fds *fds, size_t n, struct vm_nic *nics,
-		     struct error **err)
+/* A card from what the network helper said of it, and the next descriptors. */
+static int take_nic(struct runtime *rt, struct json_object *a, struct rpc_fds *fds, size_t first,
+		    struct vm_nic *nic, struct error **err)
 {
-	for (size_t i = 0; i < n; i++) {
-		struct json_object *a = json_object_array_get_idx(rt->networks, i);
-		int fd = rpc_fds_take(fds, i);
+	unsigned i;
 
-		if (fd < 0)
-			return error_set(err, ERR_INVALID_ARGUMENT, "tap %zu is missing", i);
-		hold_fd(rt, fd);
-		nics[i] = (struct vm_nic){.tap_fd = fd, .mtu = (uint16_t)json_int(a, "mtu", 1500)};
-		if (parse_mac(json_str(a, "macAddress", NULL), nics[i].mac) < 0)
-			return error_set(err, ERR_INVALID_ARGUMENT,
-					 "network %zu has no valid MAC address", i);
+	nic->mtu = (uint16_t)json_int(a, "mtu", 1500);
+	if (mac_parse(json_str(a, "macAddress", ""), nic->mac) < 0 ||
+	    parse_ip4(json_str(a, "ipv4Address", NULL), nic->ip4) < 0)
+		return error_set(err, ERR_INVALID_ARGUMENT, "a network without valid addresses");
+	for (i = 0; i < nic->nfds; i++) {
+		nic->fd[i] = rpc_fds_take(fds, first + i);
+		if (nic->fd[i] < 0)
+			return error_set(err, ERR_INVALID_ARGUMENT, "tap %zu is missing",
+					 first + i);
+		hold_fd(rt, nic->fd[i]);
 	}
 	return 0;
 }
 
-/* What the machine boots from: the kernel file and three initramfs pieces. */
+static struct json_object *array_at(struct json_object *a, size_t i)
+{
+	return a && i < json_object_array_length(a) ? json_object_array_get_idx(a, i) : NULL;
+}
+
+static int take_nics(struct runtime *rt, struct json_object *queues, struct rpc_fds *fds, size_t n,
+		     struct vm_nic *nics, size_t *nnics, struct error **err)
+{
+	size_t at = 0;
+
+	for (*nnics = 0; at < n; (*nnics)++) {
+		struct json_object *a = array_at(rt->networks, *nnics);
+		struct json_object *q = array_at(queues, *nnics);
+		int64_t nfds = q ? json_object_get_int64(q) : 1;
+
+		if (*nnics == MAX_NICS || !a || nfds < 1 || nfds > VM_NIC_QUEUES ||
+		    (size_t)nfds > n - at)
+			return error_set(err, ERR_INVALID_ARGUMENT,
+					 "taps and networks differ in number");
+		nics[*nnics] = (struct vm_nic){.nfds = (unsigned)nfds};
+		if (take_nic(rt, a, fds, at, &nics[*nnics], err) < 0)
+			return error_wrap(err, "network %zu", *nnics);
+		at += (size_t)nfds;
+	}
+	return 0;
+}
+
+/* What the machine boots from: the kernel file and the pieces of its initramfs. */
 struct boot_files {
 	int kernel_fd;
-	struct buf init, modules, boot;
+	struct buf init, modules, emulator, boot;
 };
 
 static void boot_files_free(struct boot_files *b)
@@ -274,13 +318,16 @@ static void boot_files_free(struct boot_files *b)
 		close(b->kernel_fd);
 	buf_free(&b->init);
 	buf_free(&b->modules);
+	buf_free(&b->emulator);
 	buf_free(&b->boot);
 }
 
-static int boot_files_open(struct boot_files *b, const char *kernel_dir, struct json_object *boot,
-			   struct error **err)
+static int boot_files_open(struct runtime *rt, struct boot_files *b, struct json_object *params,
+			   struct json_object *boot, struct error **err)
 {
+	const char *kernel_dir = json_str(json_obj(params, "kernel"), "dir", "");
 	CLEANUP_CLOSE int dir = path_open_dir(kernel_dir, err);
+	CLEANUP_BUF struct buf filter = {0};
 	CLEANUP_ERROR struct error *none = NULL;
 	const char *text;
 
@@ -289,14 +336,20 @@ static int boot_files_open(struct boot_files *b, const char *kernel_dir, struct 
 	b->kernel_fd = path_open_beneath(dir, "vmlinux", O_RDONLY, 0, err);
 	if (b->kernel_fd < 0)
 		return error_wrap(err, "guest kernel %s", kernel_dir);
-	cpio_file(&b->init, "init", 0755, guest_init_start,
-		  (uintptr_t)guest_init_end - (uintptr_t)guest_init_start);
-	cpio_end(&b->init);
+	if (guest_init_cpio(&b->init, err) < 0)
+		return -1;
 	if (path_read_all(dir, "modules.cpio", 64u << 20, &b->modules, &none) < 0 &&
 	    none->code != ERR_NOT_FOUND)
 		return error_move(err, STEAL(none));
+	if (!rt->files && runtime_emulator(rt, json_str(params, "emulatorDir", "/usr/bin"), boot,
+					   &b->emulator, err))
+		return -1;
 	text = json_object_to_json_string_ext(boot, JSON_C_TO_STRING_PLAIN);
 	cpio_file(&b->boot, "boot.json", 0600, text, strlen(text));
+	if (!rt->files && runtime_seccomp(rt, &filter, err) < 0)
+		return -1;
+	if (filter.len)
+		cpio_file(&b->boot, "seccomp.bpf", 0600, filter.data, filter.len);
 	cpio_end(&b->boot);
 	return 0;
 }
@@ -314,7 +367,7 @@ static int start_check(struct runtime *rt, struct json_object *params, struct st
 		return error_set(err, ERR_INVALID_STATE, "container %s was started already",
 				 rt->id);
 	if (json_need_obj(params, "configuration", &config, err) < 0 ||
-	    json_need_int(params, "ntaps", 0, 8, &c->ntaps, err) < 0 ||
+	    json_need_int(params, "ntaps", 0, MAX_NICS * VM_NIC_QUEUES, &c->ntaps, err) < 0 ||
 	    json_need_int(params, "nrootfs", 1, 200, &c->nrootfs, err) < 0 ||
 	    json_need_obj(config, "resources", &res, err) < 0 ||
 	    json_need_int(res, "cpus", 1, 64, &c->cpus, err) < 0 ||
@@ -322,10 +375,11 @@ static int start_check(struct runtime *rt, struct json_object *params, struct st
 		return -1;
 	rt->config = json_object_get(config);
 	rt->networks = json_object_get(json_arr(json_obj(params, "boot"), "networks"));
-	if (c->ntaps > 0 &&
-	    (!rt->networks || json_object_array_length(rt->networks) != (size_t)c->ntaps))
-		return error_set(err, ERR_INVALID_ARGUMENT, "taps and networks differ in number");
-	rt->caps = runtime_capabilities(rt->config, err);
+	if (rt->files) {
+		c->cpus = 1;
+		c->memory = RUNTIME_FILES_MEM;
+	}
+	rt->caps = runtime_capabilities(rt->config, &rt->cap_mask, err);
 	return rt->caps ? 0 : -1;
 }
 
@@ -333,10 +387,12 @@ static int start_process(struct runtime *rt, struct json_object *params,
 			 const struct start_counts *c, struct rpc_fds *fds, struct error **err)
 {
 	bool tty = json_flag(json_obj(rt->config, "initProcess"), "terminal", false);
-	struct rt_process *init = runtime_process_new(rt, "init", true, err);
+	struct rt_process *init = runtime_process_new(rt, "init", !rt->files, err);
 
 	if (!init)
 		return -1;
+	if (rt->files)
+		return 0;
 	if (runtime_streams_open(init, json_arr(params, "streams"), fds,
 				 (size_t)(c->ntaps + c->nrootfs), tty, err) < 0)
 		return -1;
@@ -345,51 +401,66 @@ static int start_process(struct runtime *rt, struct json_object *params,
 	return 0;
 }
 
+/* kernel_words: our words for the kernel's command line, then the container's own; owned by the caller. */
+static char *kernel_words(struct runtime *rt, bool debug)
+{
+	struct json_object *words = rt->files ? NULL : json_arr(rt->config, "kernelArgs");
+	struct buf b = {0};
+
+	buf_puts(&b, debug ? "debug" : "quiet");
+	for (size_t i = 0; words && i < json_object_array_length(words); i++)
+		buf_printf(&b, " %s", json_object_get_string(json_object_array_get_idx(words, i)));
+	return b.data;
+}
+
 static int start_machine(struct runtime *rt, struct json_object *params,
 			 const struct start_counts *c, struct rpc_fds *fds, struct error **err)
 {
 	CLEANUP_FREE struct vm_segment *segs = xcalloc((size_t)c->nrootfs, sizeof(*segs));
 	struct vm_segment upper;
-	struct vm_nic nics[8];
+	struct vm_nic nics[MAX_NICS];
 	struct vm_disk disks[2] = {{.segs = segs, .readonly = true, .serial = "rootfs"},
 				   {.segs = &upper, .nsegs = 1, .serial = "upper"}};
 	CLEANUP(boot_files_free) struct boot_files files = {.kernel_fd = -1};
 	CLEANUP_JSON struct json_object *boot = NULL;
-	struct iovec initrd[3];
+	CLEANUP_FREE char *cmdline = kernel_words(rt, json_flag(params, "debug", false));
+	struct iovec initrd[4];
 	struct vm_config cfg = {
 		.vcpus = (unsigned)c->cpus,
 		.mem_bytes = ALIGN_UP((uint64_t)c->memory + RUNTIME_OVERHEAD, 2ull << 20),
 		.disks = disks,
 		.ndisks = 2,
 		.nics = nics,
-		.nnics = (size_t)c->ntaps,
 		.initrd = initrd,
-		.ninitrd = 3,
-		.cmdline = json_flag(params, "debug", false) ? "debug" : "quiet",
+		.ninitrd = ARRAY_SIZE(initrd),
+		.cmdline = cmdline,
 		.cid = RUNTIME_GUEST_CID,
 		.run_dir = rt->run_dir,
 		.qemu_path = json_str(params, "qemuPath", NULL),
+		.tsc_khz = (uint64_t)MAX(json_int(params, "tscKhz", 0), 0),
 		.accept = runtime_accept,
 		.console = runtime_console,
 		.stopped = vm_stopped,
 		.arg = rt,
 	};
 
-	runtime_jail_plan(rt, &cfg);
 	if (vm_engine_parse(json_str(params, "engine", ""), &cfg.engine) < 0)
 		return error_set(err, ERR_INVALID_ARGUMENT, "unknown engine");
-	if (take_nics(rt, fds, (size_t)c->ntaps, nics, err) < 0 ||
+	runtime_jail_plan(rt, &cfg);
+	if (take_nics(rt, json_arr(params, "queues"), fds, (size_t)c->ntaps, nics, &cfg.nnics,
+		      err) < 0 ||
 	    take_segments(rt, fds, (size_t)c->ntaps, (size_t)c->nrootfs, segs, &disks[0].nsegs,
 			  err) < 0 ||
 	    open_upper(rt, &upper, err) < 0)
 		return -1;
-	boot = runtime_boot_json(rt, params, rt->procs, err);
-	if (!boot ||
-	    boot_files_open(&files, json_str(json_obj(params, "kernel"), "dir", ""), boot, err) < 0)
+	boot = rt->files ? runtime_boot_files(rt, params)
+			 : runtime_boot_json(rt, params, rt->procs, err);
+	if (!boot || boot_files_open(rt, &files, params, boot, err) < 0)
 		return -1;
 	initrd[0] = (struct iovec){files.init.data, files.init.len};
 	initrd[1] = (struct iovec){files.modules.data, files.modules.len};
-	initrd[2] = (struct iovec){files.boot.data, files.boot.len};
+	initrd[2] = (struct iovec){files.emulator.data, files.emulator.len};
+	initrd[3] = (struct iovec){files.boot.data, files.boot.len};
 	cfg.kernel_fd = files.kernel_fd;
 	rt->vm = vm_new(rt->loop, &cfg, err);
 	if (!rt->vm)
@@ -417,6 +488,15 @@ static void start_expired(void *arg)
 	vm_kill(rt->vm);
 }
 
+/* What serves the files of a stopped container leaves its log alone. */
+static int start_log(struct runtime *rt, struct json_object *params, struct error **err)
+{
+	if (rt->files)
+		return 0;
+	return stdlog_open(&rt->log, rt->dirfd, rt->config, json_flag(params, "keepLog", false),
+			   err);
+}
+
 static void on_start(void *ctx, struct rpc_req *req, struct json_object *params)
 {
 	struct runtime *rt = ctx;
@@ -429,7 +509,7 @@ static void on_start(void *ctx, struct rpc_req *req, struct json_object *params)
 		rpc_reply_error(req, e);
 		return;
 	}
-	if (start_check(rt, params, &counts, &e) < 0 ||
+	if (start_check(rt, params, &counts, &e) < 0 || start_log(rt, params, &e) < 0 ||
 	    start_process(rt, params, &counts, rpc_req_fds(req), &e) < 0 ||
 	    start_machine(rt, params, &counts, rpc_req_fds(req), &e) < 0) {
 		log_err(e, "start");
@@ -471,7 +551,7 @@ static void on_exec(void *ctx, struct rpc_req *req, struct json_object *params)
 	struct json_object *in, *p;
 	struct rt_process *proc = NULL;
 	struct error *e = NULL;
-	char id[32];
+	char id[48];
 
 	if (rt->state != RT_RUNNING || !rt->agent) {
 		error_set(&e, ERR_INVALID_STATE, "container %s is not running", rt->id);
@@ -479,16 +559,21 @@ static void on_exec(void *ctx, struct rpc_req *req, struct json_object *params)
 	}
 	if (json_need_obj(params, "process", &in, &e) < 0 || runtime_awake(rt, &e) < 0)
 		goto fail;
-	snprintf(id, sizeof(id), "exec-%u", ++rt->next_exec);
+	if (rt->files) /* in no other life of the container is there one of that name */
+		snprintf(id, sizeof(id), "%s%d-%u", RUNTIME_TASK, getpid(), ++rt->next_exec);
+	else
+		snprintf(id, sizeof(id), "exec-%u", ++rt->next_exec);
 	proc = runtime_process_new(rt, id, false, &e);
 	if (!proc || runtime_streams_open(proc, json_arr(params, "streams"), rpc_req_fds(req), 0,
 					  json_flag(in, "tty", false), &e) < 0)
 		goto fail;
 	p = json_sorted(in);
 	json_set_str(p, "id", id);
-	json_set(p, "capabilities", json_object_get(rt->caps));
+	proc->task = json_flag(in, "builtin", false);
+	runtime_process_limits(rt, p);
 	runtime_streams_ports(proc, p);
 	proc->start_req = req;
+	proc->t_asked = time_mono_us();
 	rpc_call_async(rt->agent, "process.start", p, NULL, 0, exec_answered, NULL, proc);
 	return;
 fail:
@@ -576,6 +661,34 @@ static void on_resize(void *ctx, struct rpc_req *req, struct json_object *params
 	forward(ctx, req, params, "process.resize", ints);
 }
 
+/* files_stop: the guest closes the disk and goes; tasks are cut off. */
+static void files_stop(struct runtime *rt)
+{
+	if (rt->state == RT_STOPPING || rt->state == RT_STOPPED)
+		return;
+	rt->stop_stage = 1;
+	if (rt->agent)
+		rpc_call_async(rt->agent, "shutdown", NULL, NULL, 0, NULL, NULL, NULL);
+	stop_after(rt, rt->agent ? GRACE_MS : 0);
+}
+
+/* Whoever had it made is gone. */
+static void files_closed(void *ctx, struct rpc_conn *c, const struct error *e)
+{
+	struct runtime *rt = ctx;
+
+	if (rt->files)
+		files_stop(rt);
+}
+
+static void files_unused(void *arg)
+{
+	struct runtime *rt = arg;
+
+	if (rt->state == RT_CREATED)
+		files_stop(rt);
+}
+
 static void on_stop(void *ctx, struct rpc_req *req, struct json_object *params)
 {
 	struct runtime *rt = ctx;
@@ -583,6 +696,10 @@ static void on_stop(void *ctx, struct rpc_req *req, struct json_object *params)
 	int64_t signo = json_int(params, "signal", SIGTERM);
 
 	runtime_waiter_add(&rt->stop_waiters, req);
+	if (rt->files) {
+		files_stop(rt);
+		return;
+	}
 	runtime_unpause(rt, NULL); /* one that sleeps hears no signal */
 	if (rt->state == RT_RUNNING && rt->agent && signo > 0 && signo < 65 && ms > 0) {
 		struct json_object *p = json_object_new_object();
@@ -627,15 +744,21 @@ static const struct rpc_route routes[] = {
 	{"runtime.resize", on_resize},
 	{"runtime.stop", on_stop},
 	{"runtime.state", on_state},
+	{"runtime.watch", runtime_on_watch},
 	{"runtime.attach", runtime_on_attach},
 	{"runtime.pause", runtime_on_pause},
 	{"runtime.resume", runtime_on_resume},
 	{"runtime.stats", runtime_on_stats},
 	{"runtime.top", runtime_on_top},
+	{"runtime.update", runtime_on_update},
 	{NULL, NULL},
 };
 
-static const struct rpc_handler handler = {.service = "container.runtime", .routes = routes};
+static const struct rpc_handler handler = {
+	.service = "container.runtime",
+	.routes = routes,
+	.on_close = files_closed,
+};
 
 /* ---- the role ---- */
 
@@ -644,15 +767,20 @@ static void on_signal(void *arg, int signo)
 	struct runtime *rt = arg;
 
 	log_info("signal %d: stopping", signo);
+	if (rt->files) {
+		files_stop(rt);
+		return;
+	}
 	runtime_unpause(rt, NULL);
 	rt->stop_stage = rt->agent ? 0 : 1;
 	stop_after(rt, 0);
 }
 
-static int runtime_open(struct runtime *rt, const char *id, bool debug, unsigned strange,
-			struct error **err)
+static int runtime_open(struct runtime *rt, const char *id, const char *files, bool debug,
+			unsigned strange, struct error **err)
 {
 	CLEANUP_FREE char *dir = NULL, *label = xasprintf("container.runtime.%s", id);
+	const char *name = files ? files : id;
 
 	if (roots_init(&rt->roots, NULL, NULL, NULL, NULL, err) < 0)
 		return -1;
@@ -660,18 +788,22 @@ static int runtime_open(struct runtime *rt, const char *id, bool debug, unsigned
 		return -1;
 	rt->id = xstrdup(id);
 	rt->debug = debug;
+	rt->files = files != NULL;
 	rt->next_port = AGENT_PORT_STDIO_MIN;
 	dir = xasprintf("%s/containers/%s", rt->roots.app, id);
 	rt->dirfd = path_open_dir(dir, err);
 	if (rt->dirfd < 0)
 		return -1;
-	rt->run_dir = xasprintf("%s/c/%s.d", rt->roots.run, id);
-	if (path_mkdirs(rt->run_dir, 0700, err) < 0 || runtime_files_open(rt, err) < 0)
+	rt->run_dir = xasprintf("%s/c/%s.d", rt->roots.run, name);
+	rt->sock = xasprintf("%s/c/%s.sock", rt->roots.run, name);
+	if (path_mkdirs(rt->run_dir, 0700, err) < 0 || (!files && runtime_files_open(rt, err) < 0))
 		return -1;
 	rt->loop = loop_new(err);
 	if (!rt->loop || !loop_add_signal(rt->loop, SIGTERM, on_signal, rt, err) ||
 	    !loop_add_signal(rt->loop, SIGINT, on_signal, rt, err))
 		return -1;
+	if (files)
+		loop_add_timer(rt->loop, FILES_START_MS, files_unused, rt);
 	if (strange)
 		log_warn("%u descriptors were inherited that should not be there: closed", strange);
 	rt->server = rpc_server_new(rt->loop, RUNTIME_LISTEN_FD, &handler, rt, err);
@@ -691,7 +823,6 @@ static int run_dir_remove(struct runtime *rt, struct error **err)
 static void runtime_close(struct runtime *rt)
 {
 	CLEANUP_ERROR struct error *e = NULL;
-	CLEANUP_FREE char *sock = xasprintf("%s/c/%s.sock", rt->roots.run, rt->id);
 	uint64_t until = time_mono_us() + 100000;
 
 	/* Answers leave before the sockets close; a client that does not read is not waited for. */
@@ -702,8 +833,9 @@ static void runtime_close(struct runtime *rt)
 		rpc_conn_free(rt->agent);
 	if (rt->vm)
 		vm_free(rt->vm);
+	runtime_health_free(rt);
 	if (!rt->jailed) { /* else the apiserver does it */
-		unlink(sock);
+		unlink(rt->sock);
 		if (run_dir_remove(rt, &e) < 0)
 			log_err(e, "clean up");
 	}
@@ -713,7 +845,7 @@ static void runtime_close(struct runtime *rt)
 static int usage(void)
 {
 	fprintf(stderr,
-		"usage: container-runtime-linux start --id ID [--debug]\n"
+		"usage: container-runtime-linux start --id ID [--files NAME] [--debug]\n"
 		"       (started by the apiserver, with a listening socket at descriptor 3)\n");
 	return 64;
 }
@@ -721,11 +853,10 @@ static int usage(void)
 int runtime_main(int argc, char **argv)
 {
 	static const int inherited[] = {0, 1, 2, RUNTIME_LISTEN_FD};
-	struct runtime rt = {
-		.dirfd = -1, .log_fd = -1, .boot_fd = -1, .old_log_fd = -1, .exit_fd = -1};
+	struct runtime rt = {.dirfd = -1, .boot_fd = -1, .exit_fd = -1};
 	unsigned strange;
 	CLEANUP_ERROR struct error *e = NULL;
-	const char *id = NULL;
+	const char *id = NULL, *files = NULL;
 	bool debug = false;
 
 	if (argc < 2 || strcmp(argv[1], "start"))
@@ -734,16 +865,18 @@ int runtime_main(int argc, char **argv)
 	for (int i = 2; i < argc; i++) {
 		if (!strcmp(argv[i], "--id") && i + 1 < argc)
 			id = argv[++i];
+		else if (!strcmp(argv[i], "--files") && i + 1 < argc)
+			files = argv[++i];
 		else if (!strcmp(argv[i], "--debug"))
 			debug = true;
 		else
 			return usage();
 	}
-	if (!id || strchr(id, '/') || id[0] == '.')
+	if (!id || strchr(id, '/') || id[0] == '.' || (files && strchr(files, '/')))
 		return usage();
 	strange = jail_audit(inherited, ARRAY_SIZE(inherited));
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	if (runtime_open(&rt, id, debug, strange, &e) < 0 || loop_run(rt.loop, &e) < 0) {
+	if (runtime_open(&rt, id, files, debug, strange, &e) < 0 || loop_run(rt.loop, &e) < 0) {
 		CLEANUP_FREE char *text = error_text(e);
 
 		log_err(e, "runtime %s", id);

@@ -11,10 +11,16 @@
  *
  * The machine's end ends the helper: the exit status is written to containers/<id>/exit.json first,
  * so that an apiserver that was away reads it later. Everything runs on one loop thread.
+ *
+ * DOC: The files of a stopped container
+ * With --files the helper boots the container's disks for tasks of the agent's alone (copy, export): no process, no
+ * network, no logs, no exit record; the record of "init" stands for the machine. Such a helper is the apiserver's own: it
+ * lives as long as the connection, and nobody adopts it. The host never looks into the writable disk itself.
  */
 #ifndef CMD_RUNTIME_H
 #define CMD_RUNTIME_H
 
+#include "cmd/stdlog.h"
 #include "core/log.h"
 #include "core/str.h"
 #include "core/roots.h"
@@ -22,12 +28,15 @@
 #include "vmm/vm.h"
 
 #define RUNTIME_MAX_PROCESSES 512
-#define RUNTIME_LOG_MAX       (16u << 20) /* stdio.log; the one before it is kept as stdio.log.1 */
 #define RUNTIME_BOOT_LOG_MAX  (1u << 20)
+#define RUNTIME_HEALTH_LOG    5 /* last results of health checks */
+#define RUNTIME_CAPTURE_MAX   4096
 #define RUNTIME_GUEST_CID     3
+#define RUNTIME_TASK          "task-" /* how processes of a stopped container's files are named */
 #define RUNTIME_OVERHEAD \
 	(128ull << 20) /* guest memory for kernel and agent on top of what was promised */
 #define RUNTIME_UPPER_BYTES (256ull << 30)
+#define RUNTIME_FILES_MEM   (128ull << 20) /* what the tasks on a stopped container's files get */
 
 struct runtime;
 struct rt_process;
@@ -61,9 +70,15 @@ struct rt_process {
 	enum rt_proc_state state;
 	struct rt_stream stream[RT_STREAMS];
 	bool log;      /* output goes to stdio.log */
+	bool task;     /* of the agent's own */
+	bool captures; /* output goes to `capture`, the beginning of it */
+	struct buf capture;
+	void (*over)(struct rt_process *proc); /* when it is over; NULL: nobody of ours asks */
 	bool reported; /* the guest said it exited; waits for its last output */
 	int exit_code;
 	int64_t exited_at;
+	uint64_t t_asked,
+		t_exited; /* microseconds: the guest was told to start it, said it was over */
 	struct loop_source *drain; /* bounds the wait for output after exit */
 	struct rt_waiter *waiters;
 	struct rpc_req *start_req; /* runtime.exec waiting for the guest's answer */
@@ -78,14 +93,17 @@ struct runtime {
 	char *id;
 	int dirfd;     /* containers/<id> */
 	char *run_dir; /* private to this machine */
+	char *sock;    /* the socket's path */
 	struct rpc_server *server;
 	enum rt_state state;
 	struct json_object *config;   /* the container's configuration */
 	struct json_object *networks; /* attachments as the apiserver gave them */
 	struct json_object *caps;     /* effective capability names */
+	uint64_t cap_mask;
 	int64_t started_at;
 	struct vm *vm;
-	unsigned own_uid; /* the jail's; 0: as we are */
+	unsigned own_uid;      /* the jail's; 0: as we are */
+	unsigned engine_rules; /* FILTER_MAIN_* */
 	int *fds; /* taps, rootfs segments, upper disk, kernel: held while the machine runs */
 	size_t nfds;
 	struct rpc_conn *agent;
@@ -94,22 +112,27 @@ struct runtime {
 	unsigned nprocs;
 	unsigned next_exec;
 	uint32_t next_port;
-	int log_fd, boot_fd;
-	int old_log_fd, exit_fd; /* stdio.log.1, exit.json */
-	int jail_done;           /* enum jail_stage */
-	bool debug;              /* a filter names what it refuses */
-	bool jailed;             /* no file of the host can be opened any more */
-	size_t log_bytes, boot_bytes;
+	struct stdlog_writer log; /* what the init process writes */
+	int boot_fd, exit_fd;     /* boot.log, exit.json */
+	int jail_done;            /* enum jail_stage */
+	bool debug;               /* a filter names what it refuses */
+	bool files;               /* serves the files of a stopped container, and no more */
+	bool jailed;              /* no file of the host can be opened any more */
+	size_t boot_bytes;
 	struct rpc_req *start_req; /* runtime.start until the init process runs */
 	struct error *start_error;
 	struct rt_waiter *stop_waiters;
 	struct loop_source *stop_timer;
-	int stop_stage;    /* 0: SIGKILL inside is next; 1: the machine itself */
-	bool vm_gone;      /* the machine stopped; its last output may still be here */
-	bool machine_over; /* and the agent has nothing more to say */
-	bool killed;       /* stopped from outside because the guest did not go */
+	int stop_stage;          /* 0: SIGKILL inside is next; 1: the machine itself */
+	bool vm_gone;            /* the machine stopped; its last output may still be here */
+	bool machine_over;       /* and the agent has nothing more to say */
+	const char *machine_end; /* "panic", "reset" or "crash"; NULL: as it should, or not yet */
+	bool killed;             /* stopped from outside because the guest did not go */
 	bool paused;
+	bool oom;                  /* something in the container was killed for want of memory */
 	struct vsock_stream *kmsg; /* the guest's kernel log */
+	struct rpc_req *watch;     /* runtime.watch, who is told what happens; NULL: nobody */
+	struct health *health;     /* NULL: no checks */
 	/* CLOCK_MONOTONIC microseconds of the start's milestones, and what the guest measured. */
 	uint64_t t_request, t_built, t_vm, t_ready, t_started, guest_init_us;
 	int exit_code; /* of the helper itself */
@@ -118,8 +141,26 @@ struct runtime {
 /* runtime_boot.c: the boot descriptor from the configuration; owned by the caller. */
 struct json_object *runtime_boot_json(struct runtime *rt, struct json_object *params,
 				      struct rt_process *init, struct error **err);
-/* runtime_capabilities: default set, then ALL drops, adds, single drops; owned by the caller. */
-struct json_object *runtime_capabilities(struct json_object *config, struct error **err);
+/* runtime_process_json: a process like the init process, but of `args` (consumed) and proc's streams, for the agent; owned by the
+ * caller. */
+struct json_object *runtime_process_json(struct runtime *rt, struct rt_process *proc,
+					 struct json_object *args, struct error **err);
+/* runtime_boot_files: the one of a machine that serves a stopped container's files. */
+struct json_object *runtime_boot_files(struct runtime *rt, struct json_object *params);
+/* runtime_capabilities: default set, then ALL drops, adds, single drops, also as a mask of 1 << number; owned by the
+ * caller. */
+struct json_object *runtime_capabilities(struct json_object *config, uint64_t *mask,
+					 struct error **err);
+/* runtime_process_limits: what every process of the container gets: capabilities, no_new_privs, OOM score. */
+void runtime_process_limits(struct runtime *rt, struct json_object *process);
+/* runtime_seccomp: the container's system call filter; nothing when it is unconfined. */
+int runtime_seccomp(struct runtime *rt, struct buf *out, struct error **err);
+
+/* runtime_emulator.c */
+/* runtime_emulator: when the image is of another architecture: its emulator, from dir, as a piece of the initramfs, and
+ * what init is to register in boot. */
+int runtime_emulator(struct runtime *rt, const char *dir, struct json_object *boot,
+		     struct buf *cpio, struct error **err);
 
 /* runtime_stdio.c */
 /* runtime_streams_open: gives proc the streams named in `streams` (array of
@@ -128,6 +169,8 @@ struct json_object *runtime_capabilities(struct json_object *config, struct erro
 int runtime_streams_open(struct rt_process *proc, struct json_object *streams, struct rpc_fds *fds,
 			 size_t first, bool tty, struct error **err);
 void runtime_streams_ports(struct rt_process *proc, struct json_object *process);
+/* runtime_streams_capture: the beginning of what proc writes is kept in proc->capture. */
+void runtime_streams_capture(struct rt_process *proc);
 int runtime_stream_accept(struct rt_stream *s, struct vsock_stream *vs, struct error **err);
 /* runtime_stdin_keep: gives proc a standard input that does not end with the client that has it. */
 void runtime_stdin_keep(struct rt_process *proc);
@@ -143,7 +186,6 @@ void runtime_console(void *arg, const void *p, size_t len);
 /* runtime_files_open: what will be written to in the container's directory. */
 int runtime_files_open(struct runtime *rt, struct error **err);
 void runtime_exit_record(struct runtime *rt, int code, int64_t at);
-void runtime_log_rotate(struct runtime *rt);
 /* runtime_jail_plan: fills the members of cfg that concern the jail; runtime_jail_prepare: between vm_new and vm_start. */
 void runtime_jail_plan(struct runtime *rt, struct vm_config *cfg);
 void runtime_jail_prepare(struct runtime *rt);
@@ -165,13 +207,24 @@ int runtime_accept(void *arg, uint32_t port, struct vsock_stream *s);
 int runtime_awake(struct runtime *rt, struct error **err);
 /* runtime_unpause: lets a paused machine go on. */
 int runtime_unpause(struct runtime *rt, struct error **err);
+/* runtime_notice: tells who watches; o (consumed, may be NULL) are the event's members. */
+void runtime_notice(struct runtime *rt, const char *event, struct json_object *o);
+void runtime_on_watch(void *ctx, struct rpc_req *req, struct json_object *params);
 void runtime_on_attach(void *ctx, struct rpc_req *req, struct json_object *params);
 void runtime_on_pause(void *ctx, struct rpc_req *req, struct json_object *params);
 void runtime_on_resume(void *ctx, struct rpc_req *req, struct json_object *params);
 void runtime_on_stats(void *ctx, struct rpc_req *req, struct json_object *params);
+void runtime_on_update(void *ctx, struct rpc_req *req, struct json_object *params);
 void runtime_on_top(void *ctx, struct rpc_req *req, struct json_object *params);
 /* runtime_accept_kmsg: the guest's kernel log goes to boot.log. */
 int runtime_accept_kmsg(struct runtime *rt, struct vsock_stream *s);
+
+/* runtime_health.c */
+/* runtime_health_begin: the init process runs: checks begin when the configuration asks for some. */
+void runtime_health_begin(struct runtime *rt);
+/* runtime_health_json: {"status", "failingStreak", "log": [{"start", "end", "exitCode", "output"}]}, NULL without checks. */
+struct json_object *runtime_health_json(struct runtime *rt);
+void runtime_health_free(struct runtime *rt);
 
 /* runtime.c */
 void runtime_init_exited(

@@ -12,6 +12,7 @@
 
 #include "core/caps.h"
 #include "vmm/agent.h"
+#include "vmm/seccomp.h"
 
 static int caps_apply(struct json_object *list, bool on, uint64_t *set, bool all_pass,
 		      struct error **err)
@@ -41,11 +42,12 @@ static int caps_apply(struct json_object *list, bool on, uint64_t *set, bool all
 	return 0;
 }
 
-struct json_object *runtime_capabilities(struct json_object *config, struct error **err)
+struct json_object *runtime_capabilities(struct json_object *config, uint64_t *mask,
+					 struct error **err)
 {
 	struct json_object *add = json_arr(config, "capAdd"), *drop = json_arr(config, "capDrop"),
 			   *out;
-	uint64_t set = caps_default;
+	uint64_t set = json_flag(config, "privileged", false) ? CAPS_ALL : caps_default;
 	unsigned i;
 
 	/* Order: drop ALL, then every add, then single drops. */
@@ -54,11 +56,22 @@ struct json_object *runtime_capabilities(struct json_object *config, struct erro
 	    caps_apply(add, true, &set, false, err) < 0 ||
 	    caps_apply(drop, false, &set, false, err) < 0)
 		return NULL;
+	*mask = set;
 	out = json_object_new_array();
 	for (i = 0; i < CAPS_COUNT; i++)
 		if (set & (1ull << i))
 			json_add_str(out, caps_name(i));
 	return out;
+}
+
+int runtime_seccomp(struct runtime *rt, struct buf *out, struct error **err)
+{
+	struct json_object *profile = json_get(rt->config, "seccompProfile");
+
+	if (json_object_is_type(profile, json_type_string) &&
+	    !strcmp(json_object_get_string(profile), "unconfined"))
+		return 0;
+	return seccomp_compile(profile, rt->cap_mask, out, err);
 }
 
 /* boot_user: {"id": {uid, gid}} or {"raw": {userString}} to the guest's form. */
@@ -112,17 +125,48 @@ static struct json_object *boot_rlimits(struct json_object *proc)
 	return out;
 }
 
+void runtime_process_limits(struct runtime *rt, struct json_object *process)
+{
+	struct json_object *init = json_obj(rt->config, "initProcess");
+
+	json_set(process, "capabilities", json_object_get(rt->caps));
+	json_set_bool(process, "noNewPrivileges", json_flag(rt->config, "noNewPrivileges", false));
+	json_set_int(process, "oomScoreAdj", json_int(init, "oomScoreAdj", 0));
+}
+
+struct json_object *runtime_process_json(struct runtime *rt, struct rt_process *proc,
+					 struct json_object *args, struct error **err)
+{
+	CLEANUP_JSON struct json_object *out = json_object_new_object();
+	struct json_object *init;
+
+	json_set_str(out, "id", proc->id);
+	json_set(out, "args", args);
+	if (json_need_obj(rt->config, "initProcess", &init, err) < 0)
+		return NULL;
+	json_set(out, "env", copy_array(init, "environment"));
+	json_set_str(out, "cwd", json_str(init, "workingDirectory", "/"));
+	json_set_bool(out, "tty", false);
+	if (boot_user(init, out, err) < 0)
+		return NULL;
+	json_set(out, "additionalGids", copy_array(init, "supplementalGroups"));
+	if (json_arr(init, "supplementalGroupNames"))
+		json_set(out, "additionalGroups", copy_array(init, "supplementalGroupNames"));
+	runtime_process_limits(rt, out);
+	json_set(out, "rlimits", boot_rlimits(init));
+	runtime_streams_ports(proc, out);
+	return STEAL(out);
+}
+
 /* boot_process: the init process of the configuration as the guest wants it. */
 static struct json_object *boot_process(struct runtime *rt, struct json_object *params,
 					struct rt_process *init, struct error **err)
 {
-	CLEANUP_JSON struct json_object *out = json_object_new_object();
-	struct json_object *proc, *args = json_object_new_array(), *rest;
+	CLEANUP_JSON struct json_object *args = json_object_new_array();
+	struct json_object *proc, *rest, *out;
 	const char *exe;
 	size_t i;
 
-	json_set_str(out, "id", "init");
-	json_set(out, "args", args);
 	if (json_need_obj(rt->config, "initProcess", &proc, err) < 0 ||
 	    json_need_str(proc, "executable", &exe, err) < 0)
 		return NULL;
@@ -130,19 +174,13 @@ static struct json_object *boot_process(struct runtime *rt, struct json_object *
 	rest = json_arr(proc, "arguments");
 	for (i = 0; rest && i < json_object_array_length(rest); i++)
 		json_object_array_add(args, json_object_get(json_object_array_get_idx(rest, i)));
-	json_set(out, "env", copy_array(proc, "environment"));
-	json_set_str(out, "cwd", json_str(proc, "workingDirectory", "/"));
+	out = runtime_process_json(rt, init, STEAL(args), err);
+	if (!out)
+		return NULL;
 	json_set_bool(out, "tty", json_flag(proc, "terminal", false));
 	json_set_int(out, "rows", json_int(params, "rows", 24));
 	json_set_int(out, "cols", json_int(params, "cols", 80));
-	if (boot_user(proc, out, err) < 0)
-		return NULL;
-	json_set(out, "additionalGids", copy_array(proc, "supplementalGroups"));
-	json_set(out, "capabilities", json_object_get(rt->caps));
-	json_set_bool(out, "noNewPrivileges", json_flag(proc, "noNewPrivileges", false));
-	json_set(out, "rlimits", boot_rlimits(proc));
-	runtime_streams_ports(init, out);
-	return STEAL(out);
+	return out;
 }
 
 /* boot_networks: one entry per attachment, in the order of the taps. */
@@ -260,6 +298,27 @@ static void boot_root(struct runtime *rt, struct json_object *boot)
 	json_set(boot, "root", root);
 }
 
+struct json_object *runtime_boot_files(struct runtime *rt, struct json_object *params)
+{
+	struct json_object *boot = json_object_new_object();
+
+	json_set_int(boot, "version", AGENT_VERSION);
+	boot_root(rt, boot);
+	json_set_bool(boot, "files", true);
+	json_set_bool(boot, "debug", json_flag(params, "debug", false));
+	return boot;
+}
+
+/* One that most containers do not have. */
+static void boot_limit(struct json_object *from, const char *key, struct json_object *to,
+		       const char *name)
+{
+	int64_t v = json_int(from, key, 0);
+
+	if (v > 0)
+		json_set_int(to, name, v);
+}
+
 struct json_object *runtime_boot_json(struct runtime *rt, struct json_object *params,
 				      struct rt_process *init, struct error **err)
 {
@@ -274,7 +333,9 @@ struct json_object *runtime_boot_json(struct runtime *rt, struct json_object *pa
 	json_set(boot, "resources", res);
 	json_set_int(res, "cpus", json_int(limits, "cpus", 1));
 	json_set_int(res, "memory", json_int(limits, "memoryInBytes", 0));
-	json_set_int(res, "pids", json_int(limits, "pids", 0));
+	boot_limit(limits, "pids", res, "pids");
+	boot_limit(limits, "memoryReservationInBytes", res, "memoryLow");
+	boot_limit(limits, "cpuShares", res, "cpuShares");
 	if (boot_mounts(rt, boot, err) < 0)
 		return NULL;
 	json_set(boot, "network", boot_networks(rt->networks));
@@ -286,6 +347,7 @@ struct json_object *runtime_boot_json(struct runtime *rt, struct json_object *pa
 	if (json_arr(rt->config, "readonlyPaths"))
 		json_set(boot, "readonlyPaths", copy_array(rt->config, "readonlyPaths"));
 	json_set_int(boot, "shmSize", json_int(rt->config, "shmSize", 64 << 20));
+	json_set_bool(boot, "privileged", json_flag(rt->config, "privileged", false));
 	json_set_bool(boot, "init", json_flag(rt->config, "useInit", false));
 	json_set_bool(boot, "debug", json_flag(params, "debug", false));
 	proc = boot_process(rt, params, init, err);

@@ -2,8 +2,8 @@
 /*
  * runtime_jail.c - the helper in its jail (vmm/jail.h), and the files it still writes from there.
  *
- * No name can be opened, made or moved any more, so everything goes through descriptors from before: the logs are
- * rotated by copying, and the exit record is one write of fixed length into a file that was made empty at the start. A
+ * No name can be opened, made or moved any more, so everything goes through descriptors from before: the log of the
+ * container is a ring of files (stdlog.h), and the exit record is one write of fixed length into a file that was made empty at the start. A
  * reader finds it empty, which is no record, or whole; one that a power failure tore does not parse, which is no record
  * either. The container's directory stays root's and is out of reach; what is in those files may be anything a guest
  * that broke out of its machine wanted, and the apiserver reads them so.
@@ -25,10 +25,8 @@ FILTER_RULES = {
 	FILTER_ALLOW(FILTER_MAIN, read),
 	FILTER_ALLOW(FILTER_MAIN, write),
 	FILTER_ALLOW(FILTER_MAIN, close),
-	/* the exit record and the rotation */
-	FILTER_ALLOW(FILTER_MAIN, pread64),
+	/* the exit record */
 	FILTER_ALLOW(FILTER_MAIN, pwrite64),
-	FILTER_ALLOW(FILTER_MAIN, ftruncate),
 	FILTER_ALLOW(FILTER_MAIN, fsync),
 };
 
@@ -45,12 +43,9 @@ int runtime_files_open(struct runtime *rt, struct error **err)
 	struct stat st;
 
 	rt->exit_fd = open_new(rt, "exit.json");
-	rt->old_log_fd = open_new(rt, "stdio.log.1");
-	rt->log_fd = openat(rt->dirfd, "stdio.log",
-			    O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
 	rt->boot_fd = openat(rt->dirfd, "boot.log",
 			     O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (rt->exit_fd < 0 || rt->old_log_fd < 0 || rt->log_fd < 0 || rt->boot_fd < 0)
+	if (rt->exit_fd < 0 || rt->boot_fd < 0)
 		return error_sys(err, errno, "open the container's logs");
 	/* The boot log is kept over starts; one that outgrew its bound starts afresh. */
 	if (fstat(rt->boot_fd, &st) == 0 && st.st_size >= RUNTIME_BOOT_LOG_MAX &&
@@ -64,32 +59,20 @@ void runtime_exit_record(struct runtime *rt, int code, int64_t at)
 	CLEANUP_FREE char *when = time_iso8601(at);
 	CLEANUP_ERROR struct error *e = NULL;
 	char text[EXIT_BYTES];
-	int n = snprintf(text, sizeof(text), "{\"exitCode\": %d, \"exitedAt\": \"%s\"}", code,
-			 when);
+	const char *end = rt->machine_end;
+	int n;
 
+	if (rt->exit_fd < 0)
+		return;
+	n = snprintf(text, sizeof(text), "{\"exitCode\": %d, \"exitedAt\": \"%s\"%s%s%s%s}", code,
+		     when, rt->oom ? ", \"oomKilled\": true" : "", end ? ", \"machine\": \"" : "",
+		     end ? end : "", end ? "\"" : "");
 	memset(text + n, ' ', sizeof(text) - (size_t)n);
 	text[sizeof(text) - 1] = '\n';
 	if (fd_pwrite_full(rt->exit_fd, text, sizeof(text), 0, &e) < 0)
 		log_err(e, "record the exit status");
 	else if (fsync(rt->exit_fd) < 0)
 		log_warn("record the exit status: %s", strerror(errno));
-}
-
-void runtime_log_rotate(struct runtime *rt)
-{
-	static char piece[65536];
-	off_t at = 0;
-	ssize_t n;
-
-	/* What cannot be kept is given up: a log never fills the disk. */
-	if (ftruncate(rt->old_log_fd, 0) < 0)
-		log_warn("rotate stdio.log: %s", strerror(errno));
-	while ((n = RETRY_EINTR(pread(rt->log_fd, piece, sizeof(piece), at))) > 0 &&
-	       pwrite(rt->old_log_fd, piece, (size_t)n, at) == n)
-		at += n;
-	if (ftruncate(rt->log_fd, 0) < 0)
-		log_warn("rotate stdio.log: %s", strerror(errno));
-	rt->log_bytes = 0;
 }
 
 /* ---- the jail ---- */
@@ -110,7 +93,7 @@ static int confine_process(struct runtime *rt, struct error **err)
 	log_info("jail: user %u, stages %#x of %#x, %llu us", geteuid(), rt->jail_done, JAIL_ALL,
 		 (unsigned long long)(time_mono_us() - t));
 	t = time_mono_us();
-	if (filter_arm(rt->debug, &e) < 0) {
+	if (filter_arm(rt->engine_rules, rt->debug, &e) < 0) {
 		if (e->code != ERR_UNSUPPORTED)
 			return error_move(err, STEAL(e));
 		log_err(e, "jail: no system call filters");
@@ -132,6 +115,7 @@ static int confine(void *arg, enum vm_confine what, struct error **err)
 void runtime_jail_plan(struct runtime *rt, struct vm_config *cfg)
 {
 	rt->own_uid = jail_uid();
+	rt->engine_rules = cfg->engine == VM_ENGINE_KVM ? FILTER_MAIN_KVM : FILTER_MAIN_QEMU;
 	cfg->own_uid = rt->own_uid;
 	cfg->confine = confine;
 }
@@ -140,6 +124,6 @@ void runtime_jail_prepare(struct runtime *rt)
 {
 	uint64_t t = time_mono_us();
 
-	rt->jail_done = jail_prepare(rt->own_uid);
+	rt->jail_done = jail_prepare(rt->own_uid, rt->engine_rules == FILTER_MAIN_QEMU);
 	log_info("jail: prepared in %llu us", (unsigned long long)(time_mono_us() - t));
 }

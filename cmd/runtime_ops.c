@@ -20,6 +20,43 @@ static int running(struct runtime *rt, struct error **err)
 	return 0;
 }
 
+/* ---- telling the apiserver ---- */
+
+void runtime_notice(struct runtime *rt, const char *event, struct json_object *o)
+{
+	if (!rt->watch) {
+		json_object_put(o);
+		return;
+	}
+	if (!o)
+		o = json_object_new_object();
+	json_set_str(o, "event", event);
+	rpc_progress(rt->watch, o);
+}
+
+static void unwatch(void *arg)
+{
+	struct runtime *rt = arg;
+
+	rpc_reply(STEAL(rt->watch), NULL);
+}
+
+void runtime_on_watch(void *ctx, struct rpc_req *req, struct json_object *params)
+{
+	struct runtime *rt = ctx;
+	struct json_object *health = runtime_health_json(rt);
+
+	/* One at a time: an apiserver that comes later is the one that there is. */
+	if (rt->watch) {
+		rpc_req_on_cancel(rt->watch, NULL, NULL);
+		unwatch(rt);
+	}
+	rt->watch = req;
+	rpc_req_on_cancel(req, unwatch, rt);
+	if (health)
+		runtime_notice(rt, "health", health);
+}
+
 /* ---- pause ---- */
 
 int runtime_unpause(struct runtime *rt, struct error **err)
@@ -83,24 +120,81 @@ static void answered(void *arg, struct json_object *result, struct rpc_fds *fds,
 		rpc_reply(req, json_object_get(result));
 }
 
-static void ask(struct runtime *rt, struct rpc_req *req, const char *method)
+/* Takes params. */
+static void ask(struct runtime *rt, struct rpc_req *req, const char *method,
+		struct json_object *params)
 {
 	struct error *e = NULL;
 
-	if (running(rt, &e) || runtime_awake(rt, &e))
-		rpc_reply_error(req, e);
-	else
-		rpc_call_async(rt->agent, method, NULL, NULL, 0, answered, NULL, req);
+	if (!running(rt, &e) && !runtime_awake(rt, &e)) {
+		rpc_call_async(rt->agent, method, params, NULL, 0, answered, NULL, req);
+		return;
+	}
+	json_object_put(params);
+	rpc_reply_error(req, e);
 }
 
 void runtime_on_stats(void *ctx, struct rpc_req *req, struct json_object *params)
 {
-	ask(ctx, req, "stats");
+	ask(ctx, req, "stats", NULL);
 }
 
 void runtime_on_top(void *ctx, struct rpc_req *req, struct json_object *params)
 {
-	ask(ctx, req, "top");
+	ask(ctx, req, "top", NULL);
+}
+
+/* ---- limits ---- */
+
+/* The machine is what it is: `key` within what it was started with. */
+static int within(struct runtime *rt, struct json_object *res, const char *key, const char *what,
+		  struct error **err)
+{
+	int64_t have = json_int(json_obj(rt->config, "resources"), key, 0);
+
+	if (!json_get(res, key) || json_int(res, key, 0) <= have)
+		return 0;
+	return error_set(
+		err, ERR_INVALID_ARGUMENT,
+		"the machine of container %s was started with %s of %lld: stop the container to "
+		"give it more",
+		rt->id, what, (long long)have);
+}
+
+/* What a container may no longer use, its machine gives back. */
+static void balloon(struct runtime *rt, struct json_object *res)
+{
+	int64_t had = json_int(json_obj(rt->config, "resources"), "memoryInBytes", 0);
+	int64_t has = json_int(res, "memoryInBytes", had);
+
+	vm_balloon(rt->vm, has < had ? (uint64_t)(had - has) : 0);
+}
+
+void runtime_on_update(void *ctx, struct rpc_req *req, struct json_object *params)
+{
+	static const char *const names[][2] = {
+		{"cpus", "cpus"},
+		{"memoryInBytes", "memory"},
+		{"memoryReservationInBytes", "memoryLow"},
+		{"cpuShares", "cpuShares"},
+		{"pids", "pids"},
+	};
+	struct runtime *rt = ctx;
+	struct json_object *res = json_obj(params, "resources"), *p;
+	struct error *e = NULL;
+
+	if (within(rt, res, "cpus", "a number of CPUs", &e) ||
+	    within(rt, res, "memoryInBytes", "a memory", &e)) {
+		rpc_reply_error(req, e);
+		return;
+	}
+	if (json_get(res, "memoryInBytes") && !rt->paused)
+		balloon(rt, res);
+	p = json_object_new_object();
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (json_get(res, names[i][0]))
+			json_set_int(p, names[i][1], json_int(res, names[i][0], 0));
+	ask(rt, req, "limits", p);
 }
 
 /* ---- the boot log ---- */

@@ -71,6 +71,7 @@ void runtime_process_remove(struct rt_process *proc)
 	}
 	runtime_streams_close(proc);
 	loop_source_free(proc->drain);
+	buf_free(&proc->capture);
 	free(proc->id);
 	free(proc);
 }
@@ -101,6 +102,8 @@ static void process_answer(struct rt_process *proc, struct rpc_req *req)
 
 	json_set_int(o, "exitCode", proc->exit_code);
 	json_set_str(o, "exitedAt", at);
+	if (proc->t_asked)
+		json_set_int(o, "guestUs", (int64_t)(proc->t_exited - proc->t_asked));
 	rpc_reply(req, o);
 }
 
@@ -122,7 +125,7 @@ static void forget_old(struct runtime *rt)
 	unsigned n = 0;
 
 	for (p = rt->procs; p; p = p->next) {
-		if (p == rt->procs || p->state != RT_PROC_EXITED || p->start_req)
+		if (p == rt->procs || p->state != RT_PROC_EXITED || p->start_req || p->over)
 			continue;
 		n++;
 		if (!oldest)
@@ -130,6 +133,20 @@ static void forget_old(struct runtime *rt)
 	}
 	if (n > KEEP_EXITED)
 		runtime_process_remove(oldest);
+}
+
+static void exec_over(struct rt_process *proc)
+{
+	struct json_object *o;
+
+	if (!proc->task) {
+		o = json_object_new_object();
+		json_set_str(o, "execID", proc->id);
+		json_set_int(o, "exitCode", proc->exit_code);
+		runtime_notice(proc->rt, "execDied", o);
+	}
+	if (!proc->rt->vm_gone)
+		forget_old(proc->rt);
 }
 
 static void process_over(struct rt_process *proc)
@@ -149,8 +166,10 @@ static void process_over(struct rt_process *proc)
 	log_debug("process %s exited with %d", proc->id, proc->exit_code);
 	if (proc == rt->procs)
 		runtime_init_exited(rt);
-	else if (!rt->vm_gone)
-		forget_old(rt);
+	else if (proc->over)
+		proc->over(proc);
+	else
+		exec_over(proc);
 	runtime_check_over(rt);
 }
 
@@ -175,6 +194,7 @@ void runtime_process_exited(struct rt_process *proc, int code)
 	proc->reported = true;
 	proc->exit_code = code;
 	proc->exited_at = time_now();
+	proc->t_exited = time_mono_us();
 	proc->drain = loop_add_timer(proc->rt->loop, DRAIN_MS, process_drain_over, proc);
 	runtime_process_settle(proc);
 }
@@ -212,6 +232,22 @@ static void agent_failed(struct runtime *rt, struct rt_process *proc, struct jso
 	runtime_init_failed(rt, e);
 }
 
+/* The guest says so when it happens, and with the end of a process, which may come first. */
+static void agent_oom(struct runtime *rt)
+{
+	if (!rt->oom)
+		log_warn("a process was killed: the container is out of memory");
+	rt->oom = true;
+	runtime_notice(rt, "oom", NULL);
+}
+
+static void agent_exited(struct runtime *rt, struct rt_process *proc, struct json_object *params)
+{
+	if (json_flag(params, "oom", false) && !proc->reported && !rt->oom)
+		agent_oom(rt);
+	runtime_process_exited(proc, (int)(json_int(params, "code", 255) & 0xff));
+}
+
 static void agent_event(void *ctx, struct rpc_conn *c, const char *event,
 			struct json_object *params)
 {
@@ -220,6 +256,8 @@ static void agent_event(void *ctx, struct rpc_conn *c, const char *event,
 
 	if (str_eq(event, "ready"))
 		agent_ready(rt, params);
+	else if (str_eq(event, "oom"))
+		agent_oom(rt);
 	else if (!proc)
 		log_warn("guest speaks of an unknown process (%.32s)", event);
 	else if (str_eq(event, "started"))
@@ -227,7 +265,7 @@ static void agent_event(void *ctx, struct rpc_conn *c, const char *event,
 	else if (str_eq(event, "failed"))
 		agent_failed(rt, proc, params);
 	else if (str_eq(event, "exited"))
-		runtime_process_exited(proc, (int)(json_int(params, "code", 255) & 0xff));
+		agent_exited(rt, proc, params);
 	else
 		log_debug("guest sent an unknown notice %.32s", event);
 }

@@ -25,26 +25,7 @@ static void stream_detach_fd(struct rt_stream *s)
 	s->fd = -1;
 }
 
-/* ---- the container's own log ---- */
-
-static void log_append(struct runtime *rt, const void *p, size_t n)
-{
-	const char *at = p;
-
-	if (rt->log_fd < 0)
-		return;
-	if (rt->log_bytes + n > RUNTIME_LOG_MAX)
-		runtime_log_rotate(rt);
-	rt->log_bytes += n;
-	while (n > 0) {
-		ssize_t w = RETRY_EINTR(write(rt->log_fd, at, n));
-
-		if (w <= 0)
-			return; /* a full disk loses log, never the container */
-		at += w;
-		n -= (size_t)w;
-	}
-}
+/* ---- the boot log ---- */
 
 void runtime_console(void *arg, const void *p, size_t len)
 {
@@ -90,7 +71,10 @@ static size_t output_data(void *arg, const void *p, size_t len)
 			took = (size_t)w;
 	}
 	if (s->proc->log)
-		log_append(s->proc->rt, p, took);
+		stdlog_write(&s->proc->rt->log, s->kind == RT_STDERR, p, took);
+	if (s->proc->captures && s->proc->capture.len < RUNTIME_CAPTURE_MAX)
+		buf_append(&s->proc->capture, p,
+			   MIN(took, RUNTIME_CAPTURE_MAX - s->proc->capture.len));
 	if (took < len && s->fd >= 0)
 		loop_mod_fd(s->src, EPOLLOUT);
 	return took;
@@ -281,6 +265,13 @@ int runtime_streams_open(struct rt_process *proc, struct json_object *streams, s
 		if (!proc->stream[k].port)
 			proc->stream[k].port = proc->rt->next_port++;
 	return 0;
+}
+
+void runtime_streams_capture(struct rt_process *proc)
+{
+	proc->captures = true;
+	for (int k = RT_STDOUT; k <= RT_STDERR; k++)
+		proc->stream[k].port = proc->rt->next_port++;
 }
 
 void runtime_stdin_keep(struct rt_process *proc)
