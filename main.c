@@ -2,6 +2,7 @@
 /* main.c - one executable, five roles: dispatch on argv[0], then on the first argument. */
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 #include "cmd/roles.h"
 
@@ -17,6 +18,13 @@ static const struct {
 	{"container-runtime-linux", "runtime-linux", runtime_main},
 };
 
+/* A helper is /proc/self/exe to the kernel: without this top and ps would call it "exe". */
+static int run(size_t role, int argc, char **argv)
+{
+	(void)prctl(PR_SET_NAME, roles[role].name);
+	return roles[role].main(argc, argv);
+}
+
 int main(int argc, char **argv)
 {
 	const char *self = argc > 0 && argv[0] ? argv[0] : "container";
@@ -27,10 +35,10 @@ int main(int argc, char **argv)
 		self = slash + 1;
 	for (i = 1; i < sizeof(roles) / sizeof(roles[0]); i++) {
 		if (!strcmp(self, roles[i].name))
-			return roles[i].main(argc, argv);
+			return run(i, argc, argv);
 		if (argc > 1 &&
 		    (!strcmp(argv[1], roles[i].short_) || !strcmp(argv[1], roles[i].name)))
-			return roles[i].main(argc - 1, argv + 1);
+			return run(i, argc - 1, argv + 1);
 	}
-	return cli_main(argc, argv);
+	return run(0, argc, argv);
 }

@@ -1,20 +1,21 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # deps.sh [--print] <group>…: installs what is missing of the distribution's packages for the groups, or prints the packages.
-# Groups: build, test, check, fuzz, lab, quickstart, kernel. Packages that would change how the host runs or boots (a registry service, a
-# kernel) are not among them: fetch-deb.sh unpacks those privately.
+# Groups: build, test, check, bench, fuzz, lab, quickstart, kernel. Packages that would change how the host runs or boots (a registry service, a
+# kernel) are not among them: fetch-deb.sh unpacks those privately. podman's enables a socket unit where systemd runs, which waits for its users.
 set -euo pipefail
 print=0
 [ "${1:-}" = --print ] && { print=1; shift; }
-[ $# -gt 0 ] || { echo "usage: deps.sh [--print] build|test|check|fuzz|lab|quickstart|kernel …" >&2; exit 64; }
+[ $# -gt 0 ] || { echo "usage: deps.sh [--print] build|test|check|bench|fuzz|lab|quickstart|kernel …" >&2; exit 64; }
 
-build="gcc make binutils dpkg-dev libc6-dev libjson-c-dev zlib1g-dev libzstd-dev libcap-dev libseccomp-dev libext2fs-dev
-	liblz4-dev liblzma-dev libssl-dev libc-ares-dev libnghttp2-dev ca-certificates linux-libc-dev git"
-run="qemu-system-x86 busybox-static zstd jq iproute2"
-test="$run libcmocka-dev perl e2fsprogs erofs-utils skopeo umoci mmdebstrap nftables socat tmux tcpdump curl procps
-	util-linux acpica-tools openssl strace"
+build="gcc make nasm binutils dpkg-dev libc6-dev libjson-c-dev libzstd-dev libcap-dev libseccomp-dev libext2fs-dev
+	liblz4-dev liblzma-dev libssl-dev libc-ares-dev libnghttp2-dev ca-certificates linux-libc-dev zstd git"
+run="qemu-system-x86 busybox-static jq iproute2"
+test="$run zlib1g-dev libcmocka-dev perl e2fsprogs erofs-utils skopeo umoci buildah podman oci-image-tool mmdebstrap nftables socat tmux tcpdump
+	curl procps util-linux acpica-tools openssl strace passt ethtool"
 check="clang-format clang-tidy cppcheck"
-fuzz="clang-14 libclang-rt-14-dev erofs-utils"
+bench="$test podman"
+fuzz="clang-14 libclang-rt-14-dev zlib1g-dev erofs-utils"
 lab="$run cpio kmod perl e2fsprogs erofs-utils iproute2 nftables socat"
 kernel="bc bison flex libelf-dev xz-utils"
 
@@ -24,6 +25,7 @@ for g; do
 	build) ;;
 	test) want+=" $test" ;;
 	check) want+=" $check" ;;
+	bench) want+=" $bench" ;;
 	fuzz) want+=" $fuzz" ;;
 	lab) want+=" $lab" ;;
 	quickstart) want+=" $run" ;;

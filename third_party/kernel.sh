@@ -1,8 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # kernel.sh <outdir>: <outdir>/vmlinux, our own guest kernel: the distribution's linux-source package, tinyconfig and kernel.config.
-# The binary package is unpacked, not installed. Kept with the recipe's hash; about four minutes on two cores.
+# The binary package is unpacked, not installed. Kept with the recipe's hash; about four minutes on two cores. The same source package and
+# compiler give the same file in any directory. KERNEL_CONFIG_ONLY=1: only <outdir>/obj/.config.
 set -euo pipefail
+export LC_ALL=C
 out=${1:?usage: kernel.sh <outdir>}
 here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$out"
@@ -22,7 +24,8 @@ if [ ! -e "$out/src/.unpacked" ]; then
 	touch "$out/src/.unpacked"
 fi
 cd "$out/src"
-mk=(make -s O="$out/obj" KBUILD_BUILD_USER=container KBUILD_BUILD_HOST=container KBUILD_BUILD_TIMESTAMP="$(date -u -d @1700000000)")
+mk=(make -s O="$out/obj" KBUILD_BUILD_USER=container KBUILD_BUILD_HOST=container KBUILD_BUILD_VERSION=1
+	KBUILD_BUILD_TIMESTAMP="$(date -u -d @1700000000)")
 mkdir -p "$out/obj"
 "${mk[@]}" KCONFIG_ALLCONFIG="$here/kernel.config" tinyconfig >"$out/config.log" 2>&1 || { tail "$out/config.log" >&2; exit 1; }
 # tinyconfig applies its own choices after ours: merge once more, then see that each of ours was taken.

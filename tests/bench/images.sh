@@ -1,16 +1,18 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# images.sh: pull, push and disk use beside skopeo and umoci, printed and written to build/bench/images.tsv (row ours theirs unit ratio
-# bar verdict). Same machine, same registry on loopback. The image: five layers of this host's own files, 300 MB or more, and a
-# second one that shares all but the top. Medians of RUNS (3). A missed bar is said, never an error.
+# images.sh: pull, push and disk use beside skopeo with umoci and podman, printed and written to build/bench/images.tsv (row ours theirs
+# unit ratio bar verdict). Same machine, same registry on loopback; ours and theirs take turns. The image is tests/images/python.sh: Debian,
+# Python and its science packages, seven layers; the tags differ in the top one. podman keeps its layers in a storage of this
+# script's, with the driver it would take here: overlay, or vfs where overlay cannot be mounted. Medians of RUNS (5). A missed bar is
+# said, never an error. "faster" is whoever of the two is: wall and CPU are both that one's.
 . "$(dirname "$0")/../lib/system.sh"
-RUNS=${RUNS:-3}
+RUNS=${RUNS:-5}
 tsv=${BENCH_TSV:-$BUILD/bench/images.tsv}
 mkdir -p "$(dirname "$tsv")"
-for tool in skopeo umoci docker-registry; do
+for tool in skopeo umoci podman; do
 	command -v $tool >/dev/null || skip_all "$tool is not installed"
 done
-export XDG_RUNTIME_DIR=$T
+export XDG_RUNTIME_DIR=$T TMPDIR=$T
 sk=(skopeo --tmpdir "$T" --insecure-policy)
 printf 'row\tours\ttheirs\tunit\tratio\tbar\tverdict\n' >"$tsv"
 printf '%-52s %9s %9s %-4s %6s %5s\n' '' ours theirs '' ratio bar
@@ -35,7 +37,7 @@ measure()
 	local t0 t1 c0 c1 line
 	c0=$(helper_cpu)
 	t0=$EPOCHREALTIME
-	line=$({ TIMEFORMAT='%U %S'; time timeout 300 "$@" >"$T/measure.log" 2>&1 || echo failed >"$T/failed"; } 2>&1 | tail -1)
+	line=$({ TIMEFORMAT='%U %S'; time timeout 900 "$@" >"$T/measure.log" 2>&1 || echo failed >"$T/failed"; } 2>&1 | tail -1)
 	t1=$EPOCHREALTIME
 	c1=$(helper_cpu)
 	[ ! -e "$T/failed" ] || { cat "$T/measure.log" >&2; bail "$*"; }
@@ -46,131 +48,124 @@ helper_cpu()
 {
 	awk -v hz="$(getconf CLK_TCK)" '{ sub(/^.*\) /, ""); print ($12 + $13) / hz }' "/proc/$HELPER/stat"
 }
-repeat() # key prepare-function cmd…: fills $T/<key>.wall and .cpu
+note() # key: the last measure is one of key's
 {
-	local key=$1 prepare=$2 i
-	shift 2
-	: >"$T/$key.wall"
-	: >"$T/$key.cpu"
-	for ((i = 0; i < RUNS; i++)); do
-		$prepare
-		measure "$@"
-		echo "$wall" >>"$T/$key.wall"
-		echo "$cpu" >>"$T/$key.cpu"
-	done
+	echo "$wall" >>"$T/$1.wall"
+	echo "$cpu" >>"$T/$1.cpu"
 }
 get() # key
 {
 	median <"$T/$1"
 }
 
-# ---- the images ----
-O=$T/image
-mkdir -p "$O/blobs/sha256"
-layer() # name dirs…: a gzip layer; appends to LAYERS and DIFFS
+lower() # key key: the one with the lower median wall
 {
-	local f=$T/$1.tar d
-	shift
-	tar -C / --sort=name --numeric-owner -cf "$f" "$@" 2>/dev/null
-	DIFFS+=("\"sha256:$(sha256sum <"$f" | cut -d' ' -f1)\"")
-	UNPACKED=$((UNPACKED + $(stat -c %s "$f")))
-	gzip -n -6 "$f"
-	d=$(sha256sum <"$f.gz" | cut -d' ' -f1)
-	LAYERS+=("{\"mediaType\":\"application/vnd.oci.image.layer.v1.tar+gzip\",\"digest\":\"sha256:$d\",\"size\":$(stat -c %s "$f.gz")}")
-	mv "$f.gz" "$O/blobs/sha256/$d"
+	awk -v a="$(get "$1.wall")" -v b="$(get "$2.wall")" -v x="$1" -v y="$2" 'BEGIN { print a <= b ? x : y }'
 }
-blob() # text: descriptor's end
-{
-	local d
-	d=$(printf %s "$1" | sha256sum | cut -d' ' -f1)
-	printf %s "$1" >"$O/blobs/sha256/$d"
-	printf '"digest":"sha256:%s","size":%d' "$d" ${#1}
-}
-image() # tag
-{
-	local diffs layers config
-	diffs=$(IFS=,; echo "${DIFFS[*]}")
-	layers=$(IFS=,; echo "${LAYERS[*]}")
-	config=$(blob "{\"architecture\":\"amd64\",\"os\":\"linux\",\"config\":{},\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[$diffs]}}")
-	ENTRIES+=("{\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",$(blob "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",\"config\":{\"mediaType\":\"application/vnd.oci.image.config.v1+json\",$config},\"layers\":[$layers]}"),\"annotations\":{\"org.opencontainers.image.ref.name\":\"$1\"}}")
-}
-LAYERS=() DIFFS=() ENTRIES=() UNPACKED=0
-layer python usr/lib/python3 usr/lib/python3.11 etc
-layer include usr/include
-layer share usr/share/perl usr/share/man usr/share/zoneinfo usr/share/locale usr/share/info
-for d in usr/lib/gcc usr/lib/git-core usr/libexec usr/sbin; do
-	[ ! -d "/$d" ] || [ ${#LAYERS[@]} -ge 5 ] || layer "$(basename $d)" "$d"
-done
-echo 1 >"$T/top"
-layer top1 "${T#/}/top"
-image 1
-LAYERS=("${LAYERS[@]:0:${#LAYERS[@]}-1}") DIFFS=("${DIFFS[@]:0:${#DIFFS[@]}-1}")
-for i in 2 3 4 5; do
-	echo $i >"$T/top"
-	layer "top$i" "${T#/}/top"
-	image $i
-	LAYERS=("${LAYERS[@]:0:${#LAYERS[@]}-1}") DIFFS=("${DIFFS[@]:0:${#DIFFS[@]}-1}")
-done
-echo '{"imageLayoutVersion":"1.0.0"}' >"$O/oci-layout"
-printf '{"schemaVersion":2,"manifests":[%s]}' "$(IFS=,; echo "${ENTRIES[*]}")" >"$O/index.json"
-printf '# %d layers, %d MB unpacked\n' "$((${#LAYERS[@]} + 1))" "$((UNPACKED / 1000000))"
 
-# ---- the runs ----
+# ---- the image, in a registry ----
+O=$BUILD/images/python.oci
+[ -s "$O/index.json" ] || skip_all 'no image: make bench-images makes it, tests/images/python.sh'
+manifest=$O/blobs/sha256/$(jq -r '.manifests[] | select(.annotations["org.opencontainers.image.ref.name"] == "1") | .digest[7:]' "$O/index.json")
+unpacked=0
+for d in $(jq -r '.layers[].digest[7:]' "$manifest"); do
+	unpacked=$((unpacked + $(zcat "$O/blobs/sha256/$d" | wc -c)))
+done
+printf '# %d layers, %d MB compressed, %d MB unpacked\n' "$(jq '.layers | length' "$manifest")" \
+	"$(jq '[.layers[].size] | add / 1e6 | floor' "$manifest")" "$((unpacked / 1000000))"
 start_registry
 start_system
 HELPER=$(service_pid container.images)
 for i in 1 2 3 4 5; do
 	"${sk[@]}" copy -q --dest-tls-verify=false "oci:$O:$i" "docker://$REGISTRY/bench:$i" || bail "the registry is filled"
 done
-theirs() # tag: what skopeo and umoci need to have a root file system
+driver=overlay
+mkdir -p "$T/ovl"/{l,u,w,m}
+mount -t overlay overlay -o "lowerdir=$T/ovl/l,upperdir=$T/ovl/u,workdir=$T/ovl/w" "$T/ovl/m" 2>/dev/null && umount "$T/ovl/m" || driver=vfs
+printf '# podman %s, %s\n' "$(podman --version | awk '{ print $3 }')" "$driver"
+
+# ---- the runs ----
+ours() # tag
+{
+	"$C" image pull --progress none "$REGISTRY/bench:$1"
+}
+umoci_() # tag: what skopeo and umoci need to have a root file system
 {
 	skopeo --tmpdir "$T" --insecure-policy copy -q --src-tls-verify=false "docker://$REGISTRY/bench:$1" "oci:$T/layout:$1" &&
 		umoci unpack --image "$T/layout:$1" "$T/bundle$1"
 }
-export -f theirs
-export T REGISTRY
-cold_ours()
+podman_() # tag
 {
-	"$C" image delete --all >/dev/null 2>&1
+	podman --root "$T/podman" --runroot "$T/podman.run" --storage-driver "$driver" pull -q --tls-verify=false "$REGISTRY/bench:$1"
 }
-cold_theirs()
+forget() # key
 {
-	rm -rf "$T/layout" "$T"/bundle*
+	case $1 in
+	ours) "$C" image delete --all >/dev/null 2>&1 ;;
+	umoci) rm -rf "$T/layout" "$T"/bundle* ;;
+	podman) rm -rf "$T/podman" "$T/podman.run" ;;
+	esac
 }
-warm_ours()
+forget_top() # key: all of tag 2 that tag 1 lacks
 {
-	"$C" image delete "$REGISTRY/bench:2" >/dev/null 2>&1
+	case $1 in
+	ours) "$C" image delete "$REGISTRY/bench:2" >/dev/null 2>&1 ;;
+	umoci)
+		rm -rf "$T/bundle2"
+		umoci rm --image "$T/layout:2" 2>/dev/null
+		umoci gc --layout "$T/layout" 2>/dev/null
+		;;
+	podman) podman --root "$T/podman" --runroot "$T/podman.run" --storage-driver "$driver" rmi "$REGISTRY/bench:2" >/dev/null 2>&1 ;;
+	esac
 }
-warm_theirs()
-{
-	rm -rf "$T/bundle2"
-	umoci rm --image "$T/layout:2" 2>/dev/null
-	umoci gc --layout "$T/layout" 2>/dev/null
-}
-repeat pull cold_ours "$C" image pull --progress none "$REGISTRY/bench:1"
-repeat tpull cold_theirs bash -c 'theirs 1'
-row 'pull, ready to run: wall (skopeo + umoci)' "$(get pull.wall)" "$(get tpull.wall)" s 0.5
-row 'pull, ready to run: CPU' "$(get pull.cpu)" "$(get tpull.cpu)" s 0.7
-repeat second warm_ours "$C" image pull --progress none "$REGISTRY/bench:2"
-repeat tsecond warm_theirs bash -c 'theirs 2'
-row 'second image, all but the top layer shared: wall' "$(get second.wall)" "$(get tsecond.wall)" s 0.5
-next_ours()
-{
-	rm -rf "$T/registry/data/docker"
-	"$C" tag "$REGISTRY/bench:1" "$REGISTRY/push:1" >/dev/null
-}
-next_theirs()
-{
-	rm -rf "$T/registry/data/docker"
-}
-# The registry keeps no cache of blobs: what is gone from its disk is gone.
-repeat push next_ours "$C" image push --progress none "$REGISTRY/push:1"
-repeat tpush next_theirs "${sk[@]}" copy -q --dest-tls-verify=false "oci:$O:1" "docker://$REGISTRY/push:1"
-row 'push: wall (skopeo)' "$(get push.wall)" "$(get tpush.wall)" s 1.0
-"${sk[@]}" copy -q --dest-tls-verify=false "oci:$O:1" "docker://$REGISTRY/bench:1"
-for i in 3 4 5; do
-	"${sk[@]}" copy -q --dest-tls-verify=false "oci:$O:$i" "docker://$REGISTRY/bench:$i" && "$C" pull --progress none "$REGISTRY/bench:$i" >/dev/null 2>&1
+export -f ours umoci_ podman_
+export T REGISTRY C driver
+for ((n = 0; n < RUNS; n++)); do
+	for who in ours umoci podman; do
+		forget $who
+		measure bash -c "$([ $who = ours ] && echo ours || echo ${who}_) 1"
+		note pull.$who
+	done
 done
-row 'disk of five images that share a base' "$("$C" system df --format json | jq '.images.sizeInBytes / 1e6 | floor')" - MB -
+fast=$(lower pull.umoci pull.podman)
+row "pull, ready to run, cold: wall (faster: ${fast#*.})" "$(get pull.ours.wall)" "$(get "$fast.wall")" s 0.5
+row "pull, ready to run, cold: CPU (${fast#*.})" "$(get pull.ours.cpu)" "$(get "$fast.cpu")" s 0.7
+for who in umoci podman; do
+	row "  beside $who: wall" "$(get pull.ours.wall)" "$(get pull.$who.wall)" s -
+	row "  beside $who: CPU" "$(get pull.ours.cpu)" "$(get pull.$who.cpu)" s -
+done
+for ((n = 0; n < RUNS; n++)); do
+	for who in ours umoci podman; do
+		forget_top $who
+		measure bash -c "$([ $who = ours ] && echo ours || echo ${who}_) 2"
+		note second.$who
+	done
+done
+row 'second image, all but the top layer shared: wall (podman)' "$(get second.ours.wall)" "$(get second.podman.wall)" s 0.5
+row 'second image: CPU (podman)' "$(get second.ours.cpu)" "$(get second.podman.cpu)" s -
+row 'second image: wall (skopeo + umoci)' "$(get second.ours.wall)" "$(get second.umoci.wall)" s -
+# The registry keeps no cache of blobs: what is gone from its disk is gone.
+"$C" tag "$REGISTRY/bench:1" "$REGISTRY/push:1" >/dev/null
+for ((n = 0; n < RUNS; n++)); do
+	rm -rf "$T/registry/data/docker"
+	measure "$C" image push --progress none "$REGISTRY/push:1"
+	note push.ours
+	rm -rf "$T/registry/data/docker"
+	measure "${sk[@]}" copy -q --dest-tls-verify=false "oci:$O:1" "docker://$REGISTRY/push:1"
+	note push.skopeo
+done
+row 'push: wall (skopeo)' "$(get push.ours.wall)" "$(get push.skopeo.wall)" s 1.0
+row 'push: CPU (skopeo)' "$(get push.ours.cpu)" "$(get push.skopeo.cpu)" s -
+mapfile -t blobs < <(jq -r '.layers[].digest[7:]' "$manifest" | sed "s,^,$O/blobs/sha256/,")
+gcc -O2 -I"$BUILD/third_party/include" -o "$T/inflate" "$TOP/tests/bench/inflate.c" "$BUILD/third_party/lib/libigzip.a" -lz || bail 'the inflate bench builds'
+read -r igzip zlib < <("$T/inflate" "${blobs[@]}")
+row 'inflate of the layers, one thread: CPU (igzip is ours, zlib)' "$igzip" "$zlib" s -
+for i in 1 2 3 4 5; do
+	"${sk[@]}" copy -q --dest-tls-verify=false "oci:$O:$i" "docker://$REGISTRY/bench:$i"
+	ours $i >/dev/null 2>&1
+	podman_ $i >/dev/null 2>&1
+done
+row "disk of five images that share a base (podman, $driver)" "$("$C" system df --format json | jq '.images.sizeInBytes / 1e6 | floor')" \
+	"$(du -sB1000000 "$T/podman" | cut -f1)" MB 1.0
 row 'peak memory of the image helper' "$(awk '/VmHWM/ { printf "%.0f", $2 / 1024 }' "/proc/$HELPER/status")" - MiB -
 stop_system

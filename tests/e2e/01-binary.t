@@ -16,10 +16,12 @@ like 'position independent' "$out" 'DYN'
 
 run_ok '--version' "$C" --version
 like 'version names the program' "$out" 'container'
-run_ok '--help' "$C" --help
+run_ok 'testHelp: --help' "$C" --help
 for w in run exec list image system; do
 	like "help names $w" "$out" "(^|[^a-z])$w([^a-z]|$)"
 done
+run_ok 'testDebugHelp' "$C" --debug --help
+like 'testDebugHelp: is the same' "$out" '^OVERVIEW: '
 run_ok 'run --help' "$C" run --help
 for w in --env --env-file --workdir --user --cpus --memory --entrypoint --cidfile --detach --name --network; do
 	like "run's help names $w" "$out" "[^a-z]$w[^-a-z]"

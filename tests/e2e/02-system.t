@@ -5,7 +5,7 @@
 
 run_ok 'system start' "$C" system start
 run_ok 'system start again is fine' "$C" system start
-run_ok 'system status' "$C" system status
+run_ok 'system status (TestCLIStatus: defaultDisplaysTable)' "$C" system status
 for w in status appRoot installRoot logRoot apiserver.version apiserver.commit apiserver.build apiserver.appName engine kernel; do
 	like "status shows $w" "$out" "$w"
 done
@@ -15,7 +15,8 @@ like 'the engine is the one asked for' "$out" "$CONTAINER_ENGINE"
 for s in container.apiserver container.images container.network.default; do
 	like "status lists $s" "$out" "$s"
 done
-run_ok 'system status --format json' "$C" system status --format json
+is 'explicitTableFormat' "$("$C" system status --format table | awk '{ print $1 }')" "$(awk '{ print $1 }' <<<"$out")"
+run_ok 'system status --format json (TestCLIStatus: jsonFormat, jsonOutputValidStructure)' "$C" system status --format json
 is 'status in JSON' "$(jq -r .status <<<"$out")" running
 is 'appRoot in JSON' "$(jq -r .appRoot <<<"$out")" "$CONTAINER_APP_ROOT"
 like 'each service has a pid' "$(jq -r '.services[].pid' <<<"$out" | tr '\n' ' ')" '^[0-9]+ [0-9]+ [0-9]+ $'
@@ -25,14 +26,29 @@ done
 ok 'no_new_privs in each role' bash -c 'for p in '"$(jq -r '.services[].pid' <<<"$out" | tr '\n' ' ')"'; do
 	grep -q "^NoNewPrivs:.1" /proc/$p/status || exit 1; done'
 
-run_ok 'system version' "$C" system version
+run_ok 'system version (TestCLIVersion: defaultDisplaysTable, explicitTableFormat)' "$C" system version --format table
+is 'which is the default' "$("$C" system version)" "$out"
 like 'a row for the CLI and one for the server' "$out" 'container .*container-apiserver|COMPONENT'
-is 'two components' "$("$C" system version --format json | jq length)" 2
+is 'two components (TestCLIVersion: jsonFormat)' "$("$C" system version --format json | jq length)" 2
+like 'TestCLIVersion: yamlFormat' "$("$C" system version --format yaml)" $'^- appName: container\n'
+is 'TestCLIVersion: buildTypeMatchesBinary' "$("$C" --version | sed -n 's/.*build: \([a-z]*\).*/\1/p')" "$("$C" system version --format json | jq -r '.[0].buildType')"
 run_ok 'system logs' "$C" system logs
 like 'logs have records' "$out" 'apiserver'
 run_ok 'system logs --last 1h' "$C" system logs --last 1h
 run "$C" system logs --last nonsense
 ok 'a bad --last is refused' [ "$rc" != 0 ]
+
+# The configuration.
+documented=$(cat "$TOP"/man/container-system-property-list.1 "$TOP"/man/container-registry.1)
+for key in $("$C" system property list | sed 1d | awk '{ print $1 }'); do
+	grep -qF -- "$key" <<<"$documented" || echo "$key"
+done >"$T/undocumented"
+is 'every key of the configuration is documented' "$(cat "$T/undocumented")" ''
+ok 'of which there are some' [ "$("$C" system property list | sed 1d | wc -l)" -gt 10 ]
+echo '{"container": {"memory": "333m"}, /* a comment */ "registry.domain": "example.com"}' >"$CONTAINER_CONFIG"
+is 'a configuration has an effect' "$("$C" system property list --format json | jq -r '.container.memory + " " + .registry.domain')" '333m example.com'
+echo '{}' >"$CONTAINER_CONFIG"
+is 'a configuration that is gone has no effect' "$("$C" system property list --format json | jq -r '.container.memory + " " + .registry.domain')" '1g docker.io'
 
 run_ok 'list is empty' "$C" list
 like 'list has its header' "$out" '^ID +IMAGE +OS +ARCH +STATE +IP +CPUS +MEMORY +STARTED'

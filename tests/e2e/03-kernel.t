@@ -28,13 +28,25 @@ run_rc 1 'still no kernel after all that' "$C" run --rm demo true
 run_ok 'the distribution kernel' "$C" system kernel set --binary "$k" --modules "$m"
 rel=${k##*/vmlinuz-}
 like 'status shows its release' "$("$C" system status)" "$rel"
-is 'uname in a container is that release' "$(timeout "$T_LIMIT" "$C" run --rm demo uname -r)" "$rel"
-if ls /boot/vmlinuz-*cloud* >/dev/null 2>&1; then
+is 'fromLocalDisk: uname in a container is that release' "$(timeout "$T_LIMIT" "$C" run --rm demo uname -r)" "$rel"
+if [ -s "$BUILD/kernel/vmlinux" ] || ls /boot/vmlinuz-*cloud* >/dev/null 2>&1; then
 	run_ok 'kernel set --recommended' "$C" system kernel set --recommended
 	like 'status shows a kernel' "$("$C" system status)" 'kernel'
 else
-	skip 'kernel set --recommended' 'no cloud kernel is installed in /boot'
+	skip 'kernel set --recommended' 'no kernel of our own is built, no cloud kernel is installed in /boot'
 fi
+# kernel.path is what is recommended then; the services read it when they start.
+stop_system
+jq -n --arg k "$T/noise" '{"kernel.path": $k}' >"$CONTAINER_CONFIG"
+start_system
+run_rc 1 'kernel.path that is no kernel' "$C" system kernel set --recommended
+like 'is named' "$err" "$T/noise"
+jq -n --arg k "$k" '{"kernel.path": $k}' >"$CONTAINER_CONFIG"
+stop_system
+start_system
+run_ok 'kernel set --recommended takes kernel.path' "$C" system kernel set --recommended
+is 'that file' "$(jq -r .source "$CONTAINER_APP_ROOT/kernels/default/kernel.json")" "$k"
+set_kernel
 run_rc 1 'run -k with no kernel' "$C" run --rm -k "$T/noise" demo true
 is 'run -k with a kernel' "$(timeout "$T_LIMIT" "$C" run --rm -k "$k" demo uname -r)" "$rel"
 stop_system

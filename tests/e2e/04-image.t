@@ -57,7 +57,7 @@ fi
 run_ok 'delete one name' "$C" image delete demo:docker
 is 'it is gone' "$("$C" image list -q)" 'demo:latest'
 run_ok 'load gzip' "$C" image load -i "$IMAGES/demo.oci.tar.gz"
-run_rc 0 'load from standard input' bash -c '"$1" image load <"$2"' - "$C" "$IMAGES/demo.docker.tar"
+run_rc 0 'testImageSaveAndLoadStdinStdout: load from standard input' bash -c '"$1" image load <"$2"' - "$C" "$IMAGES/demo.docker.tar"
 run_ok 'delete both' "$C" image delete demo demo:docker
 is 'none is left' "$("$C" image list -q)" ''
 is 'nor their blobs' "$(ls "$CONTAINER_APP_ROOT/content/blobs/sha256" | wc -l)" 0
@@ -111,8 +111,11 @@ echo evil >"$T/evil/a/x"
 tar -C "$T/evil/a" -P --transform 's,^x,../../../../../../tmp/ct-escape,' -cf "$T/dots.tar" x
 cat "$IMAGES/demo.oci.tar" >"$T/dots2.tar"
 tar -P --transform 's,^x,../../ct-escape,' -C "$T/evil/a" -rf "$T/dots2.tar" x
-run_rc 1 'an archive with ..' "$C" image load -i "$T/dots2.tar"
-ok 'nothing came out of it' test ! -e "$T/ct-escape"
+run_rc 1 'testImageLoadRejectsInvalidMembersWithoutForce' "$C" image load -i "$T/dots2.tar"
+ok 'testImageLoadRejectsInvalidMembersWithoutForce: nothing came out of it' test ! -e "$T/ct-escape"
+run_ok 'testImageLoadAcceptsInvalidMembersWithForce' "$C" image load --force -i "$T/dots2.tar"
+like 'testImageLoadAcceptsInvalidMembersWithForce: a warning names it' "$err" 'ct-escape'
+ok 'testImageLoadAcceptsInvalidMembersWithForce: nor now' test ! -e "$T/ct-escape"
 run_rc 1 'an unknown image: inspect' "$C" image inspect no-such-image
 like 'names it' "$err" 'no-such-image'
 run_rc 1 'an unknown image: delete' "$C" image delete no-such-image

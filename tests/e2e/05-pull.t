@@ -13,14 +13,26 @@ copy()
 copy "oci-archive:$IMAGES/demo.oci.tar" "docker://$REGISTRY/demo:1" || bail 'the registry is filled'
 copy --format v2s2 "docker-archive:$IMAGES/demo.docker.tar" "docker://$REGISTRY/demo:v2s2" || bail 'the registry is filled'
 
-run_ok 'pull' "$C" image pull "$REGISTRY/demo:1"
+run_ok 'pull (testPull)' "$C" image pull "$REGISTRY/demo:1"
 is 'prints the reference' "$out" "$REGISTRY/demo:1"
 like 'progress on stderr' "$err" '[A-Za-z]'
 run_ok 'pull again' "$C" image pull "$REGISTRY/demo:1"
 run_ok 'container pull is short for it; docker schema 2' "$C" pull --scheme http "$REGISTRY/demo:v2s2"
-is 'both are listed' "$("$C" image list -q | sort | tr '\n' ' ')" "$REGISTRY/demo:1 $REGISTRY/demo:v2s2 "
+is 'testPullMulti: both are listed' "$("$C" image list -q | sort | tr '\n' ' ')" "$REGISTRY/demo:1 $REGISTRY/demo:v2s2 "
 run_ok 'progress none' "$C" image pull --progress none "$REGISTRY/demo:1"
 is 'is silent' "$err" ''
+
+
+# The store is an OCI layout for other tools, whatever types an image came with.
+for tag in 1 v2s2; do
+	run_ok "skopeo reads $tag from the store" skopeo --tmpdir "$T" --insecure-policy copy "oci:$CONTAINER_APP_ROOT/content:$REGISTRY/demo:$tag" "dir:$T/dir-$tag"
+done
+is 'as an OCI image' "$(jq -r '.mediaType + " " + (.layers | map(.mediaType) | unique | join(" "))' "$T/dir-v2s2/manifest.json")" \
+	'application/vnd.oci.image.manifest.v1+json application/vnd.oci.image.layer.v1.tar+gzip'
+# What df says is what the disk says: du counts directories too.
+used=$("$C" system df --format json | jq .images.sizeInBytes)
+real=$(du -sB1 "$CONTAINER_APP_ROOT"/{content/blobs,layers,rootfs} | awk '{ s += $1 } END { print s }')
+ok "df says what is allocated: $used, du $real" test "$((real - used))" -ge 0 -a "$((real - used))" -le $((64 * 4096))
 
 # An index with two platforms: amd64 is ours, arm64 says so in its configuration.
 digest=$(curl -fsI -H 'Accept: application/vnd.oci.image.manifest.v1+json' "http://$REGISTRY/v2/demo/manifests/1" |
@@ -49,9 +61,15 @@ index=$(jq -nc --arg a "$digest" --argjson an ${#manifest} --arg b "$arm_manifes
 	{mediaType: "application/vnd.oci.image.manifest.v1+json", digest: $b, size: $bn, platform: {os: "linux", architecture: "arm64"}},
 	{mediaType: "application/vnd.oci.image.manifest.v1+json", digest: $a, size: $an, platform: {os: "linux", architecture: "amd64"}}]}')
 put_manifest multi application/vnd.oci.image.index.v1+json "$index"
-run_ok 'pull of an index' "$C" image pull --platform linux/amd64 "$REGISTRY/demo:multi"
+run_ok 'pull of an index (testPullPlatform)' "$C" image pull --platform linux/amd64 "$REGISTRY/demo:multi"
 run "$C" image inspect "$REGISTRY/demo:multi"
 is 'has the platform asked for' "$(jq -r '[.[0].variants[].platform.architecture] | join(" ")' <<<"$out")" amd64
+for how in 'testPullOsArch|--os linux --arch amd64' 'testPullOs|--os linux' 'testPullArch|--arch amd64' 'testImageSingleConcurrentDownload|--max-concurrent-downloads 1' \
+	'testImageManyConcurrentDownloads|--max-concurrent-downloads 64'; do
+	"$C" image delete --all >/dev/null
+	run_ok "${how%|*}" "$C" image pull ${how#*|} "$REGISTRY/demo:multi"
+	like "${how%|*}: ours is there" "$("$C" image inspect "$REGISTRY/demo:multi" | jq -r '[.[0].variants[].platform | .os + "/" + .architecture] | join(" ")')" 'linux/amd64'
+done
 run_rc 1 'a platform that is not there' "$C" image pull --platform linux/s390x "$REGISTRY/demo:multi"
 like 'says which it is' "$err" 's390x'
 run_ok 'pull without a platform' "$C" image pull "$REGISTRY/demo:multi"

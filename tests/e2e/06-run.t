@@ -5,7 +5,7 @@
 ready_system
 
 # One container, many questions: a start costs seconds on an emulated CPU.
-run_ok 'run' "$C" run --name one -e A=1 -e B='two words' -e HOSTVAR -c 2 -m 300m --rm demo sh -c '
+run_ok 'run (testRunCommand)' "$C" run --name one -e A=1 -e B='two words' -e HOSTVAR -c 2 -m 300m --rm demo sh -c '
 	echo out; echo err >&2
 	echo "host=$(hostname)"; echo "kernel=$(uname -r)"; echo "pid=$$"; echo "first=$(tr "\0" " " </proc/1/cmdline | cut -c1-20)"
 	echo "A=$A B=$B DEMO=$DEMO HOSTVAR=$HOSTVAR."; echo "PATH=$PATH"; echo "HOME=$HOME"; echo "cwd=$(pwd)"; echo "id=$(id -u):$(id -g)"
@@ -79,11 +79,36 @@ run_rc 137 'PID 1 ended by SIGKILL from outside: 137' bash -c '
 	"$1" run --rm --name k9 demo sleep 300 & p=$!
 	for i in $(seq 600); do [ "$("$1" list -q)" = k9 ] && break; sleep 0.1; done
 	"$1" kill k9 >/dev/null; wait $p' - "$C"
-run_rc 127 'a program that is not there' "$C" run --rm demo no-such-program
+# Signals to the command are the process's; the third that asks for an end ends the command alone.
+"$C" run --name relay -c 1 -m 256m demo sh -c 'n=0; trap "n=\$((n + 1)); echo got \$n" TERM; trap "exit 42" USR1; echo up; while :; do sleep 0.1; done' >"$T/relay" 2>"$T/relay.err" &
+cli=$!
+ok 'a command that is attached' wait_until "$T_LIMIT" grep -q up "$T/relay"
+for n in 1 2; do
+	kill -TERM $cli
+	ok "SIGTERM to the command reaches the process, $n" wait_until 20 grep -q "got $n" "$T/relay"
+done
+kill -TERM $cli
+rc=0
+wait $cli || rc=$?
+is 'the third ends the command' "$rc" 1
+is 'and not the container' "$("$C" list -q)" relay
+timeout "$T_LIMIT" "$C" attach relay >"$T/relay2" 2>&1 &
+cli=$!
+hears()
+{
+	"$C" kill -s TERM relay && grep -q got "$T/relay2"
+}
+ok 'another is attached' wait_until 20 hears
+pkill -USR1 -P $cli
+rc=0
+wait $cli || rc=$?
+is 'SIGUSR1 through that one, and the exit status' "$rc" 42
+run_ok 'delete' "$C" delete relay
+run_rc 127 'testRunInvalidExecutable: a program that is not there' "$C" run --rm demo no-such-program
 like 'is named' "$err" 'no-such-program'
-run_rc 126 'an unknown user' "$C" run --rm -u nosuchuser demo true
+run_rc 126 'testRunFailureCleanup: an unknown user' "$C" run --rm -u nosuchuser demo true
 like 'is named' "$err" 'nosuchuser'
-is 'failed starts leave nothing' "$("$C" list -aq)" ''
+is 'testRunFailureCleanup: failed starts leave nothing' "$("$C" list -aq)" ''
 
 printf '# comment\n\nF1=one\nF2=a=b\nA=file\n' >"$T/env"
 run_ok 'user by name, env file, directory, label, cidfile' "$C" run --rm --name two -u www-data -w /var/www --env-file "$T/env" -e A=flag \

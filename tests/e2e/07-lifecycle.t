@@ -4,7 +4,7 @@
 . "$(dirname "$0")/../lib/system.sh"
 ready_system
 
-run_ok 'create' "$C" create --name web -e X=1 -l team=a -c 1 -m 256m demo sh -c 'echo hello; echo oops >&2; trap "echo bye; exit 3" TERM; while :; do sleep 0.2; done'
+run_ok 'create' "$C" create --name web -e X=1 -l team=a -c 1 -m 256m demo sh -c 'trap "echo bye; exit 3" TERM; echo hello; echo oops >&2; while :; do sleep 0.2; done'
 is 'prints the id' "$out" web
 is 'list shows running ones only' "$("$C" list -q)" ''
 is 'list -a shows it' "$("$C" list -aq)" web
@@ -71,9 +71,11 @@ like 'and is the command' "$out" 'trap'
 
 # Logs: stdout and stderr of the init process.
 run_ok 'logs' "$C" logs web
-is 'both streams in order' "$out" "hello
+is 'standard output' "$out" hello
+is 'standard error' "$err" oops
+is 'both streams in order' "$("$C" logs web 2>&1)" "hello
 oops"
-is 'logs -n 1' "$("$C" logs -n 1 web)" oops
+is 'logs -n 1' "$("$C" logs -n 1 web 2>&1)" oops
 run_ok 'logs --boot' "$C" logs --boot web
 like "has the kernel's words" "$out" '\[ +[0-9]+\.[0-9]+\] '
 timeout 60 "$C" logs -f web >"$T/follow" 2>&1 &
@@ -93,6 +95,8 @@ run_rc 1 'kill of a stopped one' "$C" kill web
 run_ok 'start after stop' "$C" start web
 run_ok 'files outlive the machine' "$C" exec web cat /root/file
 is 'it' "$out" mine
+# PID 1 that has no handler yet does not hear it.
+ok 'the process is ready' wait_until 20 bash -c '"$1" logs web | grep -q hello' - "$C"
 run_ok 'kill -s TERM' "$C" kill -s TERM web
 ok 'ends it' wait_until 20 in_state web stopped
 run_ok 'start' "$C" start web

@@ -28,7 +28,7 @@ tm resize-window -t t -x 91 -y 33
 ok 'a terminal' wait_until 10 shows 'host> *$'
 typed "stty -g >$T/before" Enter
 typed 'clear; $C run -it --rm --name tty demo sh' Enter
-ok 'run -it gives a prompt' wait_until "$T_LIMIT" shows '/ #'
+ok 'testTermIODoesNotPanic: run -it gives a prompt' wait_until "$T_LIMIT" shows '/ #'
 typed 'stty size; tty; echo TERM=$TERM; test -t 0 -a -t 1 -a -t 2 && echo all-ttys' Enter
 ok 'the size of the window' wait_until 20 shows '^33 91'
 ok 'a pseudo-terminal' wait_until 10 shows '^/dev/pts/|^/dev/console'
@@ -51,7 +51,7 @@ ok 'and not the container' "$C" exec tty true
 typed 'clear; trap "echo got-int" INT; sleep 1' Enter
 sleep 0.3
 typed 'exit 12' Enter
-ok 'back at the host' wait_until 30 shows 'host> *$'
+ok 'testTermIODoesNotPanic: what is typed ends it, back at the host' wait_until 30 shows 'host> *$'
 typed 'echo code=$?' Enter
 ok 'with the exit status' wait_until 10 shows '^code=12'
 typed "stty -g >$T/after" Enter

@@ -37,7 +37,7 @@ confined() # pid who
 	like "$2: no more than 4096 descriptors" "$(cat "/proc/$1/limits")" 'Max open files +(4096|1024) +(4096|1024)'
 }
 
-run_ok 'a container' "$C" run -d --name one demo sh -c 'trap "exit 5" TERM; i=0; while :; do i=$((i+1)); echo $i; sleep 0.3; done'
+run_ok 'a container' "$C" run -d --name one -c 2 -m 512m demo sh -c 'trap "exit 5" TERM; i=0; while :; do i=$((i+1)); echo $i; sleep 0.3; done'
 h=$(service_pid container.runtime.one)
 confined "$h" helper
 is 'I: its root is empty' "$(ls -A "/proc/$h/root/")" ''
@@ -51,8 +51,11 @@ is 'I: no directory among them' "$(find -L "/proc/$h/fd" -maxdepth 1 -mindepth 1
 is 'I: the container directory stays root'"'s" "$(stat -c '%u %a' "$D")" '0 700'
 say=$(cat "$CONTAINER_LOG_ROOT/container.runtime.one.log")
 like 'all stages were done' "$say" 'stages 0x7f of 0x7f'
+unlike 'I: nothing was inherited that is not on the list' "$say" 'were inherited'
 unlike 'no warning' "$say" '"level":"warning","[^}]*jail'
-like 'a vCPU gets at most 27 system calls' "$say" ', (1?[0-9]|2[0-7]) for a vCPU'
+for n in vCPU disk 'network card'; do
+	like "a $n gets at most 27 system calls" "$say" ", (1?[0-9]|2[0-7]) for a $n"
+done
 
 q=$(pgrep -P "$h" | head -1)
 if [ -n "$q" ]; then
@@ -62,6 +65,26 @@ if [ -n "$q" ]; then
 	is 'I: qemu has no directory open' "$(find -L "/proc/$q/fd" -maxdepth 1 -mindepth 1 -type d 2>/dev/null)" ''
 else
 	skip 'qemu' 'the kvm engine has no child'
+fi
+
+# The wall behind the machine's own size.
+group=$(sed -n 's/^0:://p' "/proc/$h/cgroup")
+top=$(findmnt -nt cgroup2 -o TARGET | head -1)
+if [[ $group == */container.*/one ]]; then
+	like 'cgroup: its CPUs' "$(cat "$top$group/cpu.max")" '^200000 100000$'
+	like 'cgroup: its memory, and the machine'"'s" "$(cat "$top$group/memory.max")" '^(805306368|2013265920)$'
+	like 'cgroup: its threads' "$(cat "$top$group/pids.max")" '^68$'
+	is 'cgroup: it goes as a whole' "$(cat "$top$group/memory.oom.group")" 1
+	# KVM's own thread is in there too, and of no number here.
+	run_ok 'update --cpus' "$C" update --cpus 1 one
+	like 'cgroup: its CPUs then' "$(cat "$top$group/cpu.max")" '^100000 100000$'
+	is 'and inside' "$("$C" exec one cat /sys/fs/cgroup/cpu.max)" '100000 100000'
+	run_rc 1 'not more than its machine has' "$C" update --cpus 3 one
+	is 'cgroup: all that is in it' "$(grep -vx 0 "$top$group/cgroup.procs" | sort -n | tr '\n' ' ')" "$(printf '%s\n' "$h" $q | sort -n | tr '\n' ' ')"
+else
+	group=
+	like 'without a cgroup the log says why' "$(cat "$CONTAINER_LOG_ROOT/container.apiserver.log")" 'no cgroups of their own: '
+	skip 'cgroup' 'the host has no cgroup v2 with controllers'
 fi
 
 run_ok 'a second container' "$C" run -d --name two demo sleep 1000
@@ -105,6 +128,7 @@ run_ok 'stop' "$C" stop -t 20 one
 is 'the exit code is recorded' "$(jq .exitCode "$D/exit.json")" 5
 like 'and when' "$(jq -r .exitedAt "$D/exit.json")" '^20[0-9-]+T[0-9:.]+Z$'
 ok 'nothing is left in the run directory' test ! -e "$CONTAINER_RUN_ROOT/c/one.sock" -a ! -e "$CONTAINER_RUN_ROOT/c/one.d"
+[ -z "$group" ] || ok 'cgroup: gone' test ! -e "$top$group"
 ln "$D/exit.json" "$T/hard"
 rm "$D/exit.json"
 ln "$T/hard" "$D/exit.json"
@@ -123,4 +147,5 @@ sleep 0.5
 run_ok 'system start' "$C" system start
 unlike 'I: a hostile exit record reaches no terminal' "$("$C" inspect two)" 'red'
 stop_system
+[ -z "$group" ] || ok 'cgroup: nothing is left' test ! -e "$top${group%/*}"
 done_testing

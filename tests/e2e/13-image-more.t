@@ -9,7 +9,7 @@ digest=$("$C" image inspect demo | jq -r '.[0].id')
 D=$CONTAINER_APP_ROOT/content/blobs/sha256
 
 # Names and ids.
-run_ok 'tag' "$C" image tag demo example.com/a/demo:2
+run_ok 'tag (testImageTag)' "$C" image tag demo example.com/a/demo:2
 is 'prints the new name as typed' "$out" 'example.com/a/demo:2'
 run_ok 'tag again, short form' "$C" tag "${digest:0:12}" other
 is 'prints it' "$out" other
@@ -26,7 +26,9 @@ run_rc 1 'a new name with a digest' "$C" image tag demo "x@sha256:$digest"
 run_rc 1 'a bad new name' "$C" image tag demo 'Not A Name'
 run_rc 1 'an id of several names is not deleted' "$C" rmi "${digest:0:12}"
 like 'says why' "$err" '3 names'
-run_ok 'one name goes' "$C" rmi other
+used=$("$C" system df --format json | jq -c .images.sizeInBytes)
+run_ok 'one name goes (testPullRemoveSingle)' "$C" rmi other
+is 'deletingOneOfMultipleTagsPreservesSharedStorage' "$("$C" system df --format json | jq -c .images.sizeInBytes)" "$used"
 
 # What a list shows.
 "$C" tag demo filtered:1 >/dev/null
@@ -55,7 +57,7 @@ is 'the bytes of the store' "$(tar -xOf "$T/out.tar" "blobs/sha256/$digest" | sh
 "$C" image save demo 2>"$T/err" >"$T/stdout.tar"
 run_ok 'save to standard output, short form' bash -c '"$1" save demo | cmp - "$2"' - "$C" "$T/stdout.tar"
 like 'the reference goes to standard error' "$(cat "$T/err")" 'docker.io/library/demo:latest'
-is 'nothing behind the end' "$(($(tar -tvf "$T/stdout.tar" --block-number 2>/dev/null | tail -1 | sed 's/block \([0-9]*\):.*/\1/') * 512 + 1024))" \
+is 'nothing behind the end (testImageSaveToStdoutProducesCleanArchive)' "$(($(tar -tvf "$T/stdout.tar" --block-number 2>/dev/null | tail -1 | sed 's/block \([0-9]*\):.*/\1/') * 512 + 1024))" \
 	"$(stat -c %s "$T/stdout.tar")"
 run_ok 'save as docker does' "$C" image save --format docker-archive -o "$T/docker.tar" demo example.com/a/demo:2
 is 'one image with two names' "$(tar -xOf "$T/docker.tar" manifest.json | jq -c '.[].RepoTags')" '["demo:latest","example.com/a/demo:2"]'
@@ -73,7 +75,7 @@ is 'sessions are swept' "$(ls "$CONTAINER_APP_ROOT/content/ingest")" ''
 # Both kinds of archive come back as what they were.
 run_ok 'delete all' "$C" image delete --all
 is 'nothing is left' "$(ls "$D")" ''
-run_ok 'load what was saved' "$C" load -i "$T/out.tar"
+run_ok 'load what was saved (testImageSaveAndLoad)' "$C" load -i "$T/out.tar"
 is 'the same image' "$("$C" image inspect demo | jq -r '.[0].id')" "$digest"
 run_ok 'load the docker-archive' "$C" load -i "$T/docker.tar"
 if command -v skopeo >/dev/null; then
@@ -147,65 +149,125 @@ else
 	skip 'push' 'skopeo is not installed'
 fi
 
+# A large layer is neither loaded nor pushed nor pulled from memory.
+mkdir -p "$T/big/blobs/sha256"
+head -c 70000000 /dev/urandom >"$T/noise"
+tar -C "$T" -cf "$T/big.layer" noise
+put() # file: moves it into the layout; prints "digest", "size" members
+{
+	local d
+	d=$(sha256sum <"$1" | cut -d' ' -f1)
+	printf '"digest":"sha256:%s","size":%s' "$d" "$(stat -c %s "$1")"
+	mv "$1" "$T/big/blobs/sha256/$d"
+}
+layer=$(put "$T/big.layer")
+printf '{"architecture":"amd64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":[%s]}}' "$(sed 's/"digest":\("[^"]*"\).*/\1/' <<<"$layer")" >"$T/c"
+printf '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json",%s},
+	"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar",%s}]}' "$(put "$T/c")" "$layer" >"$T/m"
+printf '{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json",%s,"annotations":{"org.opencontainers.image.ref.name":"%s"}}]}' \
+	"$(put "$T/m")" "$REGISTRY/big:1" >"$T/big/index.json"
+echo '{"imageLayoutVersion":"1.0.0"}' >"$T/big/oci-layout"
+run_ok 'load an image of 70 MB' bash -c 'tar -C "$1" -cf - oci-layout index.json blobs | "$2" load -q' - "$T/big" "$C"
+rm -rf "$T/big" "$T/noise"
+run_ok 'push it' "$C" push -q "$REGISTRY/big:1"
+run_ok 'forget it' "$C" rmi "$REGISTRY/big:1"
+run_ok 'pull it' "$C" pull -q "$REGISTRY/big:1"
+"$C" rmi "$REGISTRY/big:1" >/dev/null 2>&1
+kib=$(awk '$1 == "VmHWM:" {print $2}' "/proc/$(service_pid container.images)/status")
+ok "in less than 64 MiB ($kib KiB)" test "$kib" -lt 65536
+rm -rf "$T/registry/data/docker/registry/v2/repositories/big"
+
 # A registry that wants to know who asks.
-if command -v docker-registry >/dev/null; then
-	port=$((40000 + RANDOM % 20000))
-	R=127.0.0.1:$port
-	bash "$TOP/tests/images/registry.sh" "$T/private" "$port" tester s3cret-word >"$T/private.log" 2>&1 &
-	wait_until 20 curl -fs -u tester:s3cret-word "http://$R/v2/" || { diag "$(cat "$T/private.log")"; bail 'the private registry runs'; }
-	export HOME=$T/home
-	mkdir -p "$HOME"
-	run_ok 'tag' "$C" tag demo "$R/p/demo:1"
-	run_rc 1 'push without a login' "$C" push "$R/p/demo:1"
-	like 'says how to log in' "$err" "container registry login $R"
-	login()
-	{
-		printf %s "$1" | timeout 30 "$C" registry login -u tester --password-stdin "$R" >"$T/login.out" 2>"$T/login.err"
-	}
-	ok 'a wrong password is refused' bash -c "! printf nope | $C login -u tester --password-stdin $R 2>/dev/null"
-	is 'and not kept' "$("$C" registry list -q)" ''
-	ok 'login' login s3cret-word
-	like 'says so on standard error' "$(cat "$T/login.err")" 'Login succeeded'
-	is 'and nothing on standard output' "$(cat "$T/login.out")" ''
-	run_ok 'registry list' "$C" registry list
-	like 'columns' "$out" '^HOSTNAME +USERNAME +MODIFIED +CREATED'
-	like 'the login' "$out" "$R +tester"
-	is 'as JSON' "$("$C" r ls --format json | jq -c '.[] | [.id, .name, .username, (.labels | length)]')" "[\"$R\",\"$R\",\"tester\",0]"
-	run_ok 'push with the login' "$C" push "$R/p/demo:1"
-	"$C" rmi "$R/p/demo:1" >/dev/null 2>&1
-	run_ok 'pull with the login' "$C" pull "$R/p/demo:1"
-	is 'the secret is nowhere on disk' "$(grep -rlF s3cret-word "$CONTAINER_APP_ROOT" "$CONTAINER_RUN_ROOT" "$CONTAINER_LOG_ROOT" 2>/dev/null)" ''
-	is 'nor is its base64' "$(grep -rlF "$(printf tester:s3cret-word | base64)" "$CONTAINER_APP_ROOT" "$CONTAINER_RUN_ROOT" "$CONTAINER_LOG_ROOT" 2>/dev/null)" ''
-	is 'only its owner reads the store' "$(stat -c %a "$CONTAINER_APP_ROOT/credentials")" 600
-	ok 'a key file, if any, too' bash -c '[ ! -e "$1" ] || [ "$(stat -c %a "$1")" = 600 ]' - "$CONTAINER_APP_ROOT/credentials.key"
-	run_ok 'logout' "$C" registry logout "$R"
-	is 'is silent' "$out$err" ''
-	run_rc 1 'once more' "$C" logout "$R"
-	run_rc 1 'without the login' "$C" pull "$R/p/demo:1"
-	run_ok 'from the environment' env CONTAINER_REGISTRY_HOST="$R" CONTAINER_REGISTRY_USER=tester CONTAINER_REGISTRY_TOKEN=s3cret-word "$C" pull "$R/p/demo:1"
-	run_rc 1 'for another host' env CONTAINER_REGISTRY_HOST=example.com CONTAINER_REGISTRY_USER=tester CONTAINER_REGISTRY_TOKEN=s3cret-word "$C" pull "$R/p/demo:1"
-	mkdir -p "$HOME/.docker" "$T/bin"
-	printf '{"auths": {"%s": {"auth": "%s"}}}' "$R" "$(printf tester:s3cret-word | base64)" >"$HOME/.docker/config.json"
-	run_ok "from docker's configuration" "$C" pull "$R/p/demo:1"
-	cat >"$T/bin/docker-credential-fake" <<X
+start_registry private tester s3cret-word
+R=$REGISTRY
+export HOME=$T/home
+mkdir -p "$HOME"
+run_ok 'tag' "$C" tag demo "$R/p/demo:1"
+run_rc 1 'push without a login' "$C" push "$R/p/demo:1"
+like 'says how to log in' "$err" "container registry login $R"
+login()
+{
+	printf %s "$1" | timeout 30 "$C" registry login -u tester --password-stdin "$R" >"$T/login.out" 2>"$T/login.err"
+}
+ok 'a wrong password is refused' bash -c "! printf nope | $C login -u tester --password-stdin $R 2>/dev/null"
+is 'and not kept' "$("$C" registry list -q)" ''
+ok 'login' login s3cret-word
+like 'says so on standard error' "$(cat "$T/login.err")" 'Login succeeded'
+is 'and nothing on standard output' "$(cat "$T/login.out")" ''
+run_ok 'registry list' "$C" registry list
+like 'columns' "$out" '^HOSTNAME +USERNAME +MODIFIED +CREATED'
+like 'the login' "$out" "$R +tester"
+is 'as JSON' "$("$C" r ls --format json | jq -c '.[] | [.id, .name, .username, (.labels | length)]')" "[\"$R\",\"$R\",\"tester\",0]"
+run_ok 'push with the login' "$C" push "$R/p/demo:1"
+"$C" rmi "$R/p/demo:1" >/dev/null 2>&1
+run_ok 'pull with the login' "$C" pull "$R/p/demo:1"
+is 'the secret is nowhere on disk' "$(grep -rlF s3cret-word "$CONTAINER_APP_ROOT" "$CONTAINER_RUN_ROOT" "$CONTAINER_LOG_ROOT" 2>/dev/null)" ''
+is 'nor is its base64' "$(grep -rlF "$(printf tester:s3cret-word | base64)" "$CONTAINER_APP_ROOT" "$CONTAINER_RUN_ROOT" "$CONTAINER_LOG_ROOT" 2>/dev/null)" ''
+is 'only its owner reads the store' "$(stat -c %a "$CONTAINER_APP_ROOT/credentials")" 600
+ok 'a key file, if any, too' bash -c '[ ! -e "$1" ] || [ "$(stat -c %a "$1")" = 600 ]' - "$CONTAINER_APP_ROOT/credentials.key"
+run_ok 'logout' "$C" registry logout "$R"
+is 'is silent' "$out$err" ''
+run_rc 1 'once more' "$C" logout "$R"
+run_rc 1 'without the login' "$C" pull "$R/p/demo:1"
+run_ok 'from the environment' env CONTAINER_REGISTRY_HOST="$R" CONTAINER_REGISTRY_USER=tester CONTAINER_REGISTRY_TOKEN=s3cret-word "$C" pull "$R/p/demo:1"
+run_rc 1 'for another host' env CONTAINER_REGISTRY_HOST=example.com CONTAINER_REGISTRY_USER=tester CONTAINER_REGISTRY_TOKEN=s3cret-word "$C" pull "$R/p/demo:1"
+mkdir -p "$HOME/.docker" "$T/bin"
+printf '{"auths": {"%s": {"auth": "%s"}}}' "$R" "$(printf tester:s3cret-word | base64)" >"$HOME/.docker/config.json"
+run_ok "from docker's configuration" "$C" pull "$R/p/demo:1"
+cat >"$T/bin/docker-credential-fake" <<X
 #!/bin/sh
 [ "\$1" = get ] && read -r s
 [ "\$s" = "$R" ] && echo '{"ServerURL": "$R", "Username": "tester", "Secret": "s3cret-word"}'
 X
-	chmod +x "$T/bin/docker-credential-fake"
-	printf '{"credHelpers": {"%s": "fake"}}' "$R" >"$HOME/.docker/config.json"
-	run_ok "from a credential helper" env PATH="$T/bin:$PATH" "$C" pull "$R/p/demo:1"
-	printf '{"credsStore": "fake"}' >"$HOME/.docker/config.json"
-	run_ok "from docker's credential store" env PATH="$T/bin:$PATH" "$C" pull "$R/p/demo:1"
-	printf '{"credsStore": "../../bin/fake"}' >"$HOME/.docker/config.json"
-	run_rc 1 'a helper is a name, not a path' env PATH="$T/bin:$PATH" "$C" pull "$R/p/demo:1"
-	rm -r "$HOME/.docker"
-	run_rc 1 'no such host' "$C" registry login -u a --password-stdin no-such-host.invalid
-	run_rc 1 'no host at all' "$C" registry logout 'Not a host'
-	"$C" rmi "$R/p/demo:1" >/dev/null 2>&1
-else
-	skip 'logins' 'docker-registry is not installed'
-fi
+chmod +x "$T/bin/docker-credential-fake"
+printf '{"credHelpers": {"%s": "fake"}}' "$R" >"$HOME/.docker/config.json"
+run_ok "from a credential helper" env PATH="$T/bin:$PATH" "$C" pull "$R/p/demo:1"
+printf '{"credsStore": "fake"}' >"$HOME/.docker/config.json"
+run_ok "from docker's credential store" env PATH="$T/bin:$PATH" "$C" pull "$R/p/demo:1"
+printf '{"credsStore": "../../bin/fake"}' >"$HOME/.docker/config.json"
+run_rc 1 'a helper is a name, not a path' env PATH="$T/bin:$PATH" "$C" pull "$R/p/demo:1"
+rm -r "$HOME/.docker"
+
+# A helper that our own configuration names keeps the logins: get, store, erase, list.
+cat >"$T/bin/docker-credential-box" <<'H'
+#!/bin/sh
+box=$HOME/box
+mkdir -p "$box"
+read -r s
+case $1 in
+store) printf '%s' "$s" >"$box/$(printf %s "$s" | jq -r .ServerURL | tr / _)" ;;
+get) cat "$box/$(printf %s "$s" | tr / _)" || { echo 'credentials not found'; exit 1; } ;;
+erase) rm "$box/$(printf %s "$s" | tr / _)" ;;
+list) cat "$box"/* 2>/dev/null | jq -s 'map({(.ServerURL): .Username}) | add // {}' ;;
+esac
+H
+chmod +x "$T/bin/docker-credential-box"
+old_path=$PATH
+export PATH=$T/bin:$PATH
+for config in '{"registry.credsStore": "box"}' "{\"registry.credHelpers\": \"example.com=none, $R=box\"}"; do
+	echo "$config" >"$CONTAINER_CONFIG"
+	run_rc 1 'a helper that has nothing' "$C" pull "$R/p/demo:1"
+	ok 'a wrong password' bash -c "! printf nope | $C login -u tester --password-stdin $R 2>/dev/null"
+	ok 'goes nowhere' test ! -e "$HOME/box/$R"
+	ok 'login with a helper' login s3cret-word
+	is 'the helper keeps it' "$(jq -r .Secret "$HOME/box/$R")" s3cret-word
+	[ "$config" = "${config#*credHelpers}" ] || printf '#!/bin/sh\necho {}\n' | install -m 755 /dev/stdin "$T/bin/docker-credential-none"
+	is 'we do not' "$("$C" registry list --format '{{.Name}} {{.Username}} {{.CreatedAt}}')" "$R tester "
+	run_ok 'pull with it' "$C" pull "$R/p/demo:1"
+	run_ok 'logout' "$C" logout "$R"
+	ok 'takes it from the helper' test ! -e "$HOME/box/$R"
+done
+echo '{"registry.credsStore": "../box"}' >"$CONTAINER_CONFIG"
+run_rc 1 'a helper is no path in our configuration either' "$C" logout "$R"
+like 'says so' "$err" 'registry.credsStore'
+echo '{"registry.credsStore": "nowhere"}' >"$CONTAINER_CONFIG"
+run_rc 1 'a helper that is not there' "$C" logout "$R"
+like 'is named' "$err" 'docker-credential-nowhere is not on PATH'
+echo '{}' >"$CONTAINER_CONFIG"
+export PATH=$old_path
+run_rc 1 'no such host' "$C" registry login -u a --password-stdin no-such-host.invalid
+run_rc 1 'no host at all' "$C" registry logout 'Not a host'
+"$C" rmi "$R/p/demo:1" >/dev/null 2>&1
 
 # df: allocated blocks; a container keeps its image.
 df()
@@ -214,64 +276,60 @@ df()
 }
 run_ok 'system df' "$C" system df
 like 'columns' "$out" '^TYPE +TOTAL +ACTIVE +SIZE +RECLAIMABLE'
-like 'images' "$out" 'Images +2 +0 +[0-9.]+ [KM]B +[0-9.]+ [KM]B \(100%\)'
+like 'images (imageDiskUsageIsPopulatedAfterPull)' "$out" 'Images +2 +0 +[0-9.]+ [KM]B +[0-9.]+ [KM]B \(100%\)'
 like 'containers' "$out" 'Containers +0 +0 +0.0 KB +0.0 KB \(0%\)'
 like 'volumes' "$out" 'Local Volumes +0 +0'
-is 'says what du says' "$(df .images.sizeInBytes)" "$(($(du -s -B512 "$D" "$CONTAINER_APP_ROOT"/layers "$CONTAINER_APP_ROOT"/rootfs -c | tail -1 | cut -f1) * 512 -
+is 'says what du says (tagsDoNotDoubleCountImageStorage)' "$(df .images.sizeInBytes)" "$(($(du -s -B512 "$D" "$CONTAINER_APP_ROOT"/layers "$CONTAINER_APP_ROOT"/rootfs -c | tail -1 | cut -f1) * 512 -
 	($(stat -c %b "$D" "$CONTAINER_APP_ROOT/layers" "$CONTAINER_APP_ROOT/rootfs" | paste -sd+)) * 512))"
 run_ok 'a container' "$C" create --name keeper demo true
 is 'makes its image active, under both names' "$(df '[.images.active, .containers.total, .containers.active] | join(" ")')" '2 1 0'
 is 'nothing of it can be reclaimed' "$(df .images.reclaimable)" 0
 ok 'but the container can' test "$(df .containers.reclaimable)" -gt 0
-run_ok 'prune --all keeps it' "$C" image prune -a
-is 'silently' "$out$err" ''
+run_ok 'prune --all keeps it (testImagePruneDanglingImages)' "$C" image prune -a
+is 'and says so (testImagePruneNoImages)' "$out$err" 'Reclaimed Zero KB in disk space'
+run_ok 'delete of an image in use takes its names' "$C" image delete demo example.com/a/demo:2
+is 'and leaves what the container is made of' "$(ls "$CONTAINER_APP_ROOT/rootfs" | grep -c '^[0-9a-f]\{64\}$') $(ls "$CONTAINER_APP_ROOT/layers" | grep -c '^[0-9a-f]\{64\}$')" '1 3'
+run_ok 'load them again' "$C" load -i "$T/out.tar"
 run_ok 'delete the container' "$C" delete keeper
 
 # prune
 run_ok 'prune' "$C" image prune
 is 'keeps what has a tag' "$out" ''
 run_ok 'prune --all' "$C" image prune -a
-is 'takes the tagged too' "$(sort <<<"$out" | tr '\n' ' ')" 'docker.io/library/demo:latest example.com/a/demo:2 '
+is 'takes the tagged too (testImagePruneUnusedImages)' "$(sort <<<"$out" | tr '\n' ' ')" 'docker.io/library/demo:latest example.com/a/demo:2 '
 like 'says what it freed' "$err" 'Reclaimed'
 is 'and all content' "$(ls "$D" "$CONTAINER_APP_ROOT/layers" "$CONTAINER_APP_ROOT/rootfs" | grep -c '^[0-9a-f]\{64\}$')" 0
 
 # What the configuration says of registries: certificates, those not to look at, mirrors.
-if command -v docker-registry >/dev/null && command -v openssl >/dev/null; then
-	start_registry
-	run_ok 'load' "$C" load -i "$T/out.tar"
-	"$C" tag demo "$REGISTRY/m/demo:1" >/dev/null
-	run_ok 'fill the mirror' "$C" push "$REGISTRY/m/demo:1"
-	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=test -addext subjectAltName=IP:127.0.0.1 \
-		-keyout "$T/key.pem" -out "$T/cert.pem" 2>/dev/null
-	port=$((10000 + RANDOM % 10000))
-	S=127.0.0.1:$port
-	REGISTRY_HTTP_TLS_CERTIFICATE=$T/cert.pem REGISTRY_HTTP_TLS_KEY=$T/key.pem \
-		bash "$TOP/tests/images/registry.sh" "$T/tls" "$port" >"$T/tls.log" 2>&1 &
-	wait_until 20 curl -fsk "https://$S/v2/" || bail 'the TLS registry runs'
-	"$C" tag demo "$S/t/demo:1" >/dev/null
-	run_rc 1 'a certificate nobody vouches for' "$C" push --scheme https "$S/t/demo:1"
-	like 'says so' "$err" 'TLS|certificate'
-	stop_system
-	jq -n --arg ca "$T/cert.pem" --arg m "docker.io=http://$REGISTRY" '{registry: {ca: $ca, mirrors: $m}}' >"$CONTAINER_CONFIG"
-	start_system
-	run_ok 'with registry.ca' "$C" push --scheme https "$S/t/demo:1"
-	like 'by HTTP/2' "$(cat "$T/tls.log")" '"PUT /v2/t/demo/manifests/1 HTTP/2.0"'
-	run_ok 'pull from there' "$C" pull --scheme https "$S/t/demo:1"
-	run_ok 'pull through a mirror' "$C" pull docker.io/m/demo:1
-	is 'the name is that of the registry' "$out" 'docker.io/m/demo:1'
-	run_rc 1 'what the mirror lacks is asked of the registry' "$C" pull docker.io/m/lacking:1
-	like 'which cannot be reached here' "$err" 'registry-1.docker.io'
-	stop_system
-	jq -n --arg s "$S" '{registry: {insecure: $s}}' >"$CONTAINER_CONFIG"
-	start_system
-	run_ok 'with registry.insecure' "$C" pull --scheme https "$S/t/demo:1"
-	stop_system
-	echo '{"registry": {"mirrors": "docker.io"}}' >"$CONTAINER_CONFIG"
-	run_rc 1 'a mirror without a URL' "$C" system property list
-	like 'is refused' "$err" 'registry.mirrors'
-	echo '{}' >"$CONTAINER_CONFIG"
-else
-	skip 'TLS and mirrors' 'docker-registry or openssl is not installed'
-fi
+start_registry
+run_ok 'load' "$C" load -i "$T/out.tar"
+"$C" tag demo "$REGISTRY/m/demo:1" >/dev/null
+run_ok 'fill the mirror' "$C" push "$REGISTRY/m/demo:1"
+M=$REGISTRY
+make_certificate
+REGISTRY_HTTP_TLS_CERTIFICATE=$T/cert.pem REGISTRY_HTTP_TLS_KEY=$T/key.pem start_registry tls
+S=$REGISTRY
+"$C" tag demo "$S/t/demo:1" >/dev/null
+run_rc 1 'a certificate nobody vouches for' "$C" push --scheme https "$S/t/demo:1"
+like 'says so' "$err" 'TLS|certificate'
+stop_system
+jq -n --arg ca "$T/cert.pem" --arg m "docker.io=http://$M" '{registry: {ca: $ca, mirrors: $m}}' >"$CONTAINER_CONFIG"
+start_system
+run_ok 'with registry.ca' "$C" push --scheme https "$S/t/demo:1"
+like 'by HTTP/2' "$(cat "$T/tls.log")" '"PUT /v2/t/demo/manifests/1 HTTP/2.0"'
+run_ok 'pull from there' "$C" pull --scheme https "$S/t/demo:1"
+run_ok 'pull through a mirror' "$C" pull docker.io/m/demo:1
+is 'the name is that of the registry' "$out" 'docker.io/m/demo:1'
+run_rc 1 'what the mirror lacks is asked of the registry' "$C" pull docker.io/m/lacking:1
+like 'which cannot be reached here' "$err" 'registry-1.docker.io'
+stop_system
+jq -n --arg s "$S" '{registry: {insecure: $s}}' >"$CONTAINER_CONFIG"
+start_system
+run_ok 'with registry.insecure' "$C" pull --scheme https "$S/t/demo:1"
+stop_system
+echo '{"registry": {"mirrors": "docker.io"}}' >"$CONTAINER_CONFIG"
+run_rc 1 'a mirror without a URL' "$C" system property list
+like 'is refused' "$err" 'registry.mirrors'
+echo '{}' >"$CONTAINER_CONFIG"
 stop_system
 done_testing

@@ -4,13 +4,11 @@
 . "$(dirname "$0")/../lib/system.sh"
 ready_system
 
-run_rc 127 'run of a program that is not there' "$C" run --rm demo no-such-program
-like 'names it' "$err" 'no-such-program'
 run_rc 1 '--pull never of an image that is not here' "$C" run --rm --pull never nothing-here true
 run_rc 64 '--pull takes three words' "$C" run --pull sometimes demo true
 
 # One container for the rest.
-run_ok 'run -d -i' "$C" run -d -i --name more-web -l team=a -m 256m --pull never --stop-signal USR1 --stop-timeout 20 demo sh -c '
+run_ok 'run -d -i' "$C" run -d -i --name more-web -l team=a -c 2 -m 256m --pull never --stop-signal USR1 --stop-timeout 20 demo sh -c '
 	echo ready; trap "echo usr1; exit 7" USR1; while read -r x; do echo "got $x"; [ "$x" != end ] || exit 3; done'
 is 'stop signal in the configuration' "$("$C" inspect more-web | jq -c '.[0].configuration | [.stopSignal, .stopTimeout]')" '["USR1",20]'
 run_ok 'create another' "$C" create --name more-db demo true
@@ -29,6 +27,17 @@ is 'filter: two names' "$("$C" list -aq -f name=db -f name=web | sort | tr '\n' 
 is 'filter: label' "$("$C" list -aq --filter label=team=a)" more-web
 is 'filter: ancestor' "$("$C" list -aq --filter ancestor=demo --filter status=running)" more-web
 is 'filter: nothing fits' "$("$C" list -aq --filter label=team=b)" ''
+is 'filter: before' "$("$C" list -aq --filter before=more-db)" more-web
+is 'filter: since' "$("$C" list -aq --filter since=more-web)" more-db
+run_rc 1 'filter: before nobody' "$C" list -a --filter before=nobody
+is 'filter: network' "$("$C" list -aq --filter network=default | wc -l)" 2
+is 'filter: health' "$("$C" list -aq --filter health=none | wc -l)" 2
+is 'list -n 1' "$("$C" list -qn 1)" more-db
+is 'list -l' "$("$C" list -ql)" more-db
+is 'list --no-trunc' "$("$C" list -q --no-trunc)" more-web
+like 'list -s' "$("$C" list -as | tail -1)" '[0-9.]+[kMG]B *$'
+like 'status as docker says it' "$("$C" list -a --format '{{.ID}} {{.Status}}' | tr '\n' ,)" '^more-web Up [A-Z0-9][a-z0-9 ]+,more-db Created,$'
+is 'one label' "$("$C" list --format '{{.Label "team"}}')" a
 run_rc 1 'an unknown filter' "$C" list --filter color=blue
 is 'template' "$("$C" list --format '{{.ID}}\t{{.Image}} {{.State}}')" "more-web	docker.io/library/demo:latest running"
 like 'template table' "$("$C" ps -a --format 'table {{.ID}}\t{{.Status}}')" '^ID +STATUS'
@@ -42,11 +51,45 @@ is 'none published' "$out" ''
 run_ok 'top' "$C" top more-w
 like 'the init process' "$out" $'\n1 +root +00:00:0[0-9] +sh -c'
 run_ok 'stats --no-stream' "$C" stats --no-stream
-like 'header' "$out" '^Container ID +Cpu % +Memory Usage +Net Rx/Tx +Block I/O +Pids'
-like 'row' "$out" 'more-web +[0-9.]+% +[0-9.]+ [KM]iB / 256\.00 MiB'
+like 'header' "$out" '^Container ID +Cpu % +Memory Usage +Net Rx/Tx +Block I/O +Pids +Host Memory'
+like 'row' "$out" 'more-web +[0-9.]+% +[0-9.]+ [KM]iB / 256\.00 MiB .* [0-9.]+ MiB$'
+like 'a template' "$("$C" stats --no-stream --format '{{.ID}}|{{.CPUPerc}}|{{.MemPerc}}|{{.PIDs}}|{{.MemHost}}')" '^more-web\|[0-9.]+%\|[0-9.]+%\|[0-9]+\|[0-9.]+ MiB$'
+run_rc 1 'an unknown field' "$C" stats --no-stream --format '{{.Color}}'
+like '--all has those that do not run' "$("$C" stats -a --no-stream)" 'more-db +-- +-- / --'
+rc=0
+out=$(timeout -s INT 8 "$C" stats --format '{{.ID}} {{.CPUPerc}}') || rc=$?
+ok 'a stream goes on until it is interrupted' [ "$(grep -c '^more-web [0-9.]*%' <<<"$out")" -ge 2 ]
 run_ok 'stats --format json' "$C" stats --format json more-web
 is 'limit' "$(jq -r '.[0].memoryLimitBytes' <<<"$out")" 268435456
-ok 'cpu time, processes' jq -e '.[0] | .cpuUsageUsec > 0 and .numProcesses >= 1 and .memoryUsageBytes > 0 and .blockReadBytes > 0' <<<"$out"
+ok 'cpu time, processes' jq -e '.[0] | .cpuUsageUsec > 0 and .numProcesses >= 1 and .memoryUsageBytes > 0 and .blockReadBytes > 0 and .memoryHostBytes > 10000000' <<<"$out"
+
+# Other limits for what runs, within its machine.
+run_ok 'update' "$C" update --cpus 1 -m 210m --pids-limit 50 --cpu-shares 512 --memory-reservation 64m --restart on-failure:2 more-web
+is 'prints the id' "$out" more-web
+run_ok 'inside' "$C" exec more-web sh -c 'cd /sys/fs/cgroup; cat memory.max cpu.max pids.max memory.low cpu.weight'
+is 'are the new ones' "$(tr '\n' ' ' <<<"$out")" '220200960 100000 100000 50 67108864 20 '
+# Two loops for three seconds on its two CPUs: what they got of one, in percent, by the guest's own clock.
+load=$("$C" exec more-web sh -c '
+	used() { sed -n "s/^usage_usec //p" /sys/fs/cgroup/cpu.stat; }
+	now() { sed "s/\([0-9]*\)[.]\([0-9]*\) .*/\1\2/" /proc/uptime; }
+	u=$(used); t=$(now)
+	for i in 1 2; do timeout 3 sh -c "while :; do :; done" & done; wait
+	echo $((($(used) - u) / 100 / ($(now) - t))) $(grep -c ^processor /proc/cpuinfo) $(sed -n "s/^nr_throttled //p" /sys/fs/cgroup/cpu.stat)')
+read -r percent cpus throttled <<<"$load"
+ok "a limit of one CPU is kept ($percent % of $cpus, held back $throttled times)" [ "${percent:-999}" -le 120 -a "${percent:-0}" -ge 40 -a "${cpus:-0}" -ge 2 -a "${throttled:-0}" -ge 5 ]
+is 'in the configuration' "$("$C" inspect more-web | jq -c '.[0].configuration | [.resources.memoryInBytes, .resources.pids, .restartPolicy.name, .restartPolicy.maximumRetryCount]')" '[220200960,50,"on-failure",2]'
+is 'in stats' "$("$C" stats --format json more-web | jq '.[0].memoryLimitBytes')" 220200960
+run_rc 1 'not more than the machine has' "$C" update -m 1g more-web
+like 'says so' "$err" 'started with a memory of 268435456: stop'
+is 'and nothing changed' "$("$C" inspect more-web | jq '.[0].configuration.resources.memoryInBytes')" 220200960
+run_ok 'no limit' "$C" update --pids-limit -1 --restart no more-web
+is 'there is none' "$("$C" exec more-web cat /sys/fs/cgroup/pids.max)" max
+run_ok 'of one that does not run' "$C" update -m 300m --restart always more-db
+is 'its configuration' "$("$C" inspect more-db | jq -c '.[0].configuration | [.resources.memoryInBytes, .restartPolicy.name]')" '[314572800,"always"]'
+run_ok 'and back' "$C" update --restart no more-db
+run_rc 64 'update of nothing' "$C" update more-db
+run_rc 1 'a value that is none' "$C" update --cpus many more-db
+run_rc 1 'of nobody' "$C" update --cpus 1 nobody
 
 # Boot log: all of the kernel's words, not only the urgent ones.
 ok 'logs --boot is complete' wait_until 20 bash -c '"$1" logs --boot more-web | grep -q "Linux version"' - "$C"

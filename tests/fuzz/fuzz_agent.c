@@ -73,7 +73,7 @@ static void world_open(struct world *w)
 	w->rt.loop = loop_new(NULL);
 	w->rt.id = xstrdup("fuzz");
 	w->rt.dirfd = open(fuzz_dir(), O_DIRECTORY | O_CLOEXEC);
-	w->rt.log_fd = w->rt.boot_fd = -1;
+	w->rt.boot_fd = -1;
 	w->rt.next_port = AGENT_PORT_STDIO_MIN;
 	w->rt.config = o;
 	w->rt.caps = json_object_new_array();

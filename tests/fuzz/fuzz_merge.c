@@ -5,19 +5,28 @@
  * circles and out of the root, hard links to what another layer removes, whiteouts through links, files where
  * directories were. The image of what is left is written as EROFS.
  *
+ * Files may be compressed: each layer has a run of clusters that shrank to one block, and some that are stored as they are. An even
+ * first byte damages the index too.
+ *
  * With FUZZ_KEEP=DIR every image made is kept there with its data behind it, for fsck.erofs (run.sh does that).
  */
+#include <lz4.h>
 #include <sys/stat.h>
 
 #include "core/path.h"
+#include "oci/erofs_zip.h"
 #include "oci/tree.h"
 #include "oci/oci.h"
 #include "tests/fuzz/fuzz.h"
 
 #define LAYERS 3
-#define DATA   (8 * TREE_ALIGN)
+#define BLOCKS 8
+#define DATA   (BLOCKS * TREE_ALIGN)
+#define RUN    5 /* clusters in the last block */
+#define INDEX  (RUN + BLOCKS - 1)
 
 static int dirs[LAYERS], out;
+static struct zip_index index_[INDEX];
 static const char *keep;
 
 static const char *const names[] = {"a", "b", "c", "etc", ".wh.x", "long"};
@@ -98,7 +107,13 @@ static void put(struct tree_writer *w, struct fz *f)
 		make_path(&link, f);
 	if (e.type == TREE_SYMLINK)
 		make_target(&link, f);
-	if (e.type == TREE_FILE) {
+	if (e.type == TREE_FILE && type & 0x20) {
+		unsigned more = fz_u16(f) % ((INDEX - RUN) * ZIP_CLUSTER + 1);
+
+		e.packed = true;
+		e.size = RUN * ZIP_CLUSTER + more;
+		e.blocks = 1 + (uint32_t)zip_clusters(more);
+	} else if (e.type == TREE_FILE) {
 		e.data_off = fz_u8(f) % 8 * TREE_ALIGN;
 		e.size = fz_u16(f) % (DATA - e.data_off + 1);
 	}
@@ -138,9 +153,58 @@ static void keep_image(void)
 	free(name);
 }
 
+/* A layer's data and index: the last block is what RUN clusters were compressed to, the others are as they are. */
+static void make_data(int dir)
+{
+	static char text[RUN * ZIP_CLUSTER], block[ZIP_CLUSTER];
+	char packed[ZIP_CLUSTER];
+	int len, fd = openat(dir, "data", O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+
+	memset(text, 't', sizeof(text));
+	len = LZ4_compress_default(text, packed, sizeof(text), sizeof(packed));
+	FUZZ_CHECK(len > 0);
+	memcpy(block + sizeof(block) - len, packed, (size_t)len);
+	FUZZ_CHECK(fd >= 0 && !fd_pwrite_full(fd, block, sizeof(block), DATA - ZIP_CLUSTER, NULL));
+	close(fd);
+	index_[0] = (struct zip_index){.advise = ZIP_HEAD, .blkaddr = BLOCKS - 1};
+	for (unsigned i = 1; i < INDEX; i++) {
+		index_[i] = (struct zip_index){.advise = i < RUN ? ZIP_NONHEAD : ZIP_PLAIN};
+		if (i < RUN) {
+			index_[i].delta[0] = (uint16_t)(i == 1 ? ZIP_BLOCKS | 1 : i);
+			index_[i].delta[1] = (uint16_t)(RUN - i);
+		} else {
+			index_[i].blkaddr = i - RUN;
+		}
+	}
+}
+
+static void put_index(int dir)
+{
+	int fd = openat(dir, "index", O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+
+	FUZZ_CHECK(fd >= 0 && !fd_pwrite_full(fd, index_, sizeof(index_), 0, NULL));
+	close(fd);
+}
+
+/* Changes some bytes of a layer's file to what the input says. */
+static void damage(int dir, const char *name, struct fz *f)
+{
+	int fd = openat(dir, name, O_RDWR | O_CLOEXEC);
+	struct stat st;
+
+	FUZZ_CHECK(fd >= 0 && !fstat(fd, &st));
+	for (int i = 0; f->n && i < 8; i++) {
+		off_t at = fz_u16(f) % st.st_size;
+		uint8_t byte = fz_u8(f);
+
+		FUZZ_CHECK(pwrite(fd, &byte, 1, at) == 1);
+	}
+	close(fd);
+}
+
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
-	int base = open(fuzz_dir(), O_DIRECTORY | O_CLOEXEC), i, fd;
+	int base = open(fuzz_dir(), O_DIRECTORY | O_CLOEXEC), i;
 
 	keep = getenv("FUZZ_KEEP");
 	for (i = 0; i <= LAYERS; i++) {
@@ -150,9 +214,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 		*(i < LAYERS ? &dirs[i] : &out) = openat(base, name, O_DIRECTORY | O_CLOEXEC);
 		if (i == LAYERS)
 			break;
-		fd = openat(dirs[i], "data", O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
-		FUZZ_CHECK(fd >= 0 && !ftruncate(fd, DATA));
-		close(fd);
+		make_data(dirs[i]);
+		put_index(dirs[i]);
 	}
 	close(base);
 	return 0;
@@ -164,8 +227,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fz f = {data, size};
 	bool sane = fz_u8(&f) & 1;
-	struct stat st;
-	int i, fd;
+	int i;
 
 	for (i = 0; i < LAYERS; i++) {
 		struct tree_writer *w = tree_writer_open(dirs[i], "tree", NULL);
@@ -174,21 +236,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		FUZZ_CHECK(w);
 		for (n = fz_u8(&f) % 24; n; n--)
 			put(w, &f);
-		FUZZ_CHECK(!tree_writer_finish(w, DATA, NULL));
+		FUZZ_CHECK(!tree_writer_finish(w, DATA, sizeof(index_), NULL));
 		tree_writer_free(w);
 	}
 	if (!sane) {
-		fd = openat(dirs[0], "tree", O_RDWR | O_CLOEXEC);
-		FUZZ_CHECK(fd >= 0 && !fstat(fd, &st));
-		for (i = 0; f.n && i < 8; i++) {
-			off_t at = fz_u16(&f) % st.st_size;
-			uint8_t byte = fz_u8(&f);
-
-			FUZZ_CHECK(pwrite(fd, &byte, 1, at) == 1);
-		}
-		close(fd);
+		damage(dirs[0], "tree", &f);
+		damage(dirs[0], "index", &f);
 	}
 	if (rootfs_merge(dirs, LAYERS, out, NULL) == 0 && keep && sane)
 		keep_image();
+	if (!sane)
+		put_index(dirs[0]);
 	return 0;
 }

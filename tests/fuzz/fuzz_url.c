@@ -2,7 +2,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * fuzz_url.c - where a registry sends its client: realms, redirects, the headers of an answer. Hostile: the URL, what is
- * appended to it, the Location it redirects to, header lines. An origin that is taken names a host and a port and no
+ * appended to it, the Location it redirects to, header lines, what it says of errors. An origin that is taken names a host and a port and no
  * user; appending to a URL never changes its origin; a redirect that is taken leads to http or https only. The file is
  * included whole for the functions that only it has.
  */
@@ -30,6 +30,28 @@ static void headers(const char *line, size_t n)
 	http_result_free(&res);
 }
 
+/* What a registry says: short and printable, whatever it was. */
+static void text_check(char *text)
+{
+	const char *p;
+
+	for (p = text; p && *p; p++)
+		FUZZ_CHECK((unsigned char)*p >= ' ' && *p != 0x7f);
+	FUZZ_CHECK(!text || (*text && p - text <= 240));
+	free(text);
+}
+
+static void texts(const char *s, size_t n)
+{
+	CLEANUP_FREE char *quoted = xasprintf("299 - \"%s", s);
+	int64_t wait = http_retry_after(s);
+
+	text_check(http_error_text(s, n));
+	text_check(http_warning_text(s));
+	text_check(http_warning_text(quoted));
+	FUZZ_CHECK(wait >= 0 && wait <= 3600);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fz f = {data, size};
@@ -55,6 +77,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	redirect("https://registry.example/v2/a/blobs/x?y=z", url);
 	redirect(url, service);
 	headers((const char *)data, size);
+	texts(service, strlen(service));
 	free(url);
 	free(service);
 	free(scope);

@@ -3,8 +3,8 @@
  * fuzz_virtio.h - a hostile guest in a few bytes: the input is a program that writes rings and buffers into guest
  * memory, rings doorbells, and resets the device under its own feet.
  *
- * Everything runs on one thread, so that the same input always does the same: kicks are calls, a device's worker thread
- * is ended before the first input.
+ * Everything runs on one thread, so that the same input always does the same: kicks are calls, a device that has worker
+ * threads is told to do without.
  */
 #ifndef TESTS_FUZZ_VIRTIO_H
 #define TESTS_FUZZ_VIRTIO_H
@@ -51,12 +51,7 @@ static inline void guest_take(struct guest *g, struct virtio_dev *d)
 {
 	FUZZ_CHECK(d);
 	g->d = d;
-	if (!d->worker_running)
-		return;
-	__atomic_store_n(&d->worker_stop, true, __ATOMIC_RELEASE);
-	virtio_wake(d);
-	pthread_join(d->worker, NULL);
-	d->worker_running = false;
+	d->no_threads = true;
 }
 
 static inline void guest_kick(struct guest *g, unsigned q)
@@ -66,10 +61,10 @@ static inline void guest_kick(struct guest *g, unsigned q)
 
 	pthread_mutex_lock(&d->lock);
 	go = d->active && !d->broken && d->vq[q].ready;
-	if (go && !d->ops->unlocked_kick)
+	if (go && !d->ops->unlocked_kick && !d->nworkers)
 		d->ops->queue_kick(d, q);
 	pthread_mutex_unlock(&d->lock);
-	if (go && d->ops->unlocked_kick)
+	if (go && (d->ops->unlocked_kick || d->nworkers))
 		d->ops->queue_kick(d, q);
 }
 
@@ -135,6 +130,22 @@ static inline void guest_offer(struct guest *g, unsigned q, uint16_t head, unsig
 	g->avail[q] = (uint16_t)(g->avail[q] + jump);
 	idx = g->avail[q];
 	(void)gmem_write(&g->m, GUEST_AVAIL(q) + 2, &idx, 2);
+}
+
+/* What the kernel has finished of what queue q's worker handed to it. */
+static inline void guest_completions(struct guest *g, unsigned q)
+{
+	struct virtio_dev *d = g->d;
+	uint32_t running = 0;
+	unsigned i;
+
+	if (!d->nworkers || !d->ops->worker_fd)
+		return;
+	for (i = 0; i < d->nqueues && d->active && !d->broken; i++)
+		if (d->vq[i].ready && d->vq[i].worker == d->vq[q].worker)
+			running |= 1u << i;
+	if (running)
+		d->ops->worker_fd(d, d->vq[q].worker, running);
 }
 
 static inline void guest_step(struct guest *g, struct fz *f)
@@ -206,8 +217,8 @@ static inline void guest_step(struct guest *g, struct fz *f)
 		break;
 	}
 	case 13:
-		if (!g->d->ops->worker)
-			virtio_drain(g->d);
+		virtio_drain(g->d);
+		guest_completions(g, q);
 		break;
 	case 14: /* a used index the device did not write */
 		run = fz_take(f, 2);
@@ -224,7 +235,7 @@ static inline void guest_run(struct guest *g, const uint8_t *data, size_t size)
 	struct fz f = {data, size};
 	unsigned n;
 
-	memset(g->m.regions[0].hva, 0, GUEST_LOW + GUEST_HIGH);
+	memset(g->m.regions[0].hva, 0, gmem_bytes(&g->m));
 	guest_start(g, &f);
 	for (n = 0; f.n && n < GUEST_OPS; n++)
 		guest_step(g, &f);

@@ -24,8 +24,8 @@ fi
 san="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer"
 make --no-print-directory -j"$(nproc)" SANITIZE=1 B="$build" CC=clang-14 \
 	CFLAGS="-std=gnu17 -g -O1 -pthread -w -fsanitize=fuzzer-no-link ${san}" lib-core lib-vmm lib-oci lib-net lib-cmd \
-	build/third_party/lib/libcurl.a || exit 1
-libs="build/third_party/lib/libcurl.a -lnghttp2 -lssl -lcrypto -lcares -lz -lzstd -ljson-c -lcap -lseccomp -lext2fs -lcom_err -llz4 -llzma -ldl"
+	build/third_party/lib/libcurl.a build/third_party/lib/libigzip.a || exit 1
+libs="build/third_party/lib/libcurl.a build/third_party/lib/libigzip.a -lnghttp2 -lssl -lcrypto -lcares -lz -lzstd -ljson-c -lcap -lseccomp -lext2fs -lcom_err -llz4 -llzma -ldl"
 
 compile() { # target
 	local t=$1 l archives=()

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# run.sh [--copy FILE:PATH]… [--env K=V]… [--out DIR] [--mem SIZE] [--smp N] [--timeout S] [--] CMD [ARG…]
+# run.sh [--copy FILE:PATH]… [--env K=V]… [--out DIR] [--mem SIZE] [--smp N] [--timeout S] [--count] [--] CMD [ARG…]
 #
 # Runs a command in the lab: an emulated machine with a /dev/kvm that is real. QEMU's TCG emulates AMD SVM, so the distribution's kernel
 # loads kvm-amd in there and runs any guest, slowly: about 3 s to boot the lab, 5 s for a guest in it.
@@ -11,12 +11,14 @@
 #   --copy FILE:PATH  puts a file or directory of the host at PATH in the lab
 #   --env K=V         sets a variable; CONTAINER_ENGINE=kvm is set already
 #   --out DIR         afterwards, fetches what the command wrote to /out into DIR
+#   --count           time in there is counted in instructions, 1 ns each, on one CPU: the same run takes the same time however busy
+#                     this host is (what waits for nothing but the clock takes real time)
 #   --console         shows the lab kernel's messages too
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(cd "$here/../.." && pwd)
 lab=${LAB_DIR:-$top/build/lab}
-copies=() envs=() out='' mem=4G smp=2 limit=600 console=0
+copies=() envs=() out='' mem=4G smp=2 limit=600 console=0 count=()
 while [ $# -gt 0 ]; do
 	case $1 in
 	--copy) copies+=("$2"); shift 2 ;;
@@ -26,6 +28,7 @@ while [ $# -gt 0 ]; do
 	--smp) smp=$2; shift 2 ;;
 	--timeout) limit=$2; shift 2 ;;
 	--console) console=1; shift ;;
+	--count) count=(-icount shift=0,sleep=on); shift ;;
 	--) shift; break ;;
 	-*) sed -n '3,/^set/s/^# \{0,1\}//p' "$0" | head -n -1 >&2; exit 64 ;;
 	*) break ;;
@@ -75,6 +78,10 @@ if [ ! -s "$initrd" ]; then
 fi
 
 [ "$lab/tsc" -nt "$here/tsc.c" ] || gcc -O2 -o "$lab/tsc" "$here/tsc.c"
+khz=$("$lab/tsc")
+if [ ${#count[@]} != 0 ]; then
+	smp=1 khz=1000000
+fi
 
 w=$(mktemp -d "/tmp/lab.XXXXXX")
 pids=()
@@ -129,10 +136,10 @@ mkfifo "$w/text"
 cat "$w/text" &
 pids+=($!)
 timeout -k 5 "$limit" "$qemu" -nodefaults -no-user-config -display none -no-reboot \
-	-M microvm,accel=tcg,acpi=on,pic=off,isa-serial=on -cpu max -smp "$smp" -m "$mem" \
+	-M microvm,accel=tcg,acpi=on,pic=off,isa-serial=on -cpu max -smp "$smp" -m "$mem" "${count[@]}" \
 	-object "memory-backend-memfd,id=ram,size=$mem,share=on" -numa node,memdev=ram -global virtio-mmio.force-legacy=false \
 	-kernel "$kernel" -initrd "$w/initrd" -append "console=ttyS0 reboot=t panic=-1 quiet loglevel=4 rdinit=/init \
-tsc=reliable tsc_early_khz=$("$lab/tsc") no_timer_check random.trust_cpu=on cryptomgr.notests" \
+tsc=reliable tsc_early_khz=$khz no_timer_check random.trust_cpu=on cryptomgr.notests" \
 	-chardev "file,id=con,path=$w/console.log" -serial chardev:con \
 	-chardev "socket,id=fs,path=$w/fs" -device vhost-user-fs-device,chardev=fs,tag=host \
 	-drive "if=none,id=out,file=$w/out.tar,format=raw,cache=unsafe" -device virtio-blk-device,drive=out \

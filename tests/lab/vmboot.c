@@ -2,19 +2,23 @@
 /*
  * vmboot.c - a developer's tool: boots a kernel in one microVM, its console on stdout, and says how it ended.
  *
- *   vmboot [-e auto|kvm|qemu] [-c cpus] [-m MiB] [-d disk]... [-a "words"] [-t seconds] [-p] kernel [initramfs...]
+ *   vmboot [-e auto|kvm|qemu] [-c cpus] [-m MiB] [-d disk]... [-n tap,ip,queues] [-a "words"] [-t seconds] [-p]
+ *          kernel [initramfs...]
  *   vmboot -E                      only chooses the engine and says why
  *
  * -p pauses the guest for a second, a second after its start. Exit status: the enum vm_stop it ended with, 100 on
  * error, 101 when the time (-t, default 60) was up.
  */
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
 #include <stdio.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
+#include <sys/ioctl.h>
 
 #include "core/log.h"
 #include "core/str.h"
+#include "tests/lab/map_file.h"
 #include "vmm/vm.h"
 
 #define MAX_PIECES 8
@@ -78,40 +82,37 @@ static void on_pause(void *arg)
 		loop_add_timer(b->loop, 1000, on_pause, b);
 }
 
-static int fail(struct error *err)
-{
-	CLEANUP_FREE char *text = error_text(err);
-
-	fprintf(stderr, "vmboot: %s\n", text);
-	error_free(err);
-	return 100;
-}
-
-static int map_file(const char *path, struct iovec *iov, struct error **err)
-{
-	CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
-	struct stat st;
-	void *p;
-
-	if (fd < 0 || fstat(fd, &st))
-		return error_sys(err, errno, "open %s", path);
-	p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-	if (p == MAP_FAILED)
-		return error_sys(err, errno, "map %s", path);
-	*iov = (struct iovec){.iov_base = p, .iov_len = (size_t)st.st_size};
-	return 0;
-}
-
 static int open_disk(const char *path, struct vm_disk *d, struct vm_segment *seg,
 		     struct error **err)
 {
 	struct stat st;
 
-	seg->fd = open(path, O_RDWR | O_CLOEXEC);
+	*seg = (struct vm_segment){.fd = open(path, O_RDWR | O_CLOEXEC)};
 	if (seg->fd < 0 || fstat(seg->fd, &st))
 		return error_sys(err, errno, "open %s", path);
 	seg->len = (uint64_t)st.st_size;
 	*d = (struct vm_disk){.segs = seg, .nsegs = 1, .serial = "vmboot"};
+	return 0;
+}
+
+/* tap,ip,queues */
+static int open_nic(const char *spec, struct vm_nic *nic, struct error **err)
+{
+	struct ifreq ifr = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
+	char ip[INET_ADDRSTRLEN];
+	unsigned queues = 1;
+
+	*nic = (struct vm_nic){.mac = {0xf2, 0, 0, 0, 0, 1}, .mtu = 1500};
+	if (sscanf(spec, "%15[^,],%15[^,],%u", ifr.ifr_name, ip, &queues) < 2 ||
+	    inet_pton(AF_INET, ip, nic->ip4) != 1 || !queues || queues > VM_NIC_QUEUES)
+		return error_set(err, ERR_INVALID_ARGUMENT, "not tap,ip,queues: %s", spec);
+	if (queues > 1)
+		ifr.ifr_flags |= IFF_MULTI_QUEUE;
+	for (; nic->nfds < queues; nic->nfds++) {
+		nic->fd[nic->nfds] = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+		if (nic->fd[nic->nfds] < 0 || ioctl(nic->fd[nic->nfds], TUNSETIFF, &ifr) < 0)
+			return error_sys(err, errno, "tap %s", ifr.ifr_name);
+	}
 	return 0;
 }
 
@@ -167,13 +168,14 @@ int main(int argc, char **argv)
 	struct vm_segment segs[MAX_PIECES];
 	struct vm_disk disks[MAX_PIECES];
 	struct iovec initrd[MAX_PIECES];
+	struct vm_nic nic;
 	struct error *err = NULL;
 	bool with_pause = false, only_engine = false;
 	int64_t timeout_ms = 60000;
 	int c;
 
 	log_init_stderr("vmboot", LOG_LVL_DEBUG);
-	while ((c = getopt(argc, argv, "e:c:m:d:a:t:pE")) != -1) {
+	while ((c = getopt(argc, argv, "e:c:m:d:n:a:t:pE")) != -1) {
 		switch (c) {
 		case 'e':
 			if (vm_engine_parse(optarg, &cfg.engine))
@@ -194,8 +196,14 @@ int main(int argc, char **argv)
 		case 'd':
 			if (cfg.ndisks == MAX_PIECES ||
 			    open_disk(optarg, &disks[cfg.ndisks], &segs[cfg.ndisks], &err))
-				return fail(err);
+				return fail("vmboot", err, 100);
 			cfg.ndisks++;
+			break;
+		case 'n':
+			if (open_nic(optarg, &nic, &err))
+				return fail("vmboot", err, 100);
+			cfg.nics = &nic;
+			cfg.nnics = 1;
 			break;
 		case 'p':
 			with_pause = true;
@@ -208,7 +216,7 @@ int main(int argc, char **argv)
 		}
 	}
 	if (choose(&cfg, &err))
-		return fail(err);
+		return fail("vmboot", err, 100);
 	if (only_engine)
 		return 0;
 	if (optind >= argc)
@@ -216,9 +224,9 @@ int main(int argc, char **argv)
 	cfg.kernel_fd = open(argv[optind++], O_RDONLY | O_CLOEXEC);
 	for (; optind < argc && cfg.ninitrd < MAX_PIECES; optind++)
 		if (map_file(argv[optind], &initrd[cfg.ninitrd++], &err))
-			return fail(err);
+			return fail("vmboot", err, 100);
 	cfg.disks = disks;
 	cfg.initrd = initrd;
 	c = run(&cfg, with_pause, timeout_ms, &err);
-	return err ? fail(err) : c;
+	return err ? fail("vmboot", err, 100) : c;
 }

@@ -12,6 +12,11 @@ if [ "${TEST_NS:-}" != "$0" ]; then
 		echo "1..0 # SKIP needs root: the test makes its own network namespace"
 		exit 0
 	fi
+	# What comes from the distribution comes now: in there is no way out.
+	[ ! -w "$BUILD" ] || "$TOP/third_party/distro-kernel.sh" "$BUILD/kernel/distro" >/dev/null || echo "# no guest kernel" >&2
+	if [ -w "$BUILD" ] && grep -qs start_registry "$0" && ! command -v docker-registry >/dev/null; then
+		"$TOP/third_party/fetch-deb.sh" docker-registry "$TOP/build/tools" >/dev/null || echo "# no docker-registry" >&2
+	fi
 	TEST_NS=$0 exec unshare --net --mount --pid --fork --kill-child --mount-proc --propagation private bash "$0" "$@"
 fi
 set -u
@@ -21,9 +26,11 @@ ip link set lo up
 T=$(mktemp -d /tmp/ct.XXXXXX)
 C=${CONTAINER_BIN:-$BUILD/container}
 [ -x "$C" ] || bail "$C is built"
+T_MAIN=$BASHPID
 finish()
 {
 	local s=$?
+	[ "$BASHPID" = "$T_MAIN" ] || exit $s # a subshell that was ended by a signal
 	if [ $T_FAILED != 0 ] && [ -n "${TEST_KEEP:-}" ]; then
 		diag "kept: $T"
 	else
@@ -101,11 +108,29 @@ gone()
 	! "$C" inspect "$1" >/dev/null 2>&1
 }
 
-# A registry in this network namespace; REGISTRY is host:port.
-start_registry()
+# What a restart of the host leaves of a system: its files. Every process is killed, and what lives in memory is gone.
+host_restarts()
 {
-	local port=$((20000 + RANDOM % 20000))
+	local l
+	pkill -KILL -f '^[^ ]*(container-|qemu-system-)' # of this PID namespace
+	wait_until 10 bash -c '! pgrep -f "^[^ ]*(container-|qemu-system-)"'
+	rm -rf "$CONTAINER_RUN_ROOT"
+	for l in $(ip -o link | sed -nE 's/^[0-9]+: (ct[^:@]+).*/\1/p'); do ip link del "$l" 2>/dev/null; done
+	nft flush ruleset
+}
+
+# Debian's docker-registry in this network namespace; REGISTRY is host:port, the log $T/<name>.log. With REGISTRY_HTTP_TLS_CERTIFICATE and
+# _KEY it speaks https.
+start_registry() # [name [user password]]
+{
+	local name=${1:-registry} port=$((20000 + RANDOM % 30000)) scheme=${REGISTRY_HTTP_TLS_CERTIFICATE:+https}
 	REGISTRY=127.0.0.1:$port
-	bash "$TOP/tests/images/registry.sh" "$T/registry" "$port" >"$T/registry.log" 2>&1 &
-	wait_until 20 curl -fs "http://$REGISTRY/v2/" || { diag "$(cat "$T/registry.log")"; bail "the registry runs"; }
+	bash "$TOP/tests/images/registry.sh" "$T/$name" "$port" "${@:2}" >"$T/$name.log" 2>&1 &
+	wait_until 60 curl -fsk ${2:+-u "$2:$3"} "${scheme:-http}://$REGISTRY/v2/" || { diag "$(cat "$T/$name.log")"; bail "the registry runs"; }
+}
+# A self-signed certificate for 127.0.0.1: $T/cert.pem, $T/key.pem.
+make_certificate()
+{
+	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=test -addext subjectAltName=IP:127.0.0.1 \
+		-keyout "$T/key.pem" -out "$T/cert.pem" 2>/dev/null || bail 'a certificate is made'
 }

@@ -6,6 +6,7 @@
 #   is NAME GOT WANT    like NAME GOT REGEX   unlike NAME GOT REGEX   ok NAME CMD…   skip NAME REASON
 # Regexes are bash's (extended). What a failed assertion saw goes to standard error as comments.
 
+. "$(dirname "${BASH_SOURCE[0]}")/evidence.sh"
 T_COUNT=0
 T_FAILED=0
 T_LIMIT=${T_LIMIT:-$([ -n "${LAB:-}" ] && echo 180 || echo 60)}
@@ -32,25 +33,31 @@ t_result() # ok? name
 
 run()
 {
+	local began=$SECONDS
 	rc=0
 	timeout --foreground -k 5 "$T_LIMIT" "$@" >"$T_OUT" 2>"$T_ERR" </dev/null || rc=$?
-	t_take
+	t_take $((SECONDS - began))
 }
 
 # As run, with standard input as it is.
 run_stdin()
 {
+	local began=$SECONDS
 	rc=0
 	timeout --foreground -k 5 "$T_LIMIT" "$@" >"$T_OUT" 2>"$T_ERR" || rc=$?
-	t_take
+	t_take $((SECONDS - began))
 }
 
-t_take()
+t_take() # seconds it took
 {
 	out=$(tr -d '\0' <"$T_OUT")
 	err=$(tr -d '\0' <"$T_ERR")
-	[ $rc != 124 ] || err="$err
+	# 137: it did not heed SIGTERM either.
+	if [[ $rc = 124 || $rc = 137 && $1 -ge $T_LIMIT ]]; then
+		err="$err
 (no end after $T_LIMIT s)"
+		t_evidence
+	fi
 }
 
 t_said()

@@ -5,23 +5,10 @@
  * program: by argv[0] it is the test, or a fake image, network or runtime helper. What a container's fake helper does
  * is in the container's label "mode"; what the fakes were told goes to calls.log in the run root.
  */
-#include <fcntl.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <cmocka.h>
+#include <dirent.h>
 
-#include "cmd/roles.h"
-#include "core/path.h"
-#include "core/roots.h"
-#include "core/rpc.h"
-#include "core/state.h"
+#include "tests/unit/apiserver_fixture.h"
 
-#define DIGEST  "sha256:1111111111111111111111111111111111111111111111111111111111111111"
 #define MISSING "sha256:0000000000000000000000000000000000000000000000000000000000000000"
 
 /* ---- fakes ---- */
@@ -229,111 +216,6 @@ static int fake_main(int argc, char **argv)
 
 /* ---- the test's side ---- */
 
-static char root[] = "/tmp/test-apiserver.XXXXXX";
-static int rootfd = -1;
-static pid_t server;
-
-static int start_server(void)
-{
-	CLEANUP_FREE char *fdarg = NULL;
-	int p[2];
-	char c;
-
-	if (pipe2(p, O_CLOEXEC))
-		return -1;
-	server = fork();
-	if (!server) {
-		char *argv[] = {"container-apiserver", "start", "--daemon-ready-fd", NULL, NULL};
-
-		close(p[0]);
-		argv[3] = fdarg = xasprintf("%d", p[1]);
-		_exit(apiserver_main(4, argv));
-	}
-	close(p[1]);
-	c = read(p[0], &c, 1) == 1 ? 1 : 0;
-	close(p[0]);
-	return c ? 0 : -1;
-}
-
-static int setup(void **state)
-{
-	static const char config[] = "{\"engine\": \"qemu\", \"qemu.path\": \"/bin/sh\"}";
-	CLEANUP_FREE char *app = NULL, *run = NULL, *cfg = NULL;
-
-	if (!mkdtemp(root))
-		return -1;
-	rootfd = path_open_dir(root, NULL);
-	app = xasprintf("%s/app", root);
-	run = xasprintf("%s/run", root);
-	cfg = xasprintf("%s/config.json", root);
-	setenv("CONTAINER_APP_ROOT", app, 1);
-	setenv("CONTAINER_RUN_ROOT", run, 1);
-	setenv("CONTAINER_CONFIG", cfg, 1);
-	unsetenv("CONTAINER_LOG_ROOT");
-	unsetenv("CONTAINER_ENGINE");
-	froots.run = run;
-	if (state_write_text(rootfd, "config.json", config, strlen(config), 0600, NULL))
-		return -1;
-	froots.run = NULL;
-	return start_server();
-}
-
-static int teardown(void **state)
-{
-	int tmp = path_open_dir("/tmp", NULL), i, st = 0;
-
-	kill(server, SIGTERM);
-	for (i = 0; i < 1000 && waitpid(server, &st, WNOHANG) == 0; i++)
-		usleep(10000);
-	path_remove_tree(tmp, strrchr(root, '/') + 1, NULL);
-	close(tmp);
-	close(rootfd);
-	return st;
-}
-
-static struct rpc_conn *client(void)
-{
-	int fd = rpc_socket_connect(rootfd, "run/apiserver.sock", NULL);
-
-	assert_true(fd >= 0);
-	return rpc_connect(fd, "test", 5000, NULL);
-}
-
-static struct json_object *parse(const char *text)
-{
-	struct json_object *o = json_parse(text, strlen(text), NULL);
-
-	assert_non_null(o);
-	return o;
-}
-
-/* One call on a connection of its own: the error's code, or -1 when it went well. */
-static int call(const char *method, const char *params, struct json_object **result, char **text)
-{
-	struct rpc_conn *c = client();
-	struct error *e = NULL;
-	int code = -1;
-
-	assert_non_null(c);
-	if (rpc_call(c, method, parse(params), NULL, 0, NULL, NULL, 15000, result, NULL, NULL,
-		     &e)) {
-		code = (int)e->code;
-		if (text)
-			*text = error_text(e);
-		error_free(e);
-	}
-	rpc_conn_free(c);
-	return code;
-}
-
-static int call_id(const char *method, const char *id, const char *more)
-{
-	CLEANUP_FREE char *p =
-		xasprintf("{\"id\": \"%s\"%s%s}", id, more ? ", " : "", more ? more : "");
-
-	return call(method, p, NULL, NULL);
-}
-
 static void create(const char *id, const char *mode, bool rm, const char *digest)
 {
 	CLEANUP_FREE char *p = xasprintf(
@@ -345,33 +227,6 @@ static void create(const char *id, const char *mode, bool rm, const char *digest
 		id, digest, id, mode, rm ? "true" : "false");
 
 	assert_int_equal(call("container.create", p, NULL, NULL), -1);
-}
-
-static char *state_of(const char *id)
-{
-	CLEANUP_FREE char *p = xasprintf("{\"ids\": [\"%s\"]}", id);
-	CLEANUP_JSON struct json_object *o = NULL;
-
-	if (call("container.get", p, &o, NULL) != -1)
-		return xstrdup("none");
-	return xstrdup(json_str(json_obj(json_object_array_get_idx(json_arr(o, "containers"), 0),
-					 "status"),
-				"state", "?"));
-}
-
-static void assert_state(const char *id, const char *want)
-{
-	CLEANUP_FREE char *s = NULL;
-	int i;
-
-	for (i = 0; i < 500; i++) {
-		free(s);
-		s = state_of(id);
-		if (!strcmp(s, want))
-			return;
-		usleep(10000);
-	}
-	assert_string_equal(s, want);
 }
 
 /* Whether the fakes come to note that line. */
@@ -549,6 +404,96 @@ static void helper_without_record(void **state)
 	assert_int_equal(call("container.wait", "{\"id\": \"norecord\"}", &o, NULL), -1);
 	assert_int_equal(json_int(o, "exitCode", -1), 255);
 	assert_int_equal(call_id("container.delete", "norecord", NULL), -1);
+}
+
+/* ---- a client's descriptors ---- */
+
+static size_t server_fds(void)
+{
+	CLEANUP_FREE char *path = xasprintf("/proc/%d/fd", (int)server);
+	struct dirent *e;
+	size_t n = 0;
+	DIR *d = opendir(path);
+
+	assert_non_null(d);
+	while ((e = readdir(d)))
+		n += *e->d_name != '.';
+	closedir(d);
+	return n;
+}
+
+/* A call with n copies of fd; the error's code, or -1. */
+static int call_fds(const char *method, const char *more, int fd, size_t n)
+{
+	CLEANUP_FREE char *p = xasprintf("{\"id\": \"hand\"%s%s}", *more ? ", " : "", more);
+	struct rpc_conn *c = client();
+	struct error *e = NULL;
+	int fds[RPC_MAX_FDS], code = -1;
+
+	assert_true(n <= RPC_MAX_FDS);
+	for (size_t i = 0; i < n; i++)
+		fds[i] = fd;
+	if (rpc_call(c, method, parse(p), fds, n, NULL, NULL, 15000, NULL, NULL, NULL, &e)) {
+		code = (int)e->code;
+		error_free(e);
+	}
+	rpc_conn_free(c);
+	return code;
+}
+
+/* As many descriptors as names of streams, each name once; anything else is refused and nothing of it stays open. What is right
+ * is handed on to the helper, and not kept. */
+static void handing_over(void **state)
+{
+	static const struct {
+		const char *streams;
+		size_t n;
+	} wrong[] = {
+		{"", 1},
+		{"", RPC_MAX_FDS},
+		{"\"streams\": []", 3},
+		{"\"streams\": [\"stdin\"]", 0},
+		{"\"streams\": [\"stdin\"]", RPC_MAX_FDS},
+		{"\"streams\": [\"stdin\", \"stdout\", \"stderr\"]", 2},
+		{"\"streams\": [\"stdin\", \"stdout\", \"stderr\"]", 4},
+		{"\"streams\": [\"stdin\", \"stdin\", \"stdout\"]", 3},
+		{"\"streams\": [\"stdin\", \"tty\", \"stdout\"]", 3},
+		{"\"streams\": [\"stdin\", \"stdout\", \"stderr\", \"stdin\"]", 4},
+		{"\"streams\": [1, 2, 3]", 3},
+		{"\"streams\": [null]", 1},
+		{"\"streams\": \"stdin\"", 1},
+		{"\"streams\": {\"stdin\": 0}", 1},
+	};
+	static const char right[] = "\"streams\": [\"stdin\", \"stdout\", \"stderr\"]";
+	size_t i, before;
+	char byte;
+	int p[2];
+
+	create("hand", "run", false, DIGEST);
+	assert_int_equal(pipe2(p, O_CLOEXEC), 0);
+	before = server_fds();
+	for (i = 0; i < ARRAY_SIZE(wrong); i++)
+		assert_int_equal(call_fds("container.start", wrong[i].streams, p[1], wrong[i].n),
+				 ERR_INVALID_ARGUMENT);
+	for (i = 0; i < 500 && server_fds() > before; i++)
+		usleep(10000);
+	assert_true(server_fds() <= before);
+	assert_state("hand", "stopped");
+	assert_int_equal(call_fds("container.start", right, p[1], 3), -1);
+	for (i = 0; i < 7; i++) /* more or fewer than named */
+		assert_int_equal(call_fds("container.exec", wrong[i].streams, p[1], wrong[i].n),
+				 ERR_INVALID_ARGUMENT);
+	assert_int_equal(call_fds("container.attach", right, p[1], 2), ERR_INVALID_ARGUMENT);
+	assert_int_equal(call_fds("container.attach", "", p[1], RPC_MAX_FDS), ERR_INVALID_ARGUMENT);
+	assert_state("hand", "running");
+	/* The fake helper lets go of its copies with its answer: nobody else may hold the pipe. */
+	close(p[1]);
+	assert_int_equal(fd_set_nonblock(p[0], true), 0);
+	for (i = 0; i < 500 && read(p[0], &byte, 1) != 0; i++)
+		usleep(10000);
+	assert_true(i < 500);
+	close(p[0]);
+	assert_int_equal(call_id("container.delete", "hand", "\"force\": true"), -1);
 }
 
 static void remove_itself(void **state)
@@ -815,6 +760,9 @@ static void policies(void **state)
 	assert_int_equal(call_id("container.start", "flaky", NULL), -1);
 	assert_int_equal(starts_of("flaky", 3), 3);
 	assert_state("flaky", "stopped");
+	assert_int_equal(call_id("container.start", "flaky", NULL), -1); /* by hand: begins anew */
+	assert_int_equal(starts_of("flaky", 6), 6);
+	assert_state("flaky", "stopped");
 	assert_int_equal(call_id("container.delete", "flaky", NULL), -1);
 	/* What a user stops stays stopped. */
 	create_policy("steady", "run", "{\"name\": \"unless-stopped\"}");
@@ -856,9 +804,7 @@ static void adoption(void **state)
 	assert_int_equal(call_id("container.start", "survivor", NULL), -1);
 	assert_int_equal(call_id("container.start", "removed", NULL), -1);
 	assert_int_equal(mkdirat(rootfd, "app/containers/.new-crash", 0700), 0);
-	kill(server, SIGKILL);
-	waitpid(server, &st, 0);
-	assert_int_equal(start_server(), 0);
+	next_server();
 	/* Ready means that all are taken over. */
 	state_now = state_of("survivor");
 	assert_string_equal(state_now, "running");
@@ -887,14 +833,14 @@ int main(int argc, char **argv)
 		cmocka_unit_test(exec_waits),    cmocka_unit_test(prefixes),
 		cmocka_unit_test(renaming),      cmocka_unit_test(restarting),
 		cmocka_unit_test(pruning),       cmocka_unit_test(policies),
-		cmocka_unit_test(adoption),
+		cmocka_unit_test(adoption),      cmocka_unit_test(handing_over),
 	};
 
-	if (!strncmp(argv[0], "container-", 10))
-		return fake_main(argc, argv);
+	if (IS_ROLE(argv))
+		return IS_SERVER(argv) ? apiserver_main(argc, argv) : fake_main(argc, argv);
 	if (geteuid()) {
 		printf("needs root: the network leg of a start\n");
 		return 77;
 	}
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, server_setup, server_teardown);
 }

@@ -1,4 +1,4 @@
-// links: cmd oci core
+// links: cmd vmm oci core
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_cli_config.c - values of flags, and the configuration made of flags and an image. */
 #include <setjmp.h>
@@ -12,6 +12,7 @@
 
 #include "cmd/cli.h"
 #include "cmd/cli_config.h"
+#include "cmd/commit_config.h"
 #include "core/path.h"
 
 #define LIST(...) ((const char *const[]){__VA_ARGS__, NULL})
@@ -283,6 +284,10 @@ static void test_networks(void **state)
 	assert_int_equal(networks_parse(LIST("a", "none"), "web", NULL, &bad, NULL), -1);
 	assert_int_equal(networks_parse(LIST("a,mtu=100"), "web", NULL, &bad, NULL), -1);
 	assert_int_equal(networks_parse(LIST("a,mac=f2:00"), "web", NULL, &bad, NULL), -1);
+	assert_int_equal(networks_parse(LIST("a,mac=00:00:00:00:00:00"), "web", NULL, &bad, NULL),
+			 -1);
+	assert_int_equal(networks_parse(LIST("a,mac=f3:00:00:00:00:01"), "web", NULL, &bad, NULL),
+			 -1);
 	assert_int_equal(networks_parse(LIST("a,x=1"), "web", NULL, &bad, NULL), -1);
 	assert_int_equal(networks_parse(LIST(",mtu=1400"), "web", NULL, &bad, NULL), -1);
 }
@@ -515,19 +520,174 @@ static void test_exec_process(void **state)
 	assert_json(json_arr(group, "additionalGids"), "[9,7]");
 }
 
+/* ---- health checks, logs ---- */
+
+static void test_health(void **state)
+{
+	static const char plain[] = "{\"config\": {\"Cmd\": [\"x\"]}}";
+	static const char with[] =
+		"{\"config\": {\"Cmd\": [\"x\"], \"Healthcheck\": {\"Test\": [\"CMD\", \"true\"], "
+		"\"Interval\": 7000000000, \"Retries\": 2}}}";
+	static const char none[] =
+		"{\"config\": {\"Cmd\": [\"x\"], \"Healthcheck\": {\"Test\": [\"NONE\"]}}}";
+	struct json_object *o = NULL;
+
+	assert_int_equal(BUILD(&o, plain, "x"), 0);
+	assert_null(json_get(o, "healthcheck"));
+	json_object_put(o);
+	assert_int_equal(BUILD(&o, none, "x"), 0);
+	assert_null(json_get(o, "healthcheck"));
+	json_object_put(o);
+	assert_int_equal(BUILD(&o, with, "x"), 0);
+	assert_json(json_obj(o, "healthcheck"),
+		    "{\"interval\":7000000000,\"retries\":2,\"test\":[\"CMD\",\"true\"]}");
+	json_object_put(o);
+	assert_int_equal(BUILD(&o, with, "--no-healthcheck", "x"), 0);
+	assert_null(json_get(o, "healthcheck"));
+	json_object_put(o);
+	assert_int_equal(BUILD(&o, with, "--health-timeout", "1m", "x"), 0);
+	assert_json(json_obj(o, "healthcheck"),
+		    "{\"interval\":7000000000,\"retries\":2,\"test\":[\"CMD\",\"true\"],"
+		    "\"timeout\":60000000000}");
+	json_object_put(o);
+	assert_int_equal(BUILD(&o, plain, "--health-cmd", "test -e x", "--health-start-period",
+			       "2s", "--health-start-interval", "500ms", "--health-retries", "1",
+			       "x"),
+			 0);
+	assert_json(json_obj(o, "healthcheck"),
+		    "{\"retries\":1,\"startInterval\":500000000,\"startPeriod\":2000000000,"
+		    "\"test\":[\"CMD-SHELL\",\"test -e x\"]}");
+	json_object_put(o);
+	assert_int_equal(BUILD(&o, plain, "--health-interval", "1s", "x"), -1);
+	assert_int_equal(BUILD(&o, with, "--health-interval", "-1s", "x"), -1);
+	assert_int_equal(BUILD(&o, with, "--health-interval", "5ns", "x"), -1);
+	assert_int_equal(BUILD(&o, with, "--health-retries", "0", "x"), -1);
+	assert_int_equal(BUILD(&o, with, "--no-healthcheck", "--health-cmd", "y", "x"), -1);
+}
+
+static void test_log_options(void **state)
+{
+	static const char image[] = "{\"config\": {\"Cmd\": [\"x\"]}}";
+	struct json_object *o = NULL;
+
+	assert_int_equal(BUILD(&o, image, "x"), 0);
+	assert_json(json_obj(o, "log"), "{\"maxFiles\":2,\"maxSizeInBytes\":16777216}");
+	json_object_put(o);
+	assert_int_equal(BUILD(&o, image, "--log-opt", "max-size=1m", "--log-opt", "max-file=5",
+			       "x"),
+			 0);
+	assert_json(json_obj(o, "log"), "{\"maxFiles\":5,\"maxSizeInBytes\":1048576}");
+	json_object_put(o);
+	assert_int_equal(BUILD(&o, image, "--log-opt", "max-size=1k", "x"), -1);
+	assert_int_equal(BUILD(&o, image, "--log-opt", "max-file=0", "x"), -1);
+	assert_int_equal(BUILD(&o, image, "--log-opt", "mode=fast", "x"), -1);
+}
+
+/* ---- commit ---- */
+
+static void test_commit_config(void **state)
+{
+	CLEANUP_JSON struct json_object *base =
+		parse("{\"author\": \"x\", \"config\": {\"Entrypoint\": [\"/init\", \"-q\"], "
+		      "\"Cmd\": [\"a\"], "
+		      "\"Env\": [\"A=1\"], \"Labels\": {\"k\": \"v\"}, \"ExposedPorts\": "
+		      "{\"80/tcp\": {}}}}");
+	CLEANUP_JSON struct json_object *ct = parse(
+		"{\"initProcess\": {\"executable\": \"/init\", \"arguments\": [\"-q\", \"b\", "
+		"\"c\"], "
+		"\"environment\": [\"A=2\"], \"workingDirectory\": \"/w\", \"user\": {\"raw\": "
+		"{\"userString\": \"web\"}}}, \"labels\": {\"t\": \"u\"}, \"stopSignal\": "
+		"\"USR1\"}");
+	CLEANUP_JSON struct json_object *other = parse(
+		"{\"initProcess\": {\"executable\": \"sh\", \"arguments\": [], \"user\": {\"id\": "
+		"{\"uid\": 3, \"gid\": 4}}}, \"healthcheck\": {\"test\": [\"CMD\", \"t\"], "
+		"\"retries\": 9}}");
+	struct json_object *c = commit_config(base, ct);
+
+	assert_json(c,
+		    "{\"Cmd\":[\"b\",\"c\"],\"Entrypoint\":[\"\\/init\",\"-q\"],\"Env\":[\"A=2\"],"
+		    "\"ExposedPorts\":{\"80\\/tcp\":{}},\"Labels\":{\"k\":\"v\",\"t\":\"u\"},"
+		    "\"StopSignal\":\"USR1\",\"User\":\"web\",\"WorkingDir\":\"\\/w\"}");
+	json_object_put(c);
+	/* Another entrypoint than the image's. */
+	c = commit_config(base, other);
+	assert_json(c, "{\"Cmd\":[\"sh\"],\"Env\":[\"A=1\"],\"ExposedPorts\":{\"80\\/tcp\":{}},"
+		       "\"Healthcheck\":{\"Retries\":9,\"Test\":[\"CMD\",\"t\"]},"
+		       "\"Labels\":{\"k\":\"v\"},\"User\":\"3:4\"}");
+	json_object_put(c);
+}
+
+static void test_commit_changes(void **state)
+{
+	static const struct {
+		const char *text, *want; /* NULL: refused */
+	} cases[] = {
+		{"CMD [\"a\", \"b c\"]", "{\"Cmd\":[\"a\",\"b c\"]}"},
+		{"cmd echo hi", "{\"Cmd\":[\"\\/bin\\/sh\",\"-c\",\"echo hi\"]}"},
+		{"ENTRYPOINT [\"x\"]", "{\"Entrypoint\":[\"x\"]}"},
+		{"ENV A=1 B=\"two words\" C='x y' D=a\\ b",
+		 "{\"Env\":[\"A=1\",\"B=two words\",\"C=x y\",\"D=a b\"]}"},
+		{"ENV A one two", "{\"Env\":[\"A=one two\"]}"},
+		{"EXPOSE 80 53/udp", "{\"ExposedPorts\":{\"53\\/udp\":{},\"80\\/tcp\":{}}}"},
+		{"HEALTHCHECK NONE", "{\"Healthcheck\":{\"Test\":[\"NONE\"]}}"},
+		{"HEALTHCHECK --interval=2s --retries=4 CMD test -e x",
+		 "{\"Healthcheck\":{\"Interval\":2000000000,\"Retries\":4,\"Test\":[\"CMD-SHELL\","
+		 "\"test "
+		 "-e x\"]}}"},
+		{"HEALTHCHECK CMD [\"t\"]", "{\"Healthcheck\":{\"Test\":[\"CMD\",\"t\"]}}"},
+		{"LABEL a=b \"c d\"=e", "{\"Labels\":{\"a\":\"b\",\"c d\":\"e\"}}"},
+		{"ONBUILD RUN x", "{\"OnBuild\":[\"RUN x\"]}"},
+		{"STOPSIGNAL SIGQUIT", "{\"StopSignal\":\"SIGQUIT\"}"},
+		{"USER www-data", "{\"User\":\"www-data\"}"},
+		{"VOLUME /a /b", "{\"Volumes\":{\"\\/a\":{},\"\\/b\":{}}}"},
+		{"VOLUME [\"/a b\"]", "{\"Volumes\":{\"\\/a b\":{}}}"},
+		{"WORKDIR sub", "{\"WorkingDir\":\"\\/sub\"}"},
+		{"FROM scratch", NULL},
+		{"CMD", NULL},
+		{"", NULL},
+		{"ENV A=\"x", NULL},
+		{"ENV =x", NULL},
+		{"EXPOSE 70000", NULL},
+		{"HEALTHCHECK sometimes", NULL},
+		{"HEALTHCHECK --interval=x CMD y", NULL},
+		{"STOPSIGNAL loud", NULL},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		CLEANUP_JSON struct json_object *c = json_object_new_object();
+
+		assert_int_equal(commit_change(c, cases[i].text, NULL), cases[i].want ? 0 : -1);
+		if (cases[i].want)
+			assert_json(c, cases[i].want);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_env_set),      cmocka_unit_test(test_env_file),
-		cmocka_unit_test(test_env_file_bad), cmocka_unit_test(test_env_file_fifo),
-		cmocka_unit_test(test_env_merge),    cmocka_unit_test(test_ulimits),
-		cmocka_unit_test(test_caps),         cmocka_unit_test(test_users),
-		cmocka_unit_test(test_signals),      cmocka_unit_test(test_memory),
-		cmocka_unit_test(test_ids),          cmocka_unit_test(test_networks),
-		cmocka_unit_test(test_policies),     cmocka_unit_test(test_command_line),
-		cmocka_unit_test(test_defaults),     cmocka_unit_test(test_flags),
-		cmocka_unit_test(test_bad_flags),    cmocka_unit_test(test_platform),
+		cmocka_unit_test(test_env_set),
+		cmocka_unit_test(test_env_file),
+		cmocka_unit_test(test_env_file_bad),
+		cmocka_unit_test(test_env_file_fifo),
+		cmocka_unit_test(test_env_merge),
+		cmocka_unit_test(test_ulimits),
+		cmocka_unit_test(test_caps),
+		cmocka_unit_test(test_users),
+		cmocka_unit_test(test_signals),
+		cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_ids),
+		cmocka_unit_test(test_networks),
+		cmocka_unit_test(test_policies),
+		cmocka_unit_test(test_command_line),
+		cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_flags),
+		cmocka_unit_test(test_bad_flags),
+		cmocka_unit_test(test_platform),
 		cmocka_unit_test(test_exec_process),
+		cmocka_unit_test(test_health),
+		cmocka_unit_test(test_log_options),
+		cmocka_unit_test(test_commit_config),
+		cmocka_unit_test(test_commit_changes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

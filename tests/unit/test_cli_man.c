@@ -1,4 +1,4 @@
-// links: cmd oci core
+// links: cmd vmm oci net core
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_cli_man.c - the pages and completions that are checked in are those the tables give, and the table of

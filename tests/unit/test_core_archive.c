@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 
 #include "core/archive_int.h"
 #include "core/path.h"
@@ -148,6 +149,124 @@ static void one_file(void **state)
 	assert_int_equal(archive_put(fd, rootfd, "nothing", "nothing", 0, NULL), -1);
 }
 
+/* One file of three names in the tree is one file of three names in the copy. */
+static void hard_links(void **state)
+{
+	CLEANUP_CLOSE int fd = stream();
+	struct stat a, b, c;
+
+	assert_int_equal(mkdirat(rootfd, "hard", 0755), 0);
+	assert_int_equal(mkdirat(rootfd, "hard/sub", 0755), 0);
+	put_text("hard/a", "linked");
+	assert_int_equal(linkat(rootfd, "hard/a", rootfd, "hard/b", 0), 0);
+	assert_int_equal(linkat(rootfd, "hard/a", rootfd, "hard/sub/c", 0), 0);
+	assert_int_equal(archive_put(fd, rootfd, "hard", "hard", 0, NULL), 0);
+	assert_int_equal(archive_finish(fd, NULL), 0);
+	assert_int_equal(extract(fd, "hard2", 0), 0);
+	assert_int_equal(fstatat(rootfd, "hard2/a", &a, 0) | fstatat(rootfd, "hard2/b", &b, 0) |
+				 fstatat(rootfd, "hard2/sub/c", &c, 0),
+			 0);
+	assert_true(a.st_ino == b.st_ino && b.st_ino == c.st_ino && a.st_nlink == 3);
+	assert_text("hard2/sub/c", "linked");
+}
+
+/* Modes and times of directories, those that may not be written to as well. */
+static void dir_modes(void **state)
+{
+	struct timespec t[2] = {{.tv_sec = 1000000}, {.tv_sec = 1234567}};
+	CLEANUP_CLOSE int fd = stream();
+	struct stat st;
+
+	assert_int_equal(mkdirat(rootfd, "modes", 0755), 0);
+	assert_int_equal(mkdirat(rootfd, "modes/ro", 0755), 0);
+	put_text("modes/ro/file", "x");
+	assert_int_equal(fchmodat(rootfd, "modes/ro", 0551, 0), 0);
+	assert_int_equal(fchmodat(rootfd, "modes", 01777, 0), 0);
+	assert_int_equal(utimensat(rootfd, "modes/ro", t, 0), 0);
+	assert_int_equal(archive_put(fd, rootfd, "modes", "modes", 0, NULL), 0);
+	assert_int_equal(archive_finish(fd, NULL), 0);
+	assert_int_equal(extract(fd, "modes2", 0), 0);
+	assert_int_equal(fstatat(rootfd, "modes2/ro", &st, 0), 0);
+	assert_int_equal(st.st_mode & 07777, 0551);
+	assert_int_equal(st.st_mtime, 1234567);
+	assert_int_equal(fstatat(rootfd, "modes2", &st, 0), 0);
+	assert_int_equal(st.st_mode & 07777, 01777);
+}
+
+/* "." goes into a directory that is there, or becomes the one that is not. */
+static void contents(void **state)
+{
+	CLEANUP_CLOSE int fd = stream(), dir = -1;
+
+	assert_int_equal(mkdirat(rootfd, "cont", 0755), 0);
+	assert_int_equal(mkdirat(rootfd, "cont/sub", 0755), 0);
+	assert_int_equal(mkdirat(rootfd, "there", 0755), 0);
+	put_text("cont/a", "one");
+	put_text("cont/sub/b", "two");
+	dir = openat(rootfd, "cont", O_RDONLY | O_DIRECTORY);
+	assert_int_equal(archive_put_open(fd, dir, ".", 0, NULL), 0);
+	assert_int_equal(archive_finish(fd, NULL), 0);
+	assert_int_equal(extract(fd, "there", 0), 0);
+	assert_text("there/a", "one");
+	assert_text("there/sub/b", "two");
+	assert_int_equal(extract(fd, "not-there", 0), 0);
+	assert_text("not-there/a", "one");
+	assert_text("not-there/sub/b", "two");
+	assert_int_equal(extract(fd, "there/a", 0), -1);
+}
+
+#define HOLE (1ll << 33)
+
+static void sparse(void **state)
+{
+	CLEANUP_CLOSE int fd = stream(), file = -1;
+	struct stat st, tar;
+	char byte;
+
+	put_text("holes", "begin");
+	file = openat(rootfd, "holes", O_RDWR);
+	assert_int_equal(pwrite(file, "middle", 6, HOLE / 2), 6);
+	assert_int_equal(ftruncate(file, HOLE), 0);
+	fstat(file, &st);
+	if (st.st_blocks * 512 > 1 << 20)
+		skip(); /* a file system without holes */
+	assert_int_equal(archive_put(fd, rootfd, "holes", "holes", ARCHIVE_SPARSE, NULL), 0);
+	assert_int_equal(archive_finish(fd, NULL), 0);
+	fstat(fd, &tar);
+	assert_true(tar.st_size < 1 << 20);
+	assert_int_equal(extract(fd, "holes2", 0), 0);
+	close(file);
+	file = openat(rootfd, "holes2", O_RDONLY);
+	fstat(file, &st);
+	assert_true(st.st_size == HOLE && st.st_blocks * 512 < 1 << 20);
+	assert_int_equal(pread(file, &byte, 1, HOLE / 2 + 5), 1);
+	assert_int_equal(byte, 'e');
+	assert_int_equal(pread(file, &byte, 1, HOLE - 1), 1);
+	assert_int_equal(byte, 0);
+}
+
+static void attributes(void **state)
+{
+	CLEANUP_CLOSE int fd = stream(), file = -1;
+	char value[8] = {0};
+
+	put_text("attrs", "x");
+	file = openat(rootfd, "attrs", O_RDWR);
+	if (fsetxattr(file, "user.test", "a\0b\n", 4, 0))
+		skip(); /* a file system without attributes */
+	assert_int_equal(archive_put(fd, rootfd, "attrs", "attrs", ARCHIVE_OWNER, NULL), 0);
+	assert_int_equal(archive_finish(fd, NULL), 0);
+	assert_int_equal(extract(fd, "attrs2", ARCHIVE_OWNER), 0);
+	close(file);
+	file = openat(rootfd, "attrs2", O_RDONLY);
+	assert_int_equal(fgetxattr(file, "user.test", value, sizeof(value)), 4);
+	assert_memory_equal(value, "a\0b\n", 4);
+	assert_int_equal(extract(fd, "attrs3", 0), 0);
+	close(file);
+	file = openat(rootfd, "attrs3", O_RDONLY);
+	assert_int_equal(fgetxattr(file, "user.test", value, sizeof(value)), -1);
+}
+
 /* ---- streams made by hand ---- */
 
 static void member(int fd, const char *name, char type, const char *link, const char *data)
@@ -231,13 +350,52 @@ static void broken(void **state)
 	assert_int_equal(extract(odd, "in", 0), -1);
 }
 
+/* Maps that lie: about order, sums, ends and digits; the last is fine. */
+static void hostile_maps(void **state)
+{
+	static const struct {
+		const char *pax, *map;
+		bool good;
+	} c[] = {
+		{"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n27 GNU.sparse.realsize=100\n",
+		 "1\n90\n20\n", false},
+		{"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n27 GNU.sparse.realsize=100\n",
+		 "2\n10\n5\n3\n1\n", false},
+		{"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n27 GNU.sparse.realsize=100\n",
+		 "99999999999\n", false},
+		{"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n27 GNU.sparse.realsize=100\n",
+		 "1\n18446744073709551615\n5\n", false},
+		{"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n27 GNU.sparse.realsize=100\n",
+		 "1\n-1\n5\n", false},
+		{"22 GNU.sparse.major=0\n22 GNU.sparse.minor=0\n27 GNU.sparse.realsize=100\n",
+		 "1\n10\n0\n", false},
+		{"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n27 GNU.sparse.realsize=100\n",
+		 "1\n10\n0\n", true},
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(c); i++) {
+		CLEANUP_CLOSE int fd = stream();
+		char map[TAR_BLOCK + 1];
+
+		memset(map, ' ', TAR_BLOCK); /* member() takes the data's length from the text */
+		map[TAR_BLOCK] = 0;
+		memcpy(map, c[i].map, strlen(c[i].map));
+		member(fd, "pax", 'x', "", c[i].pax);
+		member(fd, "maps", '0', "", map);
+		assert_int_equal(archive_finish(fd, NULL), 0);
+		assert_int_equal(extract(fd, "maps", 0), c[i].good ? 0 : -1);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(round_trip),
-		cmocka_unit_test(one_file),
-		cmocka_unit_test(hostile),
-		cmocka_unit_test(broken),
+		cmocka_unit_test(round_trip), cmocka_unit_test(one_file),
+		cmocka_unit_test(hostile),    cmocka_unit_test(broken),
+		cmocka_unit_test(hard_links), cmocka_unit_test(dir_modes),
+		cmocka_unit_test(contents),   cmocka_unit_test(sparse),
+		cmocka_unit_test(attributes), cmocka_unit_test(hostile_maps),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -132,8 +132,24 @@ static void sizes(void **state)
 static void names(void **state)
 {
 	char *a = random_uuid(), *b = random_uuid(), *t = time_iso8601(1767323045);
-	char hex[7];
+	static const char *const no_macs[] = {"",
+					      "f2:00:00:00:00",
+					      "f2:00:00:00:00:0",
+					      "f2:00:00:00:00:01:",
+					      "f2:00:00:00:00:0g",
+					      "f2.00.00.00.00.01",
+					      "f3:00:00:00:00:01",
+					      "00:00:00:00:00:00",
+					      " f2:00:00:00:0:01"};
+	char hex[7], text[18];
+	uint8_t mac[6];
+	size_t i;
 
+	for (i = 0; i < ARRAY_SIZE(no_macs); i++)
+		assert_int_equal(mac_parse(no_macs[i], mac), -1);
+	assert_int_equal(mac_parse("F2-00-aB-00-00-ff", mac), 0);
+	mac_text(mac, text);
+	assert_string_equal(text, "f2:00:ab:00:00:ff");
 	assert_int_equal(strlen(a), 36);
 	assert_int_equal(a[14], '4');
 	assert_non_null(strchr("89ab", a[19]));
@@ -289,6 +305,26 @@ static void json_sorting(void **state)
 			    "{\"a\":2.5,\"b\":[{\"y\":null,\"z\":1}]}");
 }
 
+/* Text stands in what is sent as it is, and comes back as what it was made from; a number keeps its digits, however large. */
+static void json_texts(void **state)
+{
+	static const char text[] = "{\"a\":[1e999,-0.10,\"/\\u0000\\n\"],\"b\":{\"c\":null}}";
+	CLEANUP_JSON struct json_object *o = json_parse(text, sizeof(text) - 1, NULL);
+	CLEANUP_JSON struct json_object *sent = json_object_new_object();
+	CLEANUP_FREE char *own = json_text(o), *whole = NULL, *again = NULL;
+	CLEANUP_JSON struct json_object *back = NULL;
+
+	assert_string_equal(own, text);
+	json_set(sent, "raw", json_raw(own));
+	assert_null(json_obj(sent, "raw"));
+	memset(own, '#', strlen(own));
+	whole = json_text(sent);
+	back = json_parse(whole, strlen(whole), NULL);
+	assert_non_null(back);
+	again = json_text(json_get(back, "raw"));
+	assert_string_equal(again, text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -297,7 +333,7 @@ int main(void)
 		cmocka_unit_test(names),        cmocka_unit_test(json_good),
 		cmocka_unit_test(json_nul),     cmocka_unit_test(json_bad),
 		cmocka_unit_test(json_costly),  cmocka_unit_test(json_comments),
-		cmocka_unit_test(json_sorting),
+		cmocka_unit_test(json_sorting), cmocka_unit_test(json_texts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

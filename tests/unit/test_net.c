@@ -72,32 +72,32 @@ static void no_ipv6(const char *name)
 static void test_bridge_tap(void **state)
 {
 	struct error *e = NULL;
-	int tap;
+	int tap[NET_TAP_QUEUES], i;
 
 	if (!own_netns)
 		skip(); /* not root: no namespace of our own */
 	ok(net_bridge_ensure("ctest-0", ip("192.168.64.1"), 24, 1500, &e), e);
 	ok(net_bridge_ensure("ctest-0", ip("192.168.64.1"), 24, 1500, &e), e);
 	assert_int_not_equal(if_nametoindex("ctest-0"), 0);
-	tap = net_tap_open("ctestt%d", "ctest-0", 1400, &e);
-	ok(tap, e);
+	ok(net_tap_open("ctestt%d", "ctest-0", 1400, 3, tap, &e), e);
 	assert_int_not_equal(if_nametoindex("ctestt0"), 0);
+	assert_int_equal(if_nametoindex("ctestt1"), 0); /* three queues are one link */
 	no_ipv6("ctestt0");
 	no_ipv6("ctest-0");
-	close(tap);
-	for (int i = 0; i < 100 && if_nametoindex("ctestt0"); i++)
+	for (i = 0; i < 3; i++)
+		close(tap[i]);
+	for (i = 0; i < 100 && if_nametoindex("ctestt0"); i++)
 		usleep(10000);
 	assert_int_equal(if_nametoindex("ctestt0"), 0);
-	assert_int_equal(net_tap_open("x", "nobridge", 1500, &e), -1);
+	assert_int_equal(net_tap_open("x", "nobridge", 1500, 1, tap, &e), -1);
 	assert_int_equal(e->code, ERR_NOT_FOUND);
 	error_free(STEAL(e));
 	/* a link of the name that is no bridge is left alone */
-	tap = net_tap_open("cttap", "ctest-0", 1500, &e);
-	ok(tap, e);
+	ok(net_tap_open("cttap", "ctest-0", 1500, 1, tap, &e), e);
 	assert_int_equal(net_bridge_ensure("cttap", ip("10.0.0.1"), 24, 1500, &e), -1);
 	assert_int_equal(e->code, ERR_EXISTS);
 	error_free(e);
-	close(tap);
+	close(tap[0]);
 	ok(net_link_delete("ctest-0", NULL), NULL);
 	ok(net_link_delete("ctest-0", NULL), NULL);
 	assert_int_equal(if_nametoindex("ctest-0"), 0);

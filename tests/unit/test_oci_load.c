@@ -149,14 +149,14 @@ static void test_no_layers(void **state)
 	assert_boots(f, "empty");
 }
 
-struct feed {
+struct dribble {
 	int fd;
 	const struct buf *tar;
 };
 
 static void *feeder(void *arg)
 {
-	struct feed *p = arg;
+	struct dribble *p = arg;
 	size_t i;
 
 	/* Odd pieces: whoever reads must not rely on block boundaries. */
@@ -174,7 +174,7 @@ static void test_pipe(void **state)
 	struct fx_image im = {.text = "hello", .noise = 300000};
 	CLEANUP_JSON struct json_object *images = NULL;
 	CLEANUP_BUF struct buf tar = {0};
-	struct feed feed = {.tar = &tar};
+	struct dribble feed = {.tar = &tar};
 	pthread_t t;
 	int p[2];
 

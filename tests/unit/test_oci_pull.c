@@ -84,7 +84,8 @@ static void test_platforms(void **state)
 	mock_start(&m, f);
 	ref = xasprintf("127.0.0.1:%d/r:t", m.port);
 	assert_int_equal(oci_pull(f->store, ref, &o, NULL, &image, &e), -1);
-	fx_assert_error(e, "no variant for linux/s390x (available: linux/arm64, linux/amd64)");
+	fx_assert_error(
+		e, "no content for platform linux/s390x (available: linux/arm64, linux/amd64)");
 	assert_pulls(&m);
 	assert_true(blob_exists(f->store, -1, amd.layer, NULL));
 	assert_false(blob_exists(f->store, -1, arm.manifest, NULL));
@@ -275,7 +276,8 @@ static bool breaks_off(struct mock *m, struct mock_request *r)
 			 from ? "206 Partial Content" : "200 OK", b->data.len - from, from,
 			 b->data.len - 1, b->data.len);
 	mock_send(r, head, strlen(head));
-	mock_send(r, b->data.data + from, MIN(b->data.len - from, b->data.len * 2 / 5));
+	mock_send(r, b->data.data + from,
+		  MIN(b->data.len - from, m->peer ? 1200000 : b->data.len * 2 / 5));
 	return true;
 }
 
@@ -289,6 +291,21 @@ static void test_resume(void **state)
 	assert_pulls(&m);
 	assert_int_equal(m.count, 3);
 	assert_int_equal(m.other, 2);
+	mock_stop(&m);
+}
+
+/* A transfer that breaks more often than one may fail, but gets on. */
+static void test_resume_often(void **state)
+{
+	struct fx *f = *state;
+	struct fx_image im = {.text = "hello", .noise = 6000000};
+	struct mock m = {.hook = breaks_off};
+
+	m.peer = &m;
+	serve_image(&m, f, &im);
+	assert_pulls(&m);
+	assert_true(m.count > 4);
+	assert_int_equal(m.other, m.count - 1);
 	mock_stop(&m);
 }
 
@@ -562,7 +579,7 @@ static void test_nobody_there(void **state)
 	mock_stop(&m); /* the port is free again */
 	ref = xasprintf("127.0.0.1:%d/r", m.port);
 	assert_int_equal(oci_pull(f->store, ref, &o, NULL, &image, &e), -1);
-	fx_assert_error(e, "connect: Connection refused");
+	fx_assert_error(e, ": Connection refused");
 }
 
 static bool stalls(struct mock *m, struct mock_request *r)
@@ -596,6 +613,140 @@ static void test_cancel(void **state)
 }
 
 /* A store on a file system of 2 MiB, in a mount namespace of its own. */
+/* ---- the pipeline ---- */
+/* Whether a layer is being unpacked: something has been written to its data. */
+static bool unpacking(struct fx *f)
+{
+	int fd = openat(f->store->ingest, ".", O_RDONLY | O_DIRECTORY);
+	DIR *d = fdopendir(fd);
+	struct dirent *e;
+	bool found = false;
+
+	while ((e = readdir(d)) && !found) {
+		CLEANUP_FREE char *path = xasprintf("%s/data.tmp", e->d_name);
+		struct stat st;
+
+		found = str_prefix(e->d_name, "tree-") &&
+			fstatat(f->store->ingest, path, &st, 0) == 0 && st.st_size > 0;
+	}
+	closedir(d);
+	return found;
+}
+
+/* Sends a layer but for its end, which waits until the unpacker has written something. */
+static bool waits_for_unpacking(struct mock *m, struct mock_request *r)
+{
+	struct fx_blob *b = &m->f->blobs[0];
+	CLEANUP_FREE char *head = NULL;
+	int i;
+
+	if (!mock_is(r, b->digest))
+		return false;
+	head = xasprintf("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n",
+			 b->data.len);
+	mock_send(r, head, strlen(head));
+	mock_send(r, b->data.data, b->data.len - 1000);
+	for (i = 0; i < 1000 && !unpacking(m->f); i++)
+		usleep(20000);
+	m->other = unpacking(m->f);
+	mock_send(r, b->data.data + b->data.len - 1000, 1000);
+	return true;
+}
+
+static void test_unpacks_along(void **state)
+{
+	struct fx *f = *state;
+	struct fx_image im = {.text = "hello", .noise = 3 << 20};
+	struct mock m = {.hook = waits_for_unpacking};
+
+	serve_image(&m, f, &im);
+	assert_pulls(&m);
+	assert_true(m.other);
+	mock_stop(&m);
+}
+
+/* The same tar in another gzip of the same length: unpacking finds nothing wrong, the digest does. */
+static bool repacks(struct mock *m, struct mock_request *r)
+{
+	struct fx_blob *b = &m->f->blobs[0];
+
+	if (!mock_is(r, b->digest))
+		return false;
+	b->data.data[4] ^= 1; /* the header's time */
+	mock_reply(r, "200 OK", "", b->data.data, b->data.len);
+	b->data.data[4] ^= 1;
+	return true;
+}
+
+static void test_digest_decides(void **state)
+{
+	struct fx *f = *state;
+	struct fx_image im = {.text = "hello", .noise = 300000};
+	struct mock m = {.hook = repacks};
+
+	serve_image(&m, f, &im);
+	assert_refused(&m, "digest mismatch");
+	assert_int_equal(fx_count(f->store->layers), 0);
+	m.hook = NULL;
+	assert_pulls(&m);
+	mock_stop(&m);
+}
+
+/* Counts what is fetched of the layer; the first waits, half sent, until the other registry has been asked for the image. */
+static bool counts(struct mock *m, struct mock_request *r)
+{
+	struct fx_blob *b = &m->f->blobs[0];
+	CLEANUP_FREE char *head = NULL;
+	int i;
+
+	if (mock_is(r, "/manifests/t"))
+		m->other++;
+	if (!mock_is(r, b->digest))
+		return false;
+	m->count++;
+	head = xasprintf("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n",
+			 b->data.len);
+	mock_send(r, head, strlen(head));
+	mock_send(r, b->data.data, b->data.len / 2);
+	for (i = 0; i < 1000 && !m->peer->other; i++)
+		usleep(20000);
+	usleep(300000); /* the other gets to the layer, or asks for it */
+	mock_send(r, b->data.data + b->data.len / 2, b->data.len - b->data.len / 2);
+	return true;
+}
+
+static void *pull_thread(void *arg)
+{
+	return pull(arg, NULL, NULL) == 0 ? arg : NULL;
+}
+
+static void test_shared_download(void **state)
+{
+	struct fx *f = *state;
+	struct fx_image im = {.text = "hello", .noise = 1 << 20};
+	struct mock a = {.hook = counts}, b = {.hook = counts};
+	pthread_t t[2];
+	void *ok;
+
+	a.peer = &b;
+	b.peer = &a;
+	serve_image(&a, f, &im);
+	b.manifest = a.manifest;
+	b.type = a.type;
+	mock_start(&b, f);
+	assert_int_equal(pthread_create(&t[0], NULL, pull_thread, &a), 0);
+	assert_int_equal(pthread_create(&t[1], NULL, pull_thread, &b), 0);
+	pthread_join(t[0], &ok);
+	assert_non_null(ok);
+	pthread_join(t[1], &ok);
+	assert_non_null(ok);
+	assert_int_equal(a.other + b.other, 2);
+	assert_int_equal(a.count + b.count, 1);
+	assert_int_equal(json_object_object_length(f->store->names), 2);
+	mock_stop(&a);
+	mock_stop(&b);
+}
+
 static void test_full_disk(void **state)
 {
 	struct fx *f = *state;
@@ -638,10 +789,12 @@ int main(void)
 		T(test_digest_mismatch), T(test_digest_reference),
 		T(test_endless_bodies),  T(test_short_bodies),
 		T(test_resume),          T(test_range_ignored),
-		T(test_retries),         T(test_token),
-		T(test_bad_auth),        T(test_redirects),
-		T(test_bad_image),       T(test_nobody_there),
-		T(test_cancel),          T(test_full_disk),
+		T(test_retries),         T(test_resume_often),
+		T(test_token),           T(test_bad_auth),
+		T(test_redirects),       T(test_bad_image),
+		T(test_nobody_there),    T(test_cancel),
+		T(test_unpacks_along),   T(test_digest_decides),
+		T(test_shared_download), T(test_full_disk),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

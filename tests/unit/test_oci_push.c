@@ -434,6 +434,169 @@ static void test_k_blobs_elsewhere(void **state)
 	mock_stop(&m);
 }
 
+/* The other host wants to know who we are, and names a token service of its own. */
+static bool nosy(struct mock *m, struct mock_request *r)
+{
+	CLEANUP_FREE char *head =
+		xasprintf("WWW-Authenticate: %s realm=\"http://127.0.0.1:%d/token\"\r\n",
+			  m->other ? "Basic" : "Bearer", m->port);
+
+	m->count++;
+	reg.leaked = reg.leaked || strcasestr(r->text, "Authorization:");
+	if (mock_is(r, "/token"))
+		reg.tokens++;
+	mock_reply(r, "401 Unauthorized", head, "", 0);
+	return true;
+}
+
+static void test_k_challenge_of_another(void **state)
+{
+	struct fx_image im = {.text = "hello"};
+	struct mock m = {0}, other = {.hook = nosy};
+	struct oci_pull_opts o = {.scheme = "auto", .user = USER, .secret = PASS};
+	struct json_object *image = NULL, *out = NULL;
+	CLEANUP_FREE char *ref = NULL;
+	struct fx *f = *state;
+
+	store_image(&m, f, &im);
+	m.hook = blobs_elsewhere;
+	m.peer = &other;
+	m.manifest = im.manifest;
+	m.type = MEDIA_OCI_MANIFEST;
+	mock_start(&other, f);
+	reg.want_basic = true;
+	ref = xasprintf("127.0.0.1:%d/r:t", m.port);
+	assert_int_equal(oci_delete(f->store, (const char *const *)&ref, 1, false, NULL, &out,
+				    NULL),
+			 0);
+	json_object_put(out);
+	for (other.other = 0; other.other < 2; other.other++) {
+		other.count = 0;
+		assert_int_equal(oci_pull(f->store, ref, &o, NULL, &image, NULL), -1);
+		assert_true(other.count > 0);
+		assert_int_equal(reg.tokens, 0);
+		assert_false(reg.leaked);
+	}
+	mock_stop(&other);
+	mock_stop(&m);
+}
+
+/* A token that one password got is not for who shows another. */
+static void test_k_token_of_another(void **state)
+{
+	struct fx_image im = {.text = "hello"};
+	struct oci_push_opts o = {.scheme = "auto", .user = USER, .secret = "wrong"};
+	CLEANUP_FREE char *ref = NULL;
+	struct json_object *out = NULL;
+	struct error *e = NULL;
+	struct fx *f = *state;
+	struct mock m = {0};
+
+	store_image(&m, f, &im);
+	reg.bearer = "mine";
+	assert_pushed(&m, &im, true);
+	ref = xasprintf("127.0.0.1:%d/r:t", m.port);
+	assert_int_equal(oci_push(f->store, ref, &o, NULL, &out, &e), -1);
+	fx_assert_error(e, "refuses these credentials");
+	assert_true(reg.tokens >= 2);
+	mock_stop(&m);
+}
+
+/* An identity token is sent as a form, to the token service only. */
+static bool wants_form(struct mock *m, struct mock_request *r)
+{
+	CLEANUP_BUF struct buf form = {0};
+	CLEANUP_FREE char *head = NULL;
+
+	reg.leaked = reg.leaked || strstr(r->text, BASIC);
+	if (!mock_is(r, "/token"))
+		return registry_hook(m, r);
+	reg.tokens++;
+	mock_body(r, 4096, &form);
+	if (m->peer) {
+		head = xasprintf("Location: http://127.0.0.1:%d/token\r\n", m->peer->port);
+		mock_reply(r, "307 Temporary Redirect", head, "", 0);
+		return true;
+	}
+	m->count += !strcmp(r->method, "POST") &&
+		    mock_has_header(r, "Content-Type: application/x-www-form-urlencoded") &&
+		    strstr(form.data, "grant_type=refresh_token&") &&
+		    strcasestr(form.data, "&service=s&scope=repository%3Ar%3Apull%2Cpush") &&
+		    strstr(form.data, "&refresh_token=" PASS);
+	mock_reply(r, "200 OK", "", "{\"access_token\": \"named\"}", 25);
+	return true;
+}
+
+static void test_identity(void **state)
+{
+	struct fx_image im = {.text = "hello"};
+	struct oci_push_opts o = {.scheme = "auto", .user = OCI_IDENTITY, .secret = PASS};
+	struct mock m = {0}, other = {.hook = stranger};
+	CLEANUP_FREE char *ref = NULL;
+	struct json_object *out = NULL;
+	struct error *e = NULL;
+	struct fx *f = *state;
+
+	store_image(&m, f, &im);
+	m.hook = wants_form;
+	reg.bearer = "named";
+	ref = xasprintf("127.0.0.1:%d/r:t", m.port);
+	if (oci_push(f->store, ref, &o, NULL, &out, &e) < 0)
+		fail_msg("%s", error_text(e));
+	json_object_put(out);
+	assert_int_equal(m.count, 1);
+	assert_int_equal(reg.tokens, 1);
+	assert_false(reg.leaked);
+	/* Not to where the token service redirects to. */
+	mock_start(&other, f);
+	m.peer = &other;
+	reg.bearer = "new";
+	assert_int_equal(oci_push(f->store, ref, &o, NULL, &out, &e), -1);
+	fx_assert_error(e, "redirect of a form to another host refused");
+	mock_stop(&other);
+	mock_stop(&m);
+}
+
+/* What a registry says of an error is told, unless it says what it was told in secret. */
+static bool talks(struct mock *m, struct mock_request *r)
+{
+	static const char *const said[] = {"over quota\\u001b[31m", PASS,
+					   "dXNlcjpwYXNzd29yZC1LSw==", "abc"};
+	CLEANUP_FREE char *body =
+		xasprintf("{\"errors\": [{\"code\": \"DENIED\", \"message\": \"no: %s\"}]}",
+			  said[m->other]);
+
+	if (!mock_has_header(r, BASIC))
+		mock_reply(r, "401 Unauthorized", "WWW-Authenticate: Basic realm=\"x\"\r\n", "", 0);
+	else if (!strcmp(r->method, "HEAD"))
+		mock_reply(r, "404 Not Found", "", "", 0);
+	else
+		mock_reply(r, "403 Forbidden", "", body, strlen(body));
+	return true;
+}
+
+static void test_k_registry_talks(void **state)
+{
+	struct fx_image im = {.text = "hello"};
+	struct error *e = NULL;
+	struct mock m = {0};
+
+	store_image(&m, *state, &im);
+	m.hook = talks;
+	assert_int_equal(push(&m, true, &e), -1);
+	fx_assert_error(e, "do not suffice: no: over quota [31m");
+	for (m.other = 1; m.other < 3; m.other++) {
+		CLEANUP_ERROR struct error *why = NULL;
+		CLEANUP_FREE char *text = NULL;
+
+		assert_int_equal(push(&m, true, &why), -1);
+		text = error_text(why);
+		assert_non_null(strstr(text, "do not suffice"));
+		assert_null(strstr(text, "no: "));
+	}
+	mock_stop(&m);
+}
+
 /* ---- logins ---- */
 static void assert_not_on_disk(struct fx *f, const char *secret)
 {
@@ -453,12 +616,13 @@ static void login_works(struct fx *f, struct mock *m)
 	struct stat st;
 
 	reg.want_basic = true;
-	assert_int_equal(oci_login(f->store, server, "auto", USER, "wrong", NULL, &e), -1);
+	assert_int_equal(oci_login(f->store, server, "auto", USER, "wrong", true, NULL, NULL, &e),
+			 -1);
 	fx_assert_error(e, "refuses these credentials");
 	credentials_get(f->store, server, &user, &secret);
 	assert_null(user);
 	e = NULL;
-	if (oci_login(f->store, server, "auto", USER, PASS, NULL, &e) < 0)
+	if (oci_login(f->store, server, "auto", USER, PASS, true, NULL, NULL, &e) < 0)
 		fail_msg("%s", error_text(e));
 	assert_not_on_disk(f, PASS);
 	assert_int_equal(fstatat(f->store->root, "credentials", &st, 0), 0);
@@ -526,7 +690,8 @@ static void test_login_damaged(void **state)
 	assert_null(user);
 	assert_int_equal(oci_logins(m.f->store, &list, &e), -1);
 	fx_assert_error(e, "damaged");
-	assert_int_equal(oci_login(m.f->store, server, "auto", USER, PASS, NULL, NULL), 0);
+	assert_int_equal(oci_login(m.f->store, server, "auto", USER, PASS, true, NULL, NULL, NULL),
+			 0);
 	mock_stop(&m);
 }
 
@@ -543,6 +708,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_k_token_service_redirects, fx_setup,
 						fx_teardown),
 		cmocka_unit_test_setup_teardown(test_k_blobs_elsewhere, fx_setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(test_k_challenge_of_another, fx_setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(test_k_token_of_another, fx_setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(test_identity, fx_setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(test_k_registry_talks, fx_setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(test_login, fx_setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(test_login_key_file, fx_setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(test_login_damaged, fx_setup, fx_teardown),

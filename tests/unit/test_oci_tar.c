@@ -431,8 +431,8 @@ static void test_truncated(void **state)
 	name[sizeof(name) - 1] = 0;
 	tm_pax1(&whole, "path", name);
 	tm_file(&whole, "f", "some content");
-	/* Cut anywhere but at the very end or the very start, a member is lost. */
-	for (size_t cut = 1; cut < whole.len; cut += 37) {
+	/* Cut anywhere but at the very start or in the padding of the last member, a member is lost. */
+	for (size_t cut = 1; cut < whole.len - 500; cut += 37) {
 		struct archive a = {0};
 
 		buf_append(&a.b, whole.data, cut);
@@ -441,6 +441,19 @@ static void test_truncated(void **state)
 		error_free(a.err);
 		buf_free(&a.b);
 	}
+}
+
+/* As umoci writes layers: nothing behind the last member's content. */
+static void test_no_padding(void **state)
+{
+	struct archive *a = *state;
+
+	tm_file(&a->b, "f", "some content");
+	a->b.len -= 500;
+	assert_int_equal(next(a), 1);
+	assert_content(a, "some content", 12);
+	assert_int_equal(next(a), 0);
+	assert_null(a->err);
 }
 
 static void test_zero_block_inside(void **state)
@@ -504,6 +517,7 @@ int main(void)
 		cmocka_unit_test(test_fields_refused),
 		cmocka_unit_test(test_pax_refused),
 		cmocka_unit_test(test_truncated),
+		cmocka_unit_test_setup_teardown(test_no_padding, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_zero_block_inside, setup, teardown),
 		cmocka_unit_test(test_mutations),
 	};

@@ -90,7 +90,6 @@ static int setup(void **state)
 	f->rt = (struct runtime){.loop = loop_new(NULL),
 				 .id = (char *)"test",
 				 .dirfd = open(f->dir, O_DIRECTORY | O_CLOEXEC),
-				 .log_fd = -1,
 				 .boot_fd = -1,
 				 .next_port = AGENT_PORT_STDIO_MIN,
 				 .caps = json_object_new_array(),
@@ -111,7 +110,9 @@ static int teardown(void **state)
 	int tmp;
 
 	rpc_conn_free(f->served);
-	rpc_conn_free(f->rt.agent);
+	rpc_conn_free(f->rt.agent); /* which answers what the health check still waits for */
+	runtime_health_free(&f->rt);
+	json_object_put(f->rt.config);
 	while (f->rt.procs)
 		runtime_process_remove(f->rt.procs);
 	loop_free(f->rt.loop);
@@ -283,6 +284,218 @@ static void test_run_dir_goes(void **state)
 	f->rt.run_dir = NULL;
 }
 
+/* ---- health checks ---- */
+
+/* Waits for the next check's start and answers it; its end follows when code is not negative. */
+static void check(struct fix *f, int code)
+{
+	struct json_object *o = NULL;
+	char id[32];
+
+	for (int i = 0; i < 500 && !o; i++) {
+		assert_int_equal(loop_turn(f->rt.loop, 10, NULL), 0);
+		o = hear(f->guest);
+	}
+	assert_non_null(o);
+	assert_string_equal(json_str(o, "method", ""), "process.start");
+	snprintf(id, sizeof(id), "%s", json_str(json_obj(o, "params"), "id", ""));
+	assert_true(str_prefix(id, "health-"));
+	say(f->guest, "{\"id\":%lld,\"result\":{}}", (long long)json_int(o, "id", 0));
+	if (code >= 0)
+		say(f->guest, "{\"event\":\"exited\",\"params\":{\"process\":\"%s\",\"code\":%d}}",
+		    id, code);
+	json_object_put(o);
+	turns(f);
+}
+
+static void assert_health(struct fix *f, const char *status, int64_t streak, size_t kept)
+{
+	CLEANUP_JSON struct json_object *o = runtime_health_json(&f->rt);
+
+	assert_string_equal(json_str(o, "status", ""), status);
+	assert_int_equal(json_int(o, "failingStreak", -1), streak);
+	assert_int_equal(json_object_array_length(json_arr(o, "log")), kept);
+}
+
+static void health_config(struct fix *f, const char *check)
+{
+	CLEANUP_FREE char *text = xasprintf("{\"initProcess\": {}, \"healthcheck\": %s}", check);
+
+	f->rt.config = json_parse(text, strlen(text), NULL);
+	assert_non_null(f->rt.config);
+	bring_up(f);
+}
+
+/* The state follows the exit codes; five results are kept; who watches is told at once and of each. */
+static void test_health(void **state)
+{
+	struct fix *f = *state;
+	struct json_object *o;
+
+	health_config(f, "{\"test\": [\"CMD\", \"x\"], \"interval\": 1000000, \"retries\": 2}");
+	say(f->client, "{\"id\":1,\"method\":\"runtime.watch\"}");
+	turns(f);
+	o = hear(f->client);
+	assert_string_equal(json_str(json_obj(o, "event"), "status", ""), "starting");
+	json_object_put(o);
+	check(f, 1);
+	assert_health(f, "starting", 1, 1);
+	check(f, 1);
+	assert_health(f, "unhealthy", 2, 2);
+	check(f, 0);
+	assert_health(f, "healthy", 0, 3);
+	for (int i = 0; i < 4; i++)
+		check(f, 1);
+	assert_health(f, "unhealthy", 4, RUNTIME_HEALTH_LOG);
+	assert_int_equal(hear_all(f->client, "event"), 7);
+	assert_true(f->rt.nprocs <= 2); /* what is over is forgotten */
+}
+
+/* In the start period failures do not count, until there was a success. */
+static void test_health_start_period(void **state)
+{
+	struct fix *f = *state;
+
+	health_config(f,
+		      "{\"test\": [\"CMD-SHELL\", \"x\"], \"interval\": 1000000, \"retries\": 1, "
+		      "\"startPeriod\": 3600000000000, \"startInterval\": 1000000}");
+	check(f, 1);
+	check(f, 1);
+	assert_health(f, "starting", 0, 2);
+	check(f, 0);
+	assert_health(f, "healthy", 0, 3);
+	check(f, 1);
+	assert_health(f, "unhealthy", 1, 4);
+}
+
+/* G: a guest whose checks never end is unhealthy, and asked no more than once at a time. */
+static void test_health_hangs(void **state)
+{
+	struct fix *f = *state;
+	unsigned started = 1;
+
+	health_config(f,
+		      "{\"test\": [\"CMD\", \"x\"], \"interval\": 1000000, \"timeout\": 20000000, "
+		      "\"retries\": 2}");
+	check(f, -1);
+	for (int i = 0; i < 300 && f->rt.nprocs == 2; i++) {
+		CLEANUP_JSON struct json_object *h = runtime_health_json(&f->rt), *o = NULL;
+
+		assert_int_equal(loop_turn(f->rt.loop, 10, NULL), 0);
+		o = hear(f->guest);
+		started += str_eq(json_str(o, "method", NULL), "process.start");
+		if (json_int(h, "failingStreak", 0) >= 3)
+			break;
+	}
+	assert_int_equal(started, 1);
+	assert_int_equal(f->rt.nprocs, 2);
+	{
+		CLEANUP_JSON struct json_object *h = runtime_health_json(&f->rt);
+
+		assert_string_equal(json_str(h, "status", ""), "unhealthy");
+	}
+}
+
+/* ---- what the apiserver hands over ---- */
+
+static size_t open_fds(void)
+{
+	size_t n = 0;
+
+	for (int fd = 0; fd < 1024; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+static struct rpc_fds some_fds(size_t n, const char *path)
+{
+	struct rpc_fds fds = {.fd = xcalloc(n + 1, sizeof(int)), .n = n};
+
+	for (size_t i = 0; i < n; i++)
+		fds.fd[i] = open(path, O_RDONLY | O_CLOEXEC);
+	return fds;
+}
+
+/* Closes what was taken and what was not: no descriptor is in both. */
+static void let_go(struct fix *f, struct rpc_fds *fds)
+{
+	while (f->rt.nfds)
+		assert_int_equal(close(f->rt.fds[--f->rt.nfds]), 0);
+	for (size_t i = 0; i < fds->n; i++)
+		assert_true(fds->fd[i] < 0 || !close(fds->fd[i]));
+	free(fds->fd);
+}
+
+/* I: descriptors of a start that are fewer, more or others than its numbers say. */
+static void test_start_descriptors(void **state)
+{
+	static const struct {
+		const char *queues;
+		size_t said, sent;
+		bool good;
+	} taps[] = {
+		{"[1,1]", 2, 2, true},
+		{"[2,3]", 5, 9, true}, /* the rest are the root's and the streams' */
+		{"[1,1]", 2, 1, false},
+		{"[1,1]", 3, 3, false},
+		{"[2]", 1, 1, false},
+		{"[0]", 1, 1, false},
+		{"[-1]", 1, 1, false},
+		{"[9]", 9, 9, false},
+		{"[9223372036854775807]", 2, 2, false},
+		{"[\"x\", null]", 2, 2, false},
+		{"{}", 3, 3, false},
+	};
+	static const char *const streams[] = {"[\"stdin\",\"stdin\"]", "[\"tty\"]", "[null]", "[1]",
+					      "[\"stdin\",\"stdout\",\"stderr\"]"};
+	static const char networks[] =
+		"[{\"macAddress\":\"f2:00:00:00:00:01\",\"ipv4Address\":\"10.0.0.2/24\"},"
+		"{\"macAddress\":\"f2:00:00:00:00:02\",\"ipv4Address\":\"10.0.0.3/24\"}]";
+	struct fix *f = *state;
+	size_t before, i, n;
+
+	f->rt.networks = json_parse(networks, strlen(networks), NULL);
+	before = open_fds();
+	for (i = 0; i < ARRAY_SIZE(taps); i++) {
+		CLEANUP_JSON struct json_object *q =
+			json_parse(taps[i].queues, strlen(taps[i].queues), NULL);
+		struct rpc_fds fds = some_fds(taps[i].sent, "/dev/null");
+		struct vm_nic nics[MAX_NICS];
+
+		assert_int_equal(take_nics(&f->rt,
+					   json_object_is_type(q, json_type_array) ? q : NULL, &fds,
+					   taps[i].said, nics, &n, NULL),
+				 taps[i].good ? 0 : -1);
+		assert_int_equal(f->rt.nfds, taps[i].good ? taps[i].said : f->rt.nfds);
+		let_go(f, &fds);
+	}
+	for (i = 0; i < 3; i++) { /* all there; one short; none of them a file */
+		struct rpc_fds fds = some_fds(5, i == 2 ? "/dev/null" : "/proc/self/exe");
+		struct vm_segment segs[8];
+
+		n = 0;
+		assert_int_equal(take_segments(&f->rt, &fds, 2, i == 1 ? 4 : 3, segs, &n, NULL),
+				 i == 0 ? 0 : -1);
+		let_go(f, &fds);
+	}
+	for (i = 0; i < ARRAY_SIZE(streams); i++) {
+		CLEANUP_JSON struct json_object *s =
+			json_parse(streams[i], strlen(streams[i]), NULL);
+		struct rpc_fds fds = some_fds(4, "/dev/null");
+		struct rt_process *p = runtime_process_new(&f->rt, "hostile", false, NULL);
+
+		assert_non_null(p);
+		assert_int_equal(runtime_streams_open(p, s, &fds, i % 2 ? SIZE_MAX : 2, false,
+						      NULL),
+				 -1);
+		runtime_process_remove(p);
+		let_go(f, &fds);
+	}
+	assert_int_equal(open_fds(), before);
+	json_object_put(STEAL(f->rt.networks));
+	free(STEAL(f->rt.fds));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -293,6 +506,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_client_hangs_up, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_console_flood, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_run_dir_goes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_health, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_health_start_period, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_health_hangs, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_start_descriptors, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

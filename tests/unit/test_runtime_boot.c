@@ -33,11 +33,13 @@ static bool has(struct json_object *arr, const char *s)
 	return false;
 }
 
+static uint64_t mask;
+
 static struct json_object *caps(const char *config)
 {
 	CLEANUP_JSON struct json_object *c = parse(config);
 	struct error *e = NULL;
-	struct json_object *o = runtime_capabilities(c, &e);
+	struct json_object *o = runtime_capabilities(c, &mask, &e);
 
 	assert_non_null(o);
 	return o;
@@ -62,7 +64,7 @@ static void test_caps(void **state)
 	assert_true(has(one, "CAP_MKNOD"));
 	assert_int_equal(json_object_array_length(all), 40);
 	assert_false(has(all, "CAP_NET_ADMIN"));
-	assert_null(runtime_capabilities(bad, &e));
+	assert_null(runtime_capabilities(bad, &mask, &e));
 	assert_int_equal(e->code, ERR_INVALID_ARGUMENT);
 	error_free(e);
 }
@@ -92,7 +94,7 @@ static void test_boot(void **state)
 	rt.networks = parse("[{\"ipv4Address\":\"192.168.64.3/"
 			    "24\",\"ipv4Gateway\":\"192.168.64.1\",\"mtu\":1500,"
 			    "\"dns\":[\"192.0.2.1\"]}]");
-	rt.caps = runtime_capabilities(rt.config, &e);
+	rt.caps = runtime_capabilities(rt.config, &rt.cap_mask, &e);
 	boot = runtime_boot_json(&rt, params, &init, &e);
 	assert_non_null(boot);
 	p = json_obj(boot, "process");

@@ -1,12 +1,23 @@
 // links: vmm core
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_vmm_blk.c - the disk device: segments, read-only, ranges, hostile requests (attack class C). */
+/*
+ * test_vmm_blk.c - the disk device: segments, read-only, ranges, hostile requests (attack class C), and the same through
+ * io_uring and on hosts that have none.
+ */
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/io_uring.h>
+#include <linux/magic.h>
+#include <linux/seccomp.h>
 #include <linux/virtio_blk.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
 
 #include "tests/unit/vmm_driver.h"
+#include "vmm/uring.c" /* instead of the library's: a test submits what it never would */
 
 #define N      VRING_DESC_F_NEXT
 #define W      VRING_DESC_F_WRITE
@@ -19,10 +30,14 @@ struct fix {
 	int fd[2];
 };
 
+/* On a disk where that is possible, so that there is a page cache that may not have it. */
 static int temp(size_t bytes)
 {
-	int fd = (int)syscall(SYS_memfd_create, "disk", 0);
+	int fd = open(".", O_TMPFILE | O_RDWR, 0600);
 	size_t i;
+
+	if (fd < 0)
+		fd = (int)syscall(SYS_memfd_create, "disk", 0);
 
 	assert_true(fd >= 0);
 	for (i = 0; i < bytes; i++) {
@@ -316,6 +331,414 @@ static void test_reset_busy(void **state)
 	assert_int_equal(request(t, VIRTIO_BLK_T_IN, 0, 512, true, NULL), VIRTIO_BLK_S_OK);
 }
 
+/* ---- several queues, and requests in company ---- */
+
+#define QUEUES     4
+#define DEEP       5 /* requests of three descriptors each that fit a ring of DRV_SIZE */
+#define SLOT(q, i) (DRV_DATA + 0x100000ull * (q) + 0x10000ull * (i))
+#define DISK_BYTES (1u << 20)
+
+static int setup_deep(void **state)
+{
+	struct fix *f = xcalloc(1, sizeof(*f));
+	struct vm_segment seg;
+	struct vm_disk d = {.segs = &seg, .nsegs = 1, .serial = "deep", .queues = QUEUES};
+
+	drv_init(&f->t);
+	f->fd[0] = temp(DISK_BYTES);
+	f->fd[1] = -1;
+	seg = (struct vm_segment){f->fd[0], 0, DISK_BYTES};
+	assert_int_equal(drv_start(&f->t, virtio_blk_new(f->t.l, &f->t.m, &d, NULL), 0), 0);
+	*state = f;
+	return 0;
+}
+
+/* Offers one request without a kick; its status byte is 0xee until it is done. */
+static void offer(struct drv *t, unsigned q, unsigned i, uint32_t type, uint64_t sector,
+		  uint32_t len)
+{
+	struct virtio_blk_outhdr h = {.type = type, .sector = sector};
+	uint16_t head = (uint16_t)(3 * i);
+	uint8_t wait = 0xee;
+
+	assert_int_equal(gmem_write(&t->m, SLOT(q, i), &h, sizeof(h)), 0);
+	assert_int_equal(gmem_write(&t->m, SLOT(q, i) + 0x100, &wait, 1), 0);
+	drv_desc(t, q, head, SLOT(q, i), 16, N, (uint16_t)(head + (len ? 1 : 2)));
+	drv_desc(t, q, head + 1u, SLOT(q, i) + 0x1000, len, N | (type == VIRTIO_BLK_T_IN ? W : 0),
+		 (uint16_t)(head + 2));
+	drv_desc(t, q, head + 2u, SLOT(q, i) + 0x100, 1, W, 0);
+	drv_offer(t, q, head);
+}
+
+static uint8_t status_of(struct drv *t, unsigned q, unsigned i)
+{
+	return *(volatile uint8_t *)gmem_ptr(&t->m, SLOT(q, i) + 0x100, 1);
+}
+
+static uint8_t *data_of(struct drv *t, unsigned q, unsigned i)
+{
+	return gmem_ptr(&t->m, SLOT(q, i) + 0x1000, 0x8000);
+}
+
+static void take_all(struct drv *t, unsigned q, unsigned n)
+{
+	uint32_t id, len;
+
+	while (n--)
+		assert_true(drv_wait(t, q, &id, &len));
+}
+
+/* How often /proc/self/<what> names an io_uring: descriptors of rings that were made, mappings of those in use. */
+static unsigned rings(const char *what)
+{
+	CLEANUP_FREE char *cmd = xasprintf("/proc/self/%s", what), *line = NULL;
+	size_t room = 0;
+	unsigned n = 0;
+	FILE *f = fopen(cmd, "r");
+
+	assert_non_null(f);
+	while (getline(&line, &room, f) > 0)
+		n += strstr(line, "[io_uring]") != NULL;
+	fclose(f);
+	return n;
+}
+
+/* Reads, writes and flushes in company on all queues; what they do is what they would do alone. */
+static void deep_work(struct fix *f, bool expect_ring)
+{
+	struct drv *t = &f->t;
+	uint8_t got[4096];
+	unsigned q, i, k;
+
+	assert_int_equal(rings("maps"), 0); /* none before it is needed */
+	/* Not in the page cache, if the file system can be talked into that. */
+	(void)fdatasync(f->fd[0]);
+	(void)posix_fadvise(f->fd[0], 0, 0, POSIX_FADV_DONTNEED);
+	/* All at once: a worker that is still awake would find the first of them alone. */
+	virtio_pause(t->d);
+	for (q = 0; q < QUEUES; q++) {
+		for (i = 0; i < DEEP; i++) {
+			memset(data_of(t, q, i), 0xaa, 8192);
+			offer(t, q, i, VIRTIO_BLK_T_IN, 64 * q + 8 * i, 4096);
+		}
+	}
+	virtio_resume(t->d);
+	for (q = 0; q < QUEUES; q++)
+		drv_kick(t, q);
+	for (q = 0; q < QUEUES; q++) {
+		take_all(t, q, DEEP);
+		for (i = 0; i < DEEP; i++) {
+			assert_int_equal(status_of(t, q, i), VIRTIO_BLK_S_OK);
+			for (k = 0; k < 4096; k++)
+				assert_int_equal(data_of(t, q, i)[k],
+						 byte_of((64 * q + 8 * i) * 512 + k));
+			assert_int_equal(data_of(t, q, i)[4096], 0xaa);
+		}
+	}
+
+	/* The sync, first of many, is what surely has to wait. */
+	virtio_pause(t->d);
+	for (q = 0; q < QUEUES; q++) {
+		offer(t, q, 0, VIRTIO_BLK_T_FLUSH, 0, 0);
+		for (i = 1; i < DEEP; i++) {
+			memset(data_of(t, q, i), (int)(16 * q + i), 4096);
+			offer(t, q, i, VIRTIO_BLK_T_OUT, 1024 + 64 * q + 8 * i, 4096);
+		}
+	}
+	virtio_resume(t->d);
+	for (q = 0; q < QUEUES; q++)
+		drv_kick(t, q);
+	for (q = 0; q < QUEUES; q++) {
+		take_all(t, q, DEEP);
+		for (i = 0; i < DEEP; i++)
+			assert_int_equal(status_of(t, q, i), VIRTIO_BLK_S_OK);
+		for (i = 1; i < DEEP; i++) {
+			assert_int_equal(pread(f->fd[0], got, 4096, (1024 + 64 * q + 8 * i) * 512),
+					 4096);
+			for (k = 0; k < 4096; k++)
+				assert_int_equal(got[k], 16 * q + i);
+		}
+	}
+	assert_int_equal(rings("maps") > 0, expect_ring);
+}
+
+static bool have_ring;
+
+static void need_ring(void)
+{
+	if (have_ring)
+		return;
+	print_message("this host has no io_uring, or no disk below this directory\n");
+	skip();
+}
+
+static void test_deep(void **state)
+{
+	struct virtio_blk_config cfg;
+	struct fix *f = *state;
+
+	virtio_config_read(f->t.d, 0, &cfg, 60);
+	assert_int_equal(cfg.num_queues, QUEUES);
+	assert_true(f->t.d->features_offered & VIRTIO_F(VIRTIO_BLK_F_MQ));
+	assert_int_equal(f->t.d->nqueues, QUEUES);
+	deep_work(f, have_ring);
+}
+
+/* Bad requests among good ones, and a file that ends early. */
+static void test_C_deep_bad(void **state)
+{
+	struct fix *f = *state;
+	struct drv *t = &f->t;
+	unsigned i;
+
+	assert_int_equal(ftruncate(f->fd[0], 4096 + 512), 0);
+	offer(t, 0, 0, VIRTIO_BLK_T_IN, 0, 4096);
+	offer(t, 0, 1, VIRTIO_BLK_T_IN, DISK_BYTES / 512, 512);
+	offer(t, 0, 2, VIRTIO_BLK_T_IN, 8, 4096); /* the file's last 512 bytes, and no more */
+	offer(t, 0, 3, VIRTIO_BLK_T_IN, 16, 4096);
+	offer(t, 0, 4, 77, 0, 512);
+	drv_kick(t, 0);
+	take_all(t, 0, 5);
+	assert_int_equal(status_of(t, 0, 0), VIRTIO_BLK_S_OK);
+	assert_int_equal(status_of(t, 0, 1), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(status_of(t, 0, 2), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(status_of(t, 0, 3), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(status_of(t, 0, 4), VIRTIO_BLK_S_UNSUPP);
+	/* No place for a status in the middle of good ones: broken; after a reset all is well. */
+	for (i = 0; i < 4; i++)
+		offer(t, 0, i, VIRTIO_BLK_T_IN, 0, 4096);
+	drv_desc(t, 0, 6, SLOT(0, 2), 16, 0, 0);
+	drv_kick(t, 0);
+	assert_true(drv_wait_broken(t));
+	virtio_reset(t->d);
+	assert_int_equal(drv_start(t, t->d, 0), 0);
+	for (i = 0; i < DEEP; i++)
+		offer(t, 0, i, VIRTIO_BLK_T_IN, 0, 4096);
+	drv_kick(t, 0);
+	take_all(t, 0, DEEP);
+	for (i = 0; i < DEEP; i++)
+		assert_int_equal(status_of(t, 0, i), VIRTIO_BLK_S_OK);
+}
+
+/* ---- completions after the end ---- */
+
+struct ending {
+	struct virtio_dev *d;
+	void (*how)(struct virtio_dev *d);
+	bool over;
+};
+
+static void *end_it(void *arg)
+{
+	struct ending *e = arg;
+
+	e->how(e->d);
+	__atomic_store_n(&e->over, true, __ATOMIC_SEQ_CST);
+	return NULL;
+}
+
+static void stop_queue(struct virtio_dev *d)
+{
+	(void)virtio_queue_stop(d, 0);
+}
+
+/*
+ * A disk that is a pipe: io_uring reads from it wait until somebody writes. Whatever ends the queue meanwhile must not
+ * return before the kernel has given the buffers back, and nothing may be written to guest memory from then on.
+ */
+static void hold_and_end(void (*how)(struct virtio_dev *d))
+{
+	struct vm_segment seg = {.len = DISK_BYTES};
+	struct vm_disk d = {.segs = &seg, .nsegs = 1, .serial = "pipe", .readonly = true};
+	static uint8_t bytes[3 * 4096];
+	struct ending e = {.how = how};
+	struct drv t;
+	pthread_t th;
+	unsigned i;
+	int p[2];
+
+	need_ring();
+	assert_int_equal(pipe(p), 0);
+	seg.fd = p[0];
+	drv_init(&t);
+	assert_int_equal(drv_start(&t, virtio_blk_new(t.l, &t.m, &d, NULL), 0), 0);
+	e.d = t.d;
+	virtio_pause(t.d);
+	for (i = 0; i < 3; i++)
+		offer(&t, 0, i, VIRTIO_BLK_T_IN, 8 * i, 4096);
+	virtio_resume(t.d);
+	/* The last of them has no company but those before it, which are in the ring. */
+	drv_kick(&t, 0);
+	for (i = 0; i < 3000 && __atomic_load_n(&t.d->worker[0].in_flight, __ATOMIC_SEQ_CST) < 3;
+	     i++)
+		drv_turns(&t, 1);
+	assert_int_equal(t.d->worker[0].in_flight, 3);
+	assert_int_equal(pthread_create(&th, NULL, end_it, &e), 0);
+	for (i = 0; i < 50; i++) {
+		drv_turns(&t, 1);
+		assert_false(__atomic_load_n(&e.over, __ATOMIC_SEQ_CST));
+	}
+	memset(bytes, 0x33, sizeof(bytes));
+	assert_int_equal(write(p[1], bytes, sizeof(bytes)), sizeof(bytes));
+	pthread_join(th, NULL);
+	/* From here on the memory is the driver's. */
+	memset(gmem_ptr(&t.m, DRV_USED(0), 0x1000), 0xa5, 0x1000);
+	for (i = 0; i < 3; i++) {
+		assert_int_equal(status_of(&t, 0, i), VIRTIO_BLK_S_OK);
+		memset(data_of(&t, 0, i), 0x5a, 4096);
+	}
+	(void)!write(p[1], bytes, sizeof(bytes));
+	drv_turns(&t, 30);
+	for (i = 0; i < 0x1000; i++)
+		assert_int_equal(*(uint8_t *)gmem_ptr(&t.m, DRV_USED(0) + i, 1), 0xa5);
+	for (i = 0; i < 3; i++)
+		assert_int_equal(data_of(&t, 0, i)[0], 0x5a);
+	if (how == virtio_free)
+		t.d = NULL;
+	drv_fini(&t);
+	close(p[0]);
+	close(p[1]);
+}
+
+static void test_C_reset_in_flight(void **state)
+{
+	hold_and_end(virtio_reset);
+}
+
+static void test_C_stop_in_flight(void **state)
+{
+	hold_and_end(stop_queue);
+}
+
+static void test_C_close_in_flight(void **state)
+{
+	hold_and_end(virtio_free);
+}
+
+/* ---- hosts without io_uring ---- */
+
+/* From now on this system call, with this second argument unless it is ~0, fails in this process. */
+static void refuse(long nr, uint32_t arg1, int err)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)nr, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, arg1, 0, arg1 == ~0u ? 0 : 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (uint32_t)err),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog p = {ARRAY_SIZE(code), code};
+
+	assert_int_equal(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+	assert_int_equal(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &p), 0);
+}
+
+static const struct refusal {
+	const char *what;
+	long nr;
+	uint32_t arg1;
+	int err;
+} refusals[] = {
+	{"an old kernel", SYS_io_uring_setup, ~0u, ENOSYS},
+	{"kernel.io_uring_disabled, a container's seccomp", SYS_io_uring_setup, ~0u, EPERM},
+	{"locked memory is used up", SYS_io_uring_setup, ~0u, ENOMEM},
+	{"no restrictions", SYS_io_uring_register, IORING_REGISTER_RESTRICTIONS, EINVAL},
+	{"no files", SYS_io_uring_register, IORING_REGISTER_FILES, EMFILE},
+	{"refused when it is opened", SYS_io_uring_register, IORING_REGISTER_ENABLE_RINGS, EPERM},
+	{"refused when it is used", SYS_io_uring_enter, ~0u, EPERM},
+	{"and no room", SYS_io_uring_enter, ~0u, EAGAIN},
+};
+
+static void without(const struct refusal *r)
+{
+	void *state = NULL;
+
+	refuse(r->nr, r->arg1, r->err);
+	setup_deep(&state);
+	/* Mapped before it is refused. */
+	deep_work(state, r->nr == SYS_io_uring_enter || r->arg1 == IORING_REGISTER_ENABLE_RINGS);
+	teardown(&state);
+}
+
+static void test_without_io_uring(void **state)
+{
+	size_t i;
+
+	need_ring(); /* then the other tests show the same */
+	for (i = 0; i < ARRAY_SIZE(refusals); i++) {
+		int status;
+		pid_t pid = fork();
+
+		if (!pid) {
+			without(&refusals[i]);
+			_exit(0);
+		}
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		if (status)
+			fail_msg("with io_uring refused (%s): status %x", refusals[i].what, status);
+	}
+}
+
+/* What the ring itself refuses, whoever may submit to it. */
+static void test_ring_restricted(void **state)
+{
+	struct fix *f = *state;
+	struct iovec iov = {gmem_ptr(&f->t.m, BUF, 512), 512};
+	struct uring *u = uring_new(8, &f->fd[0], 1, false);
+	static const uint8_t never[] = {IORING_OP_WRITEV,  IORING_OP_OPENAT,     IORING_OP_CONNECT,
+					IORING_OP_SENDMSG, IORING_OP_READ_FIXED, IORING_OP_NOP};
+	struct io_uring_restriction r = {.opcode = IORING_RESTRICTION_SQE_OP};
+	uint64_t tag;
+	size_t i;
+	int res;
+
+	need_ring();
+	assert_non_null(u);
+	assert_int_equal(uring_open(u), 0);
+	assert_true(uring_prepare(u, URING_READ, 0, &iov, 1, 0, 1));
+	assert_int_equal(uring_enter(u, 1), 1);
+	assert_true(uring_next(u, &tag, &res));
+	assert_int_equal(tag, 1);
+	assert_int_equal(res, 512);
+	/* No syncs on a ring for reading; nothing else on any, such as writing or opening; no file but those named. */
+	assert_true(uring_prepare(u, URING_DATASYNC, 0, NULL, 0, 0, 3));
+	assert_int_equal(uring_enter(u, 1), 1);
+	assert_true(uring_next(u, &tag, &res));
+	assert_int_equal(res, -EACCES);
+	for (i = 0; i < ARRAY_SIZE(never); i++) {
+		assert_true(uring_prepare(u, URING_READ, 0, &iov, 1, 0, 5));
+		u->sqes[(u->tail - 1) & (u->p.sq_entries - 1)].opcode = never[i];
+		assert_int_equal(uring_enter(u, 1), 1);
+		assert_true(uring_next(u, &tag, &res));
+		assert_int_equal(res, -EACCES);
+	}
+	assert_true(uring_prepare(u, URING_READ, 0, &iov, 1, 0, 6));
+	u->sqes[(u->tail - 1) & (u->p.sq_entries - 1)].flags =
+		0; /* a descriptor of the process's */
+	assert_int_equal(uring_enter(u, 1), 1);
+	assert_true(uring_next(u, &tag, &res));
+	assert_int_equal(res, -EACCES);
+	assert_true(uring_prepare(u, URING_READ, 1, &iov, 1, 0, 4));
+	assert_int_equal(uring_enter(u, 1), 1);
+	assert_true(uring_next(u, &tag, &res));
+	assert_int_equal(res, -EBADF);
+	/* Nothing about it can be changed. */
+	assert_int_equal(syscall(SYS_io_uring_register, uring_fd(u), IORING_REGISTER_RESTRICTIONS,
+				 &r, 1),
+			 -1);
+	assert_int_equal(syscall(SYS_io_uring_register, uring_fd(u), IORING_REGISTER_FILES_UPDATE,
+				 NULL, 0),
+			 -1);
+	assert_int_equal(errno, EACCES);
+	assert_int_equal(syscall(SYS_io_uring_register, uring_fd(u), IORING_UNREGISTER_FILES, NULL,
+				 0),
+			 -1);
+	assert_false(uring_next(u, &tag, &res));
+	uring_free(u);
+	uring_free(NULL);
+}
+
 static void test_bad_config(void **state)
 {
 	struct drv *t = &((struct fix *)*state)->t;
@@ -344,7 +767,20 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_clear, setup_rw, teardown),
 		cmocka_unit_test_setup_teardown(test_reset_busy, setup_rw, teardown),
 		cmocka_unit_test_setup_teardown(test_bad_config, setup_ro, teardown),
+		cmocka_unit_test_setup_teardown(test_deep, setup_deep, teardown),
+		cmocka_unit_test_setup_teardown(test_C_deep_bad, setup_deep, teardown),
+		cmocka_unit_test(test_C_reset_in_flight),
+		cmocka_unit_test(test_C_stop_in_flight),
+		cmocka_unit_test(test_C_close_in_flight),
+		cmocka_unit_test(test_without_io_uring),
+		cmocka_unit_test_setup_teardown(test_ring_restricted, setup_rw, teardown),
 	};
+	int fd = temp(512);
+	struct uring *u = uring_new(8, &fd, 1, true);
+	struct statfs st;
 
+	have_ring = u && !fstatfs(fd, &st) && st.f_type != TMPFS_MAGIC;
+	uring_free(u);
+	close(fd);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

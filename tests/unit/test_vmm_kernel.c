@@ -513,6 +513,35 @@ static void import_no_kernel(void **state)
 	drop_dir(dir, path);
 }
 
+static void own_kernel_first(void **state)
+{
+	static const struct {
+		const char *dir, *sub, *file;
+	} step[] = {{"kernel", NULL, "kernel/vmlinux"},
+		    {"share", "share/container", "share/container/vmlinux"}};
+	char path[] = "/tmp/test_kernel.XXXXXX";
+	int dir = make_dir(path), fd;
+	struct error *e = NULL;
+	size_t i;
+
+	/* The later of the two wins: what is installed, over what lies in a build directory. */
+	for (i = 0; i < ARRAY_SIZE(step); i++) {
+		CLEANUP_FREE char *binary = NULL, *modules = NULL;
+		CLEANUP_FREE char *want = xasprintf("%s/%s", path, step[i].file);
+
+		assert_int_equal(mkdirat(dir, step[i].dir, 0755), 0);
+		if (step[i].sub)
+			assert_int_equal(mkdirat(dir, step[i].sub, 0755), 0);
+		fd = openat(dir, step[i].file, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+		assert_true(fd >= 0);
+		close(fd);
+		assert_int_equal(kernel_recommended(path, &binary, &modules, &e), 0);
+		assert_string_equal(binary, want);
+		assert_null(modules);
+	}
+	drop_dir(dir, path);
+}
+
 static void import_distribution(void **state)
 {
 	char path[] = "/tmp/test_kernel.XXXXXX";
@@ -556,14 +585,14 @@ static void cpio_format(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(elf_headers),       cmocka_unit_test(elf_hostile),
-		cmocka_unit_test(release_banner),    cmocka_unit_test(bzimage_all_kinds),
-		cmocka_unit_test(bzimage_hostile),   cmocka_unit_test(unpack_bounded),
-		cmocka_unit_test(lz4_hostile_sizes), cmocka_unit_test(module_order),
-		cmocka_unit_test(module_slimming),   cmocka_unit_test(module_refusals),
-		cmocka_unit_test(modinfo_hostile),   cmocka_unit_test(import_fake),
-		cmocka_unit_test(import_no_kernel),  cmocka_unit_test(import_distribution),
-		cmocka_unit_test(cpio_format),
+		cmocka_unit_test(elf_headers),         cmocka_unit_test(elf_hostile),
+		cmocka_unit_test(release_banner),      cmocka_unit_test(bzimage_all_kinds),
+		cmocka_unit_test(bzimage_hostile),     cmocka_unit_test(unpack_bounded),
+		cmocka_unit_test(lz4_hostile_sizes),   cmocka_unit_test(module_order),
+		cmocka_unit_test(module_slimming),     cmocka_unit_test(module_refusals),
+		cmocka_unit_test(modinfo_hostile),     cmocka_unit_test(import_fake),
+		cmocka_unit_test(import_no_kernel),    cmocka_unit_test(own_kernel_first),
+		cmocka_unit_test(import_distribution), cmocka_unit_test(cpio_format),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -271,8 +271,8 @@ static void test_chain_bad(void **state)
 	q.indirect = true;
 	assert_int_equal(pop(t, &q, &c, 0), 1);
 	/* More than VIRTQ_MAX_BYTES, all of it the same memory. */
-	for (i = 0; i < 3; i++)
-		drv_desc(t, 0, i, 0, (uint32_t)DRV_MEM, i < 2 ? N : 0, (uint16_t)(i + 1));
+	for (i = 0; i < 9; i++)
+		drv_desc(t, 0, i, 0, (uint32_t)DRV_MEM, i < 8 ? N : 0, (uint16_t)(i + 1));
 	assert_int_equal(pop(t, &q, &c, 0), -1);
 	/* avail->idx further ahead than the queue is long. */
 	drv_desc(t, 0, 0, DRV_DATA, 4, 0, 0);

@@ -17,11 +17,11 @@
 #include "core/str.h"
 #include "vmm/virtio.h"
 
-#define DRV_MEM      (32ull << 20)
+#define DRV_MEM      (64ull << 20)
 #define DRV_DESC(q)  (0x100000ull * ((q) + 1))
 #define DRV_AVAIL(q) (DRV_DESC(q) + 0x8000)
 #define DRV_USED(q)  (DRV_DESC(q) + 0x10000)
-#define DRV_DATA     0x1000000ull
+#define DRV_DATA     0x1800000ull
 #define DRV_SIZE     16
 #define DRV_WAIT_MS  3000
 

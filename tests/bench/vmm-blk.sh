@@ -1,0 +1,128 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# vmm-blk.sh: our disk device beside QEMU's own virtio-blk: same engine, same kernel, same initramfs (blkload.c is all of it), same file, same cache
+# mode (the host's page cache, warm). Ours and QEMU's with each of its ways to do I/O run all the time and are measured in turn, a moment each: a busy
+# host is as busy for all. The figures are medians; the ratio is the median of the rounds' ratios, to the better of QEMU's ways. Rows go to $BENCH_TSV
+# (appended; build/bench/vmm-blk.tsv). RUNS=n rounds (15), SECS=seconds of each load (0.4), AIO="io_uring threads", ENGINE=qemu|kvm (kvm: both on
+# /dev/kvm; only where that is real, or in the lab), ROWS="…", PRIO="chrt -f 10" on a busy machine: what all are started with.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+B=${BUILD:-build}
+RUNS=${RUNS:-15} SECS=${SECS:-0.4} AIO=${AIO:-io_uring threads} ENGINE=${ENGINE:-qemu}
+ROWS=${ROWS:-randread1 randread32 seqread writeflush write}
+tsv=${BENCH_TSV:-$B/bench/vmm-blk.tsv}
+w=${WORK:-$(mktemp -d /tmp/bench-blk.XXXXXX)}
+finish()
+{
+	local p=$(jobs -p)
+	[ -z "$p" ] || kill $p 2>/dev/null || true
+	wait
+	rm -rf "$w"
+}
+trap finish EXIT
+mkdir -p "$B/bench" "$(dirname "$tsv")"
+[ -s "$tsv" ] || printf 'row\tours\ttheirs\tunit\tratio\tbar\tverdict\n' >"$tsv"
+
+built() # target source…
+{
+	[ -w "$B/bench" ] || return 0
+	[ "$1" -nt "$2" ] && [ "$1" -nt "$B/libvmm.a" ] || { shift; return 1; }
+}
+if ! built "$B/bench/vmboot" tests/lab/vmboot.c; then
+	make --no-print-directory lib-vmm lib-core >/dev/null
+	gcc -O2 -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -pthread -o "$B/bench/vmboot" tests/lab/vmboot.c -Wl,--start-group "$B/libvmm.a" "$B/libcore.a" \
+		-Wl,--end-group -ljson-c -lcrypto -lcap -lseccomp -lzstd -llz4 -llzma -lz
+fi
+built "$B/bench/blkload" tests/bench/blkload.c || gcc -O2 -static -o "$B/bench/blkload" tests/bench/blkload.c
+built "$B/bench/tsc" tests/lab/tsc.c || gcc -O2 -o "$B/bench/tsc" tests/lab/tsc.c
+
+# The guest: our own kernel where it was made, else the distribution's with the modules that a disk needs.
+mkdir -p "$w/root/dev" "$w/root/proc" "$w/root/modules"
+cp "$B/bench/blkload" "$w/root/init"
+if [ -s "$B/kernel/vmlinux" ]; then
+	kernel=$B/kernel/vmlinux
+else
+	read -r vmlinuz modules < <(third_party/distro-kernel.sh "$B/kernel/distro")
+	kernel=$vmlinuz
+	n=0
+	for m in virtio virtio_ring virtio_mmio virtio_blk; do
+		f=$(find "$modules" -name "$m.ko" | head -1)
+		[ -z "$f" ] || cp "$f" "$w/root/modules/$((++n))-$m.ko"
+	done
+fi
+(cd "$w/root" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --quiet) >"$w/initrd"
+disk=$w/disk
+head -c $((256 << 20)) /dev/urandom >"$disk"
+words="blkload=/dev/vda,/dev/vdb printk.devkmsg=on" # the kernel would drop lines that come fast
+
+ours()
+{
+	exec ${PRIO:-} "$B/bench/vmboot" -e "$ENGINE" -c 1 -m 256 -t 3600 -a "$words" -d "$disk" -d "$w/ours.orders" "$kernel" "$w/initrd" 2>/dev/null
+}
+case $ENGINE in
+qemu) accel=tcg,thread=multi cpu=max machine=acpi=on,ioapic2=off,pit=off,pic=off,rtc=on ;;
+kvm) accel=kvm cpu=host machine=acpi=on,ioapic2=off,rtc=on ;;
+esac
+drive() # id file aio
+{
+	echo "if=none,id=$1,driver=raw,cache=writeback,file.driver=file,file.filename=$2,file.aio=$3,file.locking=off"
+}
+theirs() # aio
+{
+	exec ${PRIO:-} timeout 3600 qemu-system-x86_64 -M "microvm,$machine,isa-serial=on,auto-kernel-cmdline=off" -nodefaults -no-user-config -display none \
+		-no-reboot -accel $accel -cpu $cpu -global virtio-mmio.force-legacy=false -smp 1 -m 256M -kernel "$kernel" -initrd "$w/initrd" \
+		-append "console=ttyS0 quiet reboot=t panic=-1 tsc=reliable tsc_early_khz=$("$B/bench/tsc") no_timer_check 8250.nr_uarts=1 cryptomgr.notests random.trust_cpu=on $words" \
+		-serial stdio -drive "$(drive d "$disk" "$1")" -device virtio-blk-device,drive=d,bus=virtio-mmio-bus.7 \
+		-drive "$(drive o "$w/$1.orders" threads)" -device virtio-blk-device,drive=o,bus=virtio-mmio-bus.6 </dev/null
+}
+order() # who number seconds row: waits until it is done
+{
+	local i
+	printf '%-511s\n' "$2 $3 $4" | dd of="$w/$1.orders" conv=notrunc status=none
+	for i in $(seq 1200); do
+		! grep -qa "blkload done $2"$'\r*$' "$w/$1.out" || return 0
+		! grep -qa 'blkload error' "$w/$1.out" || break
+		sleep 0.05
+	done
+	echo "# $1: $4: $(tail -1 "$w/$1.out")"
+	return 1
+}
+median()
+{
+	sort -n | awk '{ v[NR] = $1 } END { if (!NR) exit 1; print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'
+}
+figures() # who row
+{
+	tr -d '\r' <"$w/$1.out" | sed -n "s/.*blkload $2 \([0-9.]*\)\$/\1/p" | tail -n +2 # the first one warms up
+}
+
+for who in ours $AIO; do
+	head -c 4096 /dev/zero >"$w/$who.orders"
+	if [ $who = ours ]; then ours; else theirs $who; fi >"$w/$who.out" &
+done
+n=0
+for r in $ROWS; do
+	for _ in $(seq 0 "$RUNS"); do
+		n=$((n + 1))
+		for who in ours $AIO; do
+			order $who $n "$SECS" "$r" || exit 1
+		done
+	done
+done
+declare -A name=([randread1]='4k random read, depth 1' [randread32]='4k random read, depth 32' [seqread]='128k sequential read' [writeflush]='4k write and flush'
+	[write]='128k write') unit=([randread1]=IOPS [randread32]=IOPS [seqread]=MiB/s [writeflush]=IOPS [write]=MiB/s)
+printf '%-36s %10s %10s %-6s %6s %5s  %s\n' "disk, $ENGINE engine" ours theirs '' ratio bar verdict
+for r in $ROWS; do
+	o=$(figures ours "$r" | median)
+	best=0 best_aio=-
+	for a in $AIO; do
+		t=$(figures "$a" "$r" | median)
+		if awk -v a="$t" -v b="$best" 'BEGIN { exit !(a > b) }'; then best=$t best_aio=$a; fi
+	done
+	q=$(paste <(figures ours "$r") <(figures "$best_aio" "$r") | awk '$2 { print $1 / $2 }' | median)
+	awk -v n="blk, $ENGINE: ${name[$r]}" -v o="$o" -v t="$best" -v q="$q" -v u="${unit[$r]}" -v aio="$best_aio" -v f="$tsv" 'BEGIN {
+		verdict = q >= 1 ? "ok" : "short"
+		printf "%s\t%s\t%s\t%s\t%.2f\t>= 1\t%s\n", n, o, t, u, q, verdict >>f
+		printf "%-36s %10s %10s %-6s %6.2f %5s  %s (aio=%s)\n", substr(n, 6), o, t, u, q, ">= 1", verdict, aio }'
+done
+echo "# $tsv"

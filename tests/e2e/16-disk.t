@@ -1,0 +1,51 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# The disks as the guest sees them: a queue for each CPU, names, what is read-only; reads and writes in company; and what is deleted in the guest
+# goes back to the host.
+. "$(dirname "$0")/../lib/system.sh"
+T_LIMIT=180
+ready_system
+run_ok 'a container of two CPUs' "$C" run -d --name box -c 2 -m 256m demo sleep 600
+in_box()
+{
+	timeout "$T_LIMIT" "$C" exec box sh -c "$1" 2>&1
+}
+is 'a queue for each CPU' "$(in_box 'ls /sys/block/vda/mq /sys/block/vdb/mq | grep -c "^[0-9]"')" 4
+is 'serial numbers' "$(in_box 'cat /sys/block/vda/serial; echo; cat /sys/block/vdb/serial')" "rootfs
+upper"
+is 'the image is read-only, the other is not' "$(in_box 'cat /sys/block/vda/ro /sys/block/vdb/ro | tr -d "\n"')" 10
+ok 'the other discards and writes zeroes' test "$(in_box 'cat /sys/block/vdb/queue/discard_max_bytes')" -gt 0
+
+# Many at once, from the disk and not the guest's page cache: after a restart what was written is what is read.
+wrote=$(in_box 'for i in 1 2 3 4 5 6; do head -c 2000000 /dev/urandom >/big$i; done; cat /big? | sha256sum')
+run_ok 'stop' "$C" stop -t 5 box
+run_ok 'start' "$C" start box
+in_box 'for i in 1 2 3 4 5 6; do cat /big$i >/dev/null & done; wait' >/dev/null
+is 'read as written' "$(in_box 'cat /big? | sha256sum')" "$wrote"
+
+disk=$CONTAINER_APP_ROOT/containers/box/upper.ext4
+blocks()
+{
+	stat -c %b "$disk"
+}
+empty=$(blocks)
+ok 'the disk is a sparse file' test "$((empty * 512))" -lt "$(stat -c %s "$disk")"
+is 'a file in the guest' "$(in_box 'dd if=/dev/urandom of=/large bs=1M count=48 2>/dev/null; sync; echo done')" done
+full=$(blocks)
+ok 'takes space on the host' test "$full" -ge $((empty + 90000))
+in_box 'rm /large; sync' >/dev/null
+shrunk()
+{
+	in_box sync >/dev/null
+	[ "$(blocks)" -lt $((empty + 8000)) ]
+}
+ok 'deleted, it gives it back' wait_until 60 shrunk
+diag "512-byte blocks: $empty before, $full with the file, $(blocks) without"
+run_ok 'stop' "$C" stop -t 5 box
+if command -v e2fsck >/dev/null; then
+	ok 'the file system is clean' e2fsck -fn "$disk"
+else
+	skip 'the file system is clean' 'needs e2fsck'
+fi
+stop_system
+done_testing

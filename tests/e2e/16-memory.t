@@ -1,0 +1,83 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# A machine's memory as the host sees it: what the guest frees comes back, and more than lies below the PCI hole can be had, with many CPUs.
+. "$(dirname "$0")/../lib/system.sh"
+T_LIMIT=180
+mb=120 cpus=8
+if [ "$CONTAINER_ENGINE" = kvm ]; then # in the lab a page costs a hundred times as much
+	T_LIMIT=500 mb=48 cpus=3
+fi
+ready_system
+
+memfd() # pid: the descriptor of its guest's memory
+{
+	local f
+	for f in /proc/"$1"/fd/*; do
+		case $(readlink "$f") in
+		*memfd:guest-memory*) echo "$f"; return ;;
+		esac
+	done
+}
+held() # in MiB
+{
+	echo $(($(stat -L -c %b "$fd") / 2048))
+}
+below()
+{
+	[ "$(held)" -le "$1" ]
+}
+above()
+{
+	[ "$(held)" -ge "$1" ]
+}
+
+run_ok 'a container' "$C" run -d --name mem -m 512m demo sleep 1000
+h=$(service_pid container.runtime.mem)
+fd=$(memfd "$h")
+ok "its memory is a memfd ($fd)" test -n "$fd"
+run_ok 'the balloon is there' "$C" exec mem sh -c 'for i in $(seq 50); do ls /sys/bus/virtio/drivers/virtio_balloon | grep -q ^virtio && exit; sleep 0.2; done; exit 1'
+base=$(held)
+diag "after the start the host holds $base MiB"
+# dd has read all of it when its first byte comes, and holds it until its reader goes.
+"$C" exec mem sh -c "dd if=/dev/zero bs=${mb}M count=1 2>/dev/null | (head -c 1 >/dev/null; echo full; sleep 8)" >"$T/dd" &
+job=$!
+ok 'memory is used' wait_until 300 grep -q full "$T/dd"
+ok 'and held' wait_until 10 above $((base + mb * 9 / 10))
+wait $job
+ok 'anonymous memory that was freed comes back' wait_until 60 below $((base + mb / 5))
+diag "now $(held) MiB"
+base=$(held)
+run_ok 'a file' "$C" exec mem dd if=/dev/zero of=/big bs=1M count=$mb
+ok 'the page cache is held' wait_until 30 above $((base + mb * 9 / 10))
+run_ok 'is removed' "$C" exec mem sh -c 'rm /big; sync'
+ok 'its pages come back' wait_until 60 below $((base + mb / 5))
+diag "now $(held) MiB"
+run_ok 'and can be used again' "$C" exec mem dd if=/dev/zero of=/dev/null bs=${mb}M count=1
+# A smaller container: its machine gives up the difference; a larger one: takes it again.
+balloon() # which: pages so far
+{
+	"$C" exec mem sed -n "s/^balloon_$1 //p" /proc/vmstat
+}
+inflated()
+{
+	[ "$(($(balloon inflate) - $(balloon deflate)))" "$@" ]
+}
+run_ok 'update: less memory' "$C" update -m 440m mem
+ok 'the balloon holds it' wait_until 120 inflated -ge $((70 * 256))
+run_ok 'update: more again' "$C" update -m 512m mem
+ok 'the balloon is empty' wait_until 120 inflated -eq 0
+run_ok 'delete' "$C" delete -f mem
+
+run_ok "six GiB and $cpus CPUs" "$C" run -d --name big -m 6g -c $cpus demo sleep 1000
+fd=$(memfd "$(service_pid container.runtime.big)")
+run_ok 'what the guest sees' "$C" exec big sh -c 'nproc; sed -n "s/^MemTotal: *\([0-9]*\).*/\1/p" /proc/meminfo; ls -d /sys/devices/system/cpu/cpu[0-9]* | wc -l'
+set -- $out
+is 'CPUs' "$1 $3" "$cpus $cpus"
+ok "memory: $(($2 / 1024)) MiB" [ "$2" -gt $((6 * 1024 * 1024 - 200 * 1024)) ]
+is 'its memory is sparse' "$(stat -L -c %s "$fd")" $(((6 * 1024 + 128) << 20))
+ok "the host holds $(held) MiB of it" below 800
+# Linux takes from the top first: behind 3 GiB in the file is what the guest has from 4 GiB on.
+ok 'memory above 4 GiB is in use' perl -e 'open(my $f, "<", $ARGV[0]) or exit 1; exit(!(sysseek($f, 3 << 30, 3) // 0))' "$fd"
+run_ok 'delete' "$C" delete -f big
+stop_system
+done_testing

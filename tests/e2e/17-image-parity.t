@@ -1,0 +1,163 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# The image and registry commands beside Apple's tool and docker: every format, key, message and exit status. No guest runs. (Flags: 17-container-parity.)
+. "$(dirname "$0")/../lib/system.sh"
+demo_images
+start_system
+run_ok 'load' "$C" image load -i "$IMAGES/demo.oci.tar"
+run_ok 'load' "$C" image load -i "$IMAGES/demo.docker.tar"
+id=$("$C" image inspect demo | jq -r '.[0].id')
+export HOME=$T
+
+for cmd in 'image ls' 'image rm' 'i ls' 'registry ls' 'r ls'; do
+	run_ok "$cmd is a name too" "$C" $cmd --help
+done
+for cmd in 'image list --format xml' 'registry list --format xml' 'system df --format xml' 'image pull --scheme ftp demo' \
+	'image push --scheme ftp demo' 'registry login --scheme ftp x' 'image pull --progress loud demo' 'image push --progress loud demo'; do
+	run_rc 64 "not one of the choices: $cmd" "$C" $cmd
+	like 'lists them' "$err" 'Please provide one of: (json|http|auto)\|'
+done
+
+# Formats: list is compact JSON with sorted keys and "\/", inspect and df are indented; TOML wraps an array in items.
+run "$C" image list --format json
+is 'list: one line of JSON' "$(wc -l <<<"$out")" 1
+like 'with slashes escaped' "$out" '"name":"docker.io\\/library\\/demo:latest"'
+is 'with sorted keys' "$(jq -c '.[0] | keys_unsorted == keys' <<<"$out")" true
+is 'keys of an image' "$(jq -c '.[0] | [keys, (.configuration | keys), (.configuration.descriptor | keys)]' <<<"$out")" \
+	'[["configuration","id","variants"],["creationDate","descriptor","name"],["digest","mediaType","size"]]'
+is 'keys of a variant' "$(jq -c '.[0].variants[0] | [keys, (.config | keys), (.config.rootfs | keys), (.config.history[0] | keys)]' <<<"$out")" \
+	'[["config","digest","platform","size"],["architecture","config","created","history","os","rootfs"],["diff_ids","type"],["created_by"]]'
+is 'an id is 64 digits' "$(jq -r '.[0].id' <<<"$out" | grep -cE '^[0-9a-f]{64}$')" 1
+ok 'a variant has a size (testImageVariantSizeFieldExists)' test "$(jq '.[0].variants[0].size' <<<"$out")" -gt 0
+like 'a date without fractions' "$(jq -r '.[0].configuration.creationDate' <<<"$out")" '^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$'
+run "$C" image inspect demo
+like 'inspect is indented' "$out" $'^\[\n  \{\n    "configuration" : \{'
+is 'the same object as in the list' "$(jq -c '.[0]' <<<"$out")" "$("$C" image list --format json | jq -c --arg i "$id" '.[] | select(.id == $i)')"
+like 'YAML' "$("$C" image list --format yaml)" $'^- configuration:\n    creationDate: '
+like 'TOML' "$("$C" image list --format toml)" $'^\[\[items\]\]\n'
+is 'quiet is for the table only' "$("$C" image list -q --format json | jq length)" 2
+like 'df as JSON is indented' "$("$C" system df --format json)" $'^\{\n  "containers" : \{'
+is 'keys of df' "$("$C" system df --format json | jq -c '[keys, (.images | keys)]')" \
+	'[["containers","images","volumes"],["active","reclaimable","sizeInBytes","total"]]'
+like 'df as YAML' "$("$C" system df --format yaml)" $'^containers:\n  active: 0\n'
+like 'df as TOML' "$("$C" system df --format toml)" $'^\[containers\]\nactive = 0\n'
+is 'no logins as JSON (testListJSONFormat)' "$("$C" registry list --format json)" '[]'
+is 'as TOML' "$("$C" registry list --format toml)" 'items = []'
+is 'as names (testListQuietMode)' "$("$C" registry list -q)" ''
+
+# Tables.
+like 'list (testImageListTableFormat)' "$("$C" image list | head -1)" '^NAME +TAG +DIGEST$'
+like 'list -v' "$("$C" image list -v | head -1)" '^NAME +TAG +INDEX DIGEST +OS +ARCH +VARIANT +FULL SIZE +CREATED +MANIFEST DIGEST$'
+is 'list -q drops the default registry' "$("$C" image list -q | sort | paste -sd,)" demo:docker,demo:latest
+like 'registry list (testListDefaultFormat)' "$("$C" registry list)" '^HOSTNAME +USERNAME +MODIFIED +CREATED$'
+like 'df' "$("$C" system df)" $'^TYPE +TOTAL +ACTIVE +SIZE +RECLAIMABLE *\nImages .*\nContainers .*\nLocal Volumes '
+
+# Messages.
+run_rc 1 'quiet and verbose' "$C" image list -q -v
+run_rc 1 'no downloads at once (testMaxConcurrentDownloadsValidation)' "$C" image pull --max-concurrent-downloads 0 demo
+like 'says so' "$err" 'maximum number of concurrent downloads must be greater than 0'
+run_rc 1 'a bare id is no name' "$C" image pull "$id"
+run_rc 1 'delete of nothing' "$C" image delete
+like 'says so' "$err" 'no images specified'
+run_rc 1 'delete of all and one' "$C" image delete --all demo
+like 'says so' "$err" 'conflict with the --all flag'
+run_rc 1 'inspect of what is not there (testInspectMissingImageFails)' "$C" image inspect demo nothing
+like 'says so' "$err" 'image not found'
+is 'and nothing else' "$out" ''
+run_rc 1 'save of a platform that is not there (testImageSaveMissingPlatform)' "$C" image save --arch s390x -o "$T/no.tar" demo
+like 'says so, and what is there' "$err" 'has no content for platform linux/s390x \(available: linux/amd64\)'
+run_rc 1 'load of no file (testImageLoadMissingFileErrorToStderr)' "$C" image load -i "$T/nothing.tar"
+is 'is silent on standard output' "$out" ''
+like 'names the path' "$err" "$T/nothing.tar"
+run_rc 1 'login with --password-stdin alone' "$C" registry login --password-stdin example.com
+like 'says what it needs' "$err" '--username'
+run_ok 'a tag' "$C" image tag demo keep:1
+is 'as typed' "$out" keep:1
+run_rc 1 'unknown names fail at the end' "$C" image delete nothing keep:1
+is 'the others are gone' "$out" docker.io/library/keep:1
+like 'the unknown one is named' "$err" 'image not found: nothing'
+run_ok 'unless forced' "$C" image delete -f nothing
+run_ok 'prune of nothing' "$C" image prune
+is 'says how much' "$err" 'Reclaimed Zero KB in disk space'
+
+# Platforms: --platform before --os and --arch before the environment; a note says when the environment decided.
+for how in '--platform linux/s390x' '--platform linux/s390x --arch amd64' '--arch s390x' '--os linux --arch s390x'; do
+	run_rc 1 "save $how" "$C" image save $how -o "$T/no.tar" demo
+	like 'is for that platform' "$err" 'linux/s390x'
+done
+run_ok '--os pairs with this architecture' "$C" image save --os linux -o "$T/os.tar" demo
+run_rc 1 'the environment' env CONTAINER_DEFAULT_PLATFORM=linux/s390x "$C" image save -o "$T/no.tar" demo
+like 'is told of' "$err" 'linux/s390x from CONTAINER_DEFAULT_PLATFORM'
+run_ok 'comes last' env CONTAINER_DEFAULT_PLATFORM=linux/s390x "$C" image save --arch amd64 -o "$T/os.tar" demo
+run_rc 1 'and must be one' env CONTAINER_DEFAULT_PLATFORM=nonsense "$C" image save -o "$T/no.tar" demo
+
+# docker's habits.
+for cmd in pull push login logout images rmi history tag save load; do
+	run_ok "$cmd" "$C" "$cmd" --help
+done
+is 'images NAME' "$("$C" images demo -q | wc -l)" 2
+is 'images NAME:TAG' "$("$C" images demo:docker -q)" demo:docker
+is 'images of no such name' "$("$C" images nothing -q)" ''
+run_ok 'images -a --digests' "$C" images -a --digests
+like 'images --no-trunc' "$("$C" images --no-trunc demo:latest)" "sha256:$id"
+is 'images --format' "$("$C" images demo:latest --format '{{.ID}} {{.Repository}} {{.Tag}} {{.Digest}} {{.CreatedAt}}')" \
+	"${id:0:12} demo latest sha256:$id 2023-11-14T22:13:20Z"
+is 'all of it' "$("$C" images demo:latest --format '{{json .}}' | jq -r .id)" "$id"
+for f in 'reference=dem*|2' 'reference=demo:d*|1' 'label=demo.from|2' 'label=demo.from=image|2' 'label=demo.from=else|0' 'dangling=false|2' \
+	'dangling=true|0' 'until=24h|2' 'until=2020-01-01|0' 'until=1600000000|0' 'until=2023-11-15T00:00:00+01:00|2' 'since=demo|0' "before=${id:0:12}|0"; do
+	is "images --filter ${f%|*}" "$("$C" images -q --filter "${f%|*}" | wc -l)" "${f#*|}"
+done
+for f in colour=blue dangling=maybe until=soon since=nothing label; do
+	run_rc 1 "images --filter $f" "$C" images --filter "$f"
+done
+is 'inspect by the beginning of an id' "$("$C" image inspect "${id:0:8}" | jq -r '.[0].id')" "$id"
+is 'inspect --format' "$("$C" image inspect -f '{{.Id}} {{.Os}}/{{.Architecture}} {{.Config.Cmd}} {{.Config.Labels}}' demo)" \
+	"sha256:$id linux/amd64 [sh] map[demo.from:image]"
+run_rc 1 'of a field that is not' "$C" image inspect -f '{{.Colour}}' demo
+is 'history' "$("$C" history --format '{{.CreatedBy}}' demo | paste -sd,)" whiteouts,add,busybox-static
+is 'history as JSON' "$("$C" history --format json demo | jq -r '.[0].created_by')" busybox-static
+is 'df --format' "$("$C" system df --format '{{.Type}} {{.TotalCount}}' | paste -sd,)" 'Images 2,Containers 0,Local Volumes 0'
+run_ok 'load -q' "$C" load -q -i "$IMAGES/demo.oci.tar"
+is 'is quiet' "$err" ''
+run_ok 'tag' "$C" tag demo other:1
+run_rc 1 'rmi of an id with two names' "$C" rmi "${id:0:12}"
+like 'says why' "$err" 'has 2 names'
+run_ok 'rmi -f' "$C" rmi -f "${id:0:12}"
+is 'takes both' "$(sort <<<"$out" | paste -sd,)" 'docker.io/library/demo:latest,docker.io/library/other:1'
+run_ok 'prune of what fits' "$C" image prune -af --filter until=24h --filter label=demo.from=else
+is 'keeps what does not' "$("$C" images -q)" demo:docker
+run_ok 'prune' "$C" image prune -af --filter label=demo.from=image
+is 'takes what does' "$out" docker.io/library/demo:docker
+like 'and says how much that was' "$err" 'Reclaimed [0-9.]+ MB in disk space'
+run_rc 1 'logout of the default registry' "$C" logout
+like 'is docker.io' "$err" 'not logged in to docker.io'
+
+# What is asked for on a terminal, is: the name in the clear, the password not.
+start_registry private tester s3cret-word
+run_rc 1 'login without anything on standard input' "$C" registry login "$REGISTRY"
+(sleep 1; printf 'tester\n'; sleep 1; printf 's3cret-word\n'; sleep 1) |
+	timeout 30 script -qec "'$C' registry login '$REGISTRY'" /dev/null >"$T/tty" 2>&1
+like 'login on a terminal' "$(tr -d '\r\n' <"$T/tty")" 'Username: testerPassword: Login succeeded'
+unlike 'the password is not shown' "$(cat "$T/tty")" 's3cret'
+is 'registry list --format' "$("$C" registry list --format '{{.Name}} {{.Username}}')" "$REGISTRY tester"
+run_ok 'logout' "$C" logout "$REGISTRY"
+run_ok 'login -u -p' "$C" login -u tester -p s3cret-word "$REGISTRY"
+like 'warns' "$err" 'use --password-stdin'
+run_rc 1 'of the two ways to give a password one' "$C" login -u tester -p s3cret-word --password-stdin "$REGISTRY"
+run_rc 1 'a wrong one' "$C" login -u tester -p wrong "$REGISTRY"
+like 'is refused' "$err" 'refuses these credentials'
+is 'and the good one is kept' "$("$C" registry list -q)" "$REGISTRY"
+
+# Progress: plain lines where there is no terminal, none when told so: testAutoProgressFallsBackToPlainWhenPiped,
+# testExplicitPlainProgress, testExplicitAnsiProgress, testNoneProgressSuppressesOutput.
+"$C" load -q -i "$IMAGES/demo.oci.tar" >/dev/null
+"$C" tag demo "$REGISTRY/p:1" >/dev/null
+for how in 'auto|upload blob' 'plain|upload blob' 'ansi|\[1/1\]' 'color|\[1/1\]' 'none|^$'; do
+	run_ok "push --progress ${how%|*}" "$C" push --progress "${how%|*}" "$REGISTRY/p:1"
+	like 'says' "$err" "${how#*|}"
+	case $how in ansi* | color*) ;; *) unlike 'in plain letters' "$err" $'\033' ;; esac
+done
+run_ok 'pull -q' "$C" pull -q "$REGISTRY/p:1"
+is 'is quiet' "$err" ''
+stop_system
+done_testing

@@ -1,0 +1,73 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# A machine and its streams: paused and resumed under load (class E), flooded on standard input, held up by a reader that does not read,
+# escape bytes on their way to a terminal (class F); and a guest kernel that panics.
+. "$(dirname "$0")/../lib/system.sh"
+T_LIMIT=150
+ready_system
+
+anon() # pid: kB of memory that is its own
+{
+	sed -n 's/^RssAnon:[[:space:]]*\([0-9]*\).*/\1/p' "/proc/$1/status"
+}
+run_ok 'a container' "$C" run -d --name one demo sleep 10000
+h=$(service_pid container.runtime.one)
+base=$(anon "$h")
+
+# E, F: megabytes for a machine that sleeps: they wait on this side, and none is lost.
+head -c 6000000 /dev/zero | timeout 140 "$C" exec -i one wc -c >"$T/wc" &
+job=$!
+sleep 0.5
+run_ok 'E: pause in the middle' "$C" pause one
+cpu()
+{
+	cut -d' ' -f14,15 "/proc/$1/stat"
+}
+q=$(pgrep -P "$h" | head -1)
+sleep 1
+a=$(cpu "${q:-$h}")
+sleep 2
+is 'E: it takes no time' "$(cpu "${q:-$h}")" "$a"
+ok "F: nor memory for what waits ($base kB, now $(anon "$h") kB)" [ "$(anon "$h")" -lt $((base + 4096)) ]
+run_rc 1 'E: an exec is refused' "$C" exec one true
+run_ok 'E: unpause' "$C" unpause one
+wait $job
+is 'E: no byte is lost' "$(tr -dc 0-9 <"$T/wc")" 6000000
+
+# E: one client does not read; others do not notice, and what waits is bounded.
+mkfifo "$T/stalled"
+timeout 140 "$C" exec one sh -c 'head -c 30000000 /dev/zero; echo end >&2' >"$T/stalled" 2>"$T/stalled.err" &
+job=$!
+exec 7<"$T/stalled"
+sleep 2
+run_ok 'E: a reader that does not read holds up nobody else' "$C" exec one sh -c 'head -c 200000 /dev/zero | tr "\0" x'
+is 'E: all of it' "${#out}" 200000
+ok "E: what waits is bounded ($(anon "$h") kB)" [ "$(anon "$h")" -lt $((base + 4096)) ]
+is 'E: and goes on when it is read' "$(wc -c <&7)" 30000000
+exec 7<&-
+wait $job
+is 'E: to its end' "$(cat "$T/stalled.err")" end
+
+# F: what the guest names is shown to people without what a terminal would obey. What a process writes goes through as it is.
+esc=$(printf '\033]0;owned\007')
+run_ok 'F: a process with an odd name' "$C" exec one sh -c "printf 'sleep 1000' >/tmp/\"\$1\"; sh /tmp/\"\$1\" >/dev/null 2>&1 & sleep 1" sh "$esc"
+run_ok 'F: top' "$C" top one
+like 'F: has it' "$out" 'owned'
+unlike 'F: without its escapes' "$out" $'\033'
+run_rc 127 'F: a program with such a name' "$C" exec one "/nothing$esc"
+unlike 'F: in an error message' "$err" $'\033'
+run_ok 'F: output' "$C" exec one printf '\033[31mred'
+is 'F: is the process'"'s own" "$out" $'\033[31mred'
+
+# A guest kernel that panics: said, and an exit status that no process would choose by itself.
+run "$C" run --rm --cap-add ALL --name two demo sh -c 'mkdir /p; mount -t proc p /p; echo before; echo c >/p/sysrq-trigger; sleep 100'
+is 'panic: exit status' "$rc" 255
+like 'panic: what was written before it' "$out" 'before'
+like 'panic: said' "$err" '^Error: the machine of container two ended under it \(panic\)'
+run_ok 'the other one runs on' "$C" exec one true
+run "$C" run -d --cap-add ALL --name three demo sh -c 'mkdir /p; mount -t proc p /p; echo c >/p/sysrq-trigger; sleep 100'
+ok 'panic of one in the background' wait_until 60 in_state three stopped
+is 'inspect says so' "$("$C" inspect three | jq -r '.[0].status | "\(.exitCode) \(.machine)"')" '255 panic'
+like 'the boot log has it' "$("$C" logs --boot three)" 'Kernel panic'
+stop_system
+done_testing

@@ -1,0 +1,124 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# What processes may do and see, by the names of Apple's tests: capabilities, users, limits, paths, system calls, memory.
+. "$(dirname "$0")/../lib/system.sh"
+ready_system
+
+config() # jq filter, flags…: what create writes into the configuration
+{
+	local filter=$1
+	shift
+	N=$BASHPID$RANDOM
+	"$C" create --name "c-$N" --network none "$@" demo true >/dev/null && "$C" inspect "c-$N" | jq -c ".[0].configuration | $filter"
+}
+in_one() # script, flags…: the output of a container of its own
+{
+	local script=$1
+	shift
+	"$C" run --rm --network none -c 1 -m 256m "$@" demo sh -c "$script" 2>&1
+}
+CAPS='grep CapEff /proc/self/status | cut -f2'
+
+# TestCLIRunCapabilities: parsing and storage.
+run_rc 1 'testCapDropInvalid' "$C" create --cap-drop NONSENSE demo true
+run_rc 1 'testCapAddInvalid' "$C" create --cap-add CAP_NONSENSE demo true
+is 'testCapAddStored' "$(config .capAdd --cap-add NET_ADMIN)" '["CAP_NET_ADMIN"]'
+is 'testCapDropStored' "$(config .capDrop --cap-drop MKNOD)" '["CAP_MKNOD"]'
+is 'testCapAddDropALLStored' "$(config '[.capAdd, .capDrop]' --cap-add ALL --cap-drop ALL)" '[["ALL"],["ALL"]]'
+is 'testCapAddALLStored' "$(config .capAdd --cap-add all)" '["ALL"]'
+is 'testCapDropLowerCase, testCapDropMknodLowerCaseCannotMknod' "$(config .capDrop --cap-drop cap_mknod)" '["CAP_MKNOD"]'
+is 'testMultipleCapAddDrop' "$(config '[.capAdd, .capDrop]' --cap-add NET_ADMIN --cap-add SYS_TIME --cap-drop CHOWN --cap-drop KILL)" '[["CAP_NET_ADMIN","CAP_SYS_TIME"],["CAP_CHOWN","CAP_KILL"]]'
+
+# The security paths' flags: TestCLIRunSecurityPaths.
+run_rc 1 'testRelativePathsRejected' "$C" create --masked-path etc/passwd demo true
+like 'with the path' "$err" 'etc/passwd'
+run_rc 1 'testRelativePathsRejected: read-only' "$C" create --read-only-path x demo true
+is 'testNoFlagsUsesRuntimeDefaults' "$(config '[.maskedPaths, .readonlyPaths]')" '[null,null]'
+is 'testMaskedPathNoneClearsOnlyMaskedDefaults' "$(config '[.maskedPaths, .readonlyPaths]' --masked-path /x --masked-path NONE --masked-path /y)" '[["/y"],null]'
+is 'testReadOnlyPathNoneClearsOnlyReadOnlyDefaults' "$(config '[.maskedPaths, .readonlyPaths]' --read-only-path NONE)" '[null,[]]'
+
+# TestCLICreateCommand and other parsing.
+run_ok 'testCreateArgsPassthrough' "$C" create --network none demo echo -n hello world
+is 'testCreateWithFQDNName' "$("$C" create --name first.example.org --network none demo true)" first.example.org
+run_rc 1 'testRunWithNonExistentInitImage' "$C" run --init-image nothing demo true
+run_rc 1 '--runtime of none' "$C" create --runtime runc demo true
+run_rc 1 '--security-opt of none' "$C" create --security-opt seccomp=/nothing demo true
+run_rc 1 '--pids-limit of none' "$C" create --pids-limit many demo true
+
+# One container for what needs no flags of its own.
+run_ok 'run -d' "$C" run -d --name box --network none -m 256m -c 2 --hostname h.example --ulimit nofile=100:200 --ulimit nproc=50 \
+	--shm-size 128m --tmpfs /scratch --masked-path /etc/demo-release --read-only-path /opt --group-add adm --group-add 4242 \
+	--sysctl kernel.msgmax=9000 --pids-limit 60 --oom-score-adj 300 --init demo sleep 600
+box()
+{
+	"$C" exec box "$@" 2>&1
+}
+is 'testNoCapFlagsUsesDefaultCaps' "$(box sh -c "$CAPS")" 00000000a80425fb
+is 'testDefaultCapChown, testDefaultCapFowner' "$(box sh -c 'echo x >/tmp/f; chown 33 /tmp/f && chmod 600 /tmp/f && stat -c "%u %a" /tmp/f')" '33 600'
+is 'testNonRootUserCannotReadShadow' "$(box sh -c 'echo s >/etc/shadow; chmod 600 /etc/shadow'; "$C" exec -u 1000 box cat /etc/shadow 2>&1 | grep -c 'Permission denied')" 1
+is 'testRunCommandCPUs' "$(box sh -c 'set -- $(cat /sys/fs/cgroup/cpu.max); echo $(($1 / $2)); grep -c ^processor /proc/cpuinfo' | tr '\n' ' ')" '2 2 '
+is 'testRunCommandMemory' "$("$C" inspect box | jq '.[0].configuration.resources.memoryInBytes') $(box cat /sys/fs/cgroup/memory.max)" '268435456 268435456'
+is 'pids.max, OOM score, sysctl, host name' "$(box sh -c 'cat /sys/fs/cgroup/pids.max /proc/self/oom_score_adj /proc/sys/kernel/msgmax; hostname' | tr '\n' ' ')" '60 300 9000 h.example '
+is 'testRunCommandUlimitNofile, testRunCommandUlimitNproc, testRunCommandMultipleUlimits' "$(box sh -c 'ulimit -n; ulimit -Hn; ulimit -u' | tr '\n' ' ')" '100 200 50 '
+is '--ulimit of exec' "$("$C" exec --ulimit nofile=77 box sh -c 'ulimit -n; ulimit -u' | tr '\n' ' ')" '77 50 '
+like 'testRunCommandShmSize' "$(box mount)" 'on /dev/shm type tmpfs .*size=131072k'
+like 'testRunCommandTmpfs' "$(box mount)" 'on /scratch type tmpfs'
+is 'testCustomPathsAppendToDefaults' "$(box sh -c 'wc -c </etc/demo-release; touch /opt/x 2>&1; ls /proc/acpi 2>/dev/null | wc -l; echo 1 >/proc/sys/kernel/panic' | tr '\n' ' ')" "0 touch: /opt/x: Read-only file system 0 sh: can't create /proc/sys/kernel/panic: Read-only file system "
+is 'testRunCommandInit' "$(box cat /proc/1/comm)" init
+is 'testRunCommandInitReapsZombies' "$(box sh -c '(sleep 0.1 & exec true); sleep 1; ps | grep -c "[Z]ombie\|\[sleep\]"')" 0
+like 'supplemental groups, by name and id' "$(box id)" '4\(adm\).*4242'
+like 'testRunCommandUser' "$("$C" exec -u www-data box id)" 'uid=33\(www-data\) gid=33\(www-data\) groups=.*4\(adm\)'
+is 'testRunCommandUserIDGroupID' "$("$C" exec --uid 1000 --gid 7 box sh -c 'id -u; id -g' | tr '\n' ' ')" '1000 7 '
+is 'testRunCommandCWD' "$("$C" exec -w /var/www box pwd)" /var/www
+is 'testRunCommandEnv' "$("$C" exec -e A=b -e DEMO=2 box sh -c 'echo $A $DEMO')" 'b 2'
+printf '# comment\n\nK=v = w\nL=two words\n' >"$T/env"
+is 'testRunCommandEnvFile' "$("$C" exec --env-file "$T/env" box sh -c 'echo "$K|$L"')" 'v = w|two words'
+is 'testRunCommandEnvFileFromNamedPipe' "$("$C" exec --env-file <(echo P=ipe) box sh -c 'echo $P')" ipe
+is 'testCreateExecCommand' "$(box uname)" Linux
+is 'testExecDetach' "$("$C" exec -d box sh -c 'echo done >/tmp/detached; sleep 300')" box
+ok 'testExecDetach: the effect' wait_until 10 bash -c '"$1" exec box cat /tmp/detached' - "$C"
+like 'testExecDetachProcessRunning' "$(box ps)" 'sleep 300'
+run_rc 127 'testExecInvalidExecutable' "$C" exec box no-such-thing
+run_rc 126 'what cannot be run' "$C" exec box /etc/passwd
+run_rc 126 'an unknown user' "$C" exec -u nobody-here box true
+ns()
+{
+	"$C" exec box sh -c "$1" | tr '\n' ' '
+}
+is 'exec joins every namespace and the cgroup' "$(ns 'for n in mnt pid uts ipc net cgroup; do [ $(readlink /proc/self/ns/$n) = $(readlink /proc/2/ns/$n) ] && echo $n; done; cat /proc/self/cgroup')" 'mnt pid uts ipc net cgroup 0::/ '
+
+# System calls: the default profile.
+is 'a filter is on' "$(box grep '^Seccomp:' /proc/self/status | cut -f2)" 2
+is 'for other users as well' "$("$C" exec -u 33 box grep '^Seccomp:' /proc/self/status | cut -f2)" 2
+like 'no namespaces' "$(box unshare -U true)" 'Operation not permitted'
+like 'no mounts' "$(box mount -t tmpfs x /scratch)" 'ermission denied|not permitted'
+run_ok 'stop' "$C" stop -t 1 box
+
+# Capabilities at work, and the filter with them.
+is 'testCapDropMknodCannotMknod' "$(in_one 'mknod /tmp/n c 1 3 2>/dev/null && echo made; chown 33 /tmp && echo chown' --cap-drop MKNOD)" chown
+is 'testCapDropALLCannotMknod, testCapDropChown, testCapDropALLOnlyShowsZeroEffective' \
+	"$(in_one "mknod /tmp/n c 1 3 2>/dev/null || echo no; chown 33 /tmp 2>/dev/null || echo no; $CAPS" --cap-drop ALL | tr '\n' ' ')" 'no no 0000000000000000 '
+is 'testCapDropALLAddMknodCanMknod, testCapDropALLShowsZeroCaps' \
+	"$(in_one "mknod /tmp/n c 1 3 && echo made; $CAPS" --cap-drop ALL --cap-add MKNOD --cap-add SETUID --cap-add SETGID | tr '\n' ' ')" 'made 00000000080000c0 '
+is 'testCapAddALLShowsFullCaps, testCapAddALLCanDownInterface, mounts allowed by the filter' \
+	"$(in_one "$CAPS; ip link set lo down && echo down; mkdir /m; mount -t tmpfs x /m && echo mounted" --cap-add ALL | tr '\n' ' ')" '000001ffffffffff down mounted '
+is 'testCapAddALLDropNetAdminCannotDownInterface' "$(in_one 'ip link set lo down 2>/dev/null || echo no' --cap-add ALL --cap-drop NET_ADMIN)" no
+is 'testCapAddNetAdminCanDownInterface, testRunCommandReadOnly, testRunCommandWithoutInitDefault, no-new-privileges' \
+	"$(in_one 'ip link set lo down && echo down; touch /x 2>/dev/null || echo no; cat /proc/1/comm; grep NoNewPrivs /proc/self/status | cut -f2' \
+		--cap-add NET_ADMIN --read-only --security-opt no-new-privileges | tr '\n' ' ')" 'down no sh 1 '
+is '--privileged' "$(in_one 'grep "^Seccomp:" /proc/self/status | cut -f2; [ -c /dev/kmsg ] && echo kmsg; mkdir /sys/fs/cgroup/x && echo cgroup; echo 0 >/proc/sys/kernel/printk && echo sysctl' --privileged | tr '\n' ' ')" '0 kmsg cgroup sysctl '
+echo '{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO","errnoRet":28}]}' >"$T/profile.json"
+like 'a profile of one'\''s own' "$(in_one 'mkdir /tmp/x' --security-opt seccomp="$T/profile.json" -u 1000)" 'No space left'
+# With class M and G, the guest's half: a container that hides its way in from the agent.
+is 'seccomp=unconfined, kernel words, WORKDIR that is a link out' \
+	"$(in_one 'grep "^Seccomp:" /proc/self/status | cut -f2; grep -c " demo.word=1" /proc/cmdline; pwd' \
+		--security-opt seccomp=unconfined --kernel-arg demo.word=1 -w /proc/self/root/tmp | tr '\n' ' ')" '0 1 /tmp '
+
+# Memory: what was asked for is all there is, and going beyond is told.
+T_LIMIT=180
+run_rc 137 'out of memory' "$C" run --name oom --network none -m 200m demo dd if=/dev/zero of=/dev/null bs=230M count=1
+is 'is in inspect' "$("$C" inspect oom | jq -c '.[0].status | [.state, .exitCode, .oomKilled]')" '["stopped",137,true]'
+is 'is an event, before its end' "$("$C" events --since 10m --until "$(date +%s.%N)" -f container=oom -f event=oom -f event=die --format '{{.Action}} {{.ID}}')" \
+	$'oom oom\ndie oom'
+stop_system
+done_testing

@@ -1,0 +1,87 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Restart policies do what they say: how often, after which end, after a stop, and after the host or the services have restarted (R).
+. "$(dirname "$0")/../lib/system.sh"
+. "$TOP/tests/lib/leaks.sh"
+ready_system
+T_LIMIT=120
+
+box() # name policy script: a small one
+{
+	run_ok "run --restart $2" "$C" run -d --name "$1" -m 200m -c 1 --network none --restart "$2" demo sh -c "$3"
+}
+status() # id
+{
+	"$C" inspect "$1" | jq -r '.[0].status | "\(.state) \(.exitCode) \(.restartCount)"'
+}
+is_status() # id want
+{
+	[ "$(status "$1")" = "$2" ]
+}
+starts() # id: how often its process began, by its log
+{
+	"$C" logs "$1" | grep -c '^up$'
+}
+restarted() # id n: at least
+{
+	[ "$("$C" inspect "$1" | jq '.[0].status.restartCount')" -ge "$2" ]
+}
+
+# By how it ends.
+box twice on-failure:2 'echo up; exit 4'
+box well on-failure 'echo up; exit 0'
+box never no 'echo up; exit 4'
+box always always 'echo up; exit 0'
+ok 'on-failure:2 gives up after two' wait_until 120 is_status twice 'stopped 4 2'
+ok 'always also after success' wait_until 120 restarted always 2
+is 'on-failure:2: three starts in all, and none of them is cut off the log' "$(starts twice)" 3
+is 'on-failure: success is an end' "$(status well) $(starts well)" 'stopped 0 null 1'
+is 'no: a failure is one too' "$(status never) $(starts never)" 'stopped 4 null 1'
+run_ok 'stop of one between two starts, or in one' "$C" stop -t 0 always
+n=$(starts always)
+run_ok 'meanwhile another runs' "$C" run --rm -m 200m --network none demo true
+is 'what is stopped stays so' "$("$C" inspect always | jq -r '.[0].status.state') $(starts always)" "stopped $n"
+run_ok 'delete of one that would start again' "$C" delete -f twice well never always
+ok 'is for good' wait_until 40 quiet 0
+
+# By whom: six that run on, two of them stopped by their user.
+for b in 'u-ran unless-stopped' 'u-stopped unless-stopped' 'a-ran always' 'a-stopped always' 'f-ran on-failure' 'n-ran no'; do
+	box $b 'echo up; exec sleep 1000'
+done
+run_ok 'one never ran' "$C" create --name a-new --restart always --network none demo true
+run_ok 'two are stopped' "$C" stop -t 0 u-stopped a-stopped
+state()
+{
+	"$C" list -a --format json | jq -r 'map("\(.id)=\(.status.state)") | sort | join(" ")'
+}
+host_restarts
+run_ok 'R: the system starts after a restart of the host' "$C" system start
+want='a-new=stopped a-ran=running a-stopped=running f-ran=running n-ran=stopped u-ran=running u-stopped=stopped'
+settled()
+{
+	[ "$(state)" = "$want" ]
+}
+wait_until 120 settled
+is 'always, unless-stopped and on-failure run again, but what its user stopped, unless it is always' "$(state)" "$want"
+run_ok 'they are well' "$C" exec u-ran true
+run_ok 'what was stopped starts by hand' "$C" start u-stopped
+run_ok 'delete of most' "$C" delete -f a-ran a-stopped a-new f-ran n-ran
+
+# The services alone.
+run_ok 'u-stopped is stopped again' "$C" stop -t 0 u-stopped
+run_ok 'system stop' "$C" system stop
+run_ok 'system start' "$C" system start
+want='u-ran=running u-stopped=stopped'
+wait_until 120 settled
+is 'system stop is no stop by the user' "$(state)" "$want"
+run_ok 'update --restart' "$C" update --restart always u-stopped
+kill -KILL "$(service_pid container.apiserver)"
+run_ok 'system start' "$C" system start
+want='u-ran=running u-stopped=running'
+wait_until 120 settled
+is 'another policy counts from then on' "$(state)" "$want"
+run_ok 'all are deleted' "$C" delete --force --all
+ok 'R: nothing is held any more' wait_until 40 quiet 0
+is 'R: no directory, mount or cgroup either' "$(held | grep -E '^(file .*containers/.|mount|cgroup)')" ''
+stop_system
+done_testing
