@@ -1,8 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # Interop: what others make we take and run, what we make others take: docker-registry (plain, htpasswd, TLS with htpasswd), skopeo, umoci,
-# buildah, podman, oci-image-tool. The matrix comes last. docker itself would need its daemon; `podman load` and skopeo's docker-archive
-# reader stand in for `docker load`.
+# buildah, podman, oci-image-tool, docker with a daemon of its own. The matrix comes last.
 . "$(dirname "$0")/../lib/system.sh"
 for tool in skopeo umoci buildah podman oci-image-tool; do
 	command -v $tool >/dev/null || skip_all "$tool is not installed"
@@ -197,6 +196,25 @@ cell 'docker-archive → skopeo' "${sk[@]}" copy -q "docker-archive:$T/ours.dock
 cell 'docker-archive → podman load' "${pod[@]}" load -q -i "$T/ours.docker.tar"
 same 'the same image (podman load)' "$("${pod[@]}" image inspect --format '{{.Id}}' localhost/demo:latest)" "${demo_config#sha256:}"
 cell 'docker-archive → buildah from' "${bud[@]}" from -q --name ours3 "docker-archive:$T/ours.docker.tar:demo:latest"
+start_docker && have_docker=1 || have_docker=
+if [ -n "$have_docker" ]; then
+	cell 'docker-archive → docker load' "${docker[@]}" load -q -i "$T/ours.docker.tar"
+	same 'the same image (docker load)' "$("${docker[@]}" image inspect --format '{{.Id}}' demo:latest)" "$demo_config"
+	same 'and the other (docker load)' "$("${docker[@]}" image inspect --format '{{.Id}}' "$P/bud:zstd")" "$(config_of "$P/bud:zstd")"
+	"${docker[@]}" rmi -f demo:latest "$P/bud:zstd" >/dev/null 2>&1
+	cell 'registry → docker pull' "${docker[@]}" pull -q "$P/demo:1"
+	same 'the same image (docker pull)' "$("${docker[@]}" image inspect --format '{{.Id}}' "$P/demo:1")" "$demo_config"
+	cell 'docker tag' "${docker[@]}" tag "$P/demo:1" "$P/docker:1"
+	cell 'docker → registry' "${docker[@]}" push -q "$P/docker:1"
+	cell 'registry → our pull (docker)' "$C" pull --scheme http "$P/docker:1"
+	same 'the same image (docker push)' "$(config_of "$P/docker:1")" "$demo_config"
+	cell 'docker save → docker-archive' "${docker[@]}" save -o "$T/dock.docker.tar" "$P/docker:1"
+	"$C" image delete "$P/docker:1" >/dev/null
+	cell 'docker-archive (docker) → our load' "$C" load -i "$T/dock.docker.tar"
+	same 'the same image (docker save)' "$(config_of "$P/docker:1")" "$demo_config"
+else
+	skip 'docker load' 'the distribution has no dockerd here'
+fi
 cell 'our store → skopeo, as a layout' "${sk[@]}" copy -q "oci:$CONTAINER_APP_ROOT/content:docker.io/library/demo:latest" "dir:$T/d4"
 cell 'our store → umoci stat' umoci stat --json --image "$CONTAINER_APP_ROOT/content:docker.io/library/demo:latest"
 
@@ -221,7 +239,7 @@ for at in "htpasswd $A --tls-verify=false" "TLS $S --cert-dir=$T/certs"; do
 done
 
 stop_system
-echo "# $(for t in skopeo umoci buildah podman oci-image-tool; do printf '%s, ' "$($t --version 2>/dev/null | head -1)"; done)docker-registry $(
+echo "# $(for t in skopeo umoci buildah podman oci-image-tool ${have_docker:+"${docker[0]}"}; do printf '%s, ' "$($t --version 2>/dev/null | head -1)"; done)docker-registry $(
 	"$TOP/build/tools/usr/bin/docker-registry" --version 2>/dev/null | awk '{print $NF}')"
 printf '%s\n' "${rows[@]}" | sed 's/^/# /'
 printf '# interop: %d cells, %d failed\n' ${#rows[@]} "$(printf '%s\n' "${rows[@]}" | grep -c ^FAILED)"

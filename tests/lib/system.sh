@@ -17,6 +17,11 @@ if [ "${TEST_NS:-}" != "$0" ]; then
 	if [ -w "$BUILD" ] && grep -qs start_registry "$0" && ! command -v docker-registry >/dev/null; then
 		"$TOP/third_party/fetch-deb.sh" docker-registry "$TOP/build/tools" >/dev/null || echo "# no docker-registry" >&2
 	fi
+	if [ -w "$BUILD" ] && grep -qs start_docker "$0"; then
+		for deb in docker.io containerd runc; do
+			"$TOP/third_party/fetch-deb.sh" $deb "$TOP/build/tools/docker" >/dev/null || echo "# no $deb" >&2
+		done
+	fi
 	TEST_NS=$0 exec unshare --net --mount --pid --fork --kill-child --mount-proc --propagation private bash "$0" "$@"
 fi
 set -u
@@ -127,6 +132,18 @@ start_registry() # [name [user password]]
 	REGISTRY=127.0.0.1:$port
 	bash "$TOP/tests/images/registry.sh" "$T/$name" "$port" "${@:2}" >"$T/$name.log" 2>&1 &
 	wait_until 60 curl -fsk ${2:+-u "$2:$3"} "${scheme:-http}://$REGISTRY/v2/" || { diag "$(cat "$T/$name.log")"; bail "the registry runs"; }
+}
+# Docker itself, the distribution's, with a daemon of its own that makes no links and no rules; docker=(…) is the client. Registries on
+# loopback need no TLS for it. False where it cannot run.
+start_docker()
+{
+	local bin=$TOP/build/tools/docker/usr
+	[ -x "$bin/sbin/dockerd" ] || return 1
+	mkdir -p "$T/docker"
+	PATH=$bin/sbin:$bin/bin:$PATH dockerd --data-root "$T/docker/data" --exec-root "$T/docker/exec" -p "$T/docker/pid" -H "unix://$T/docker.sock" \
+		-s vfs --iptables=false --ip6tables=false --bridge=none >"$T/docker.log" 2>&1 &
+	docker=("$bin/bin/docker" -H "unix://$T/docker.sock")
+	wait_until 60 eval '"${docker[@]}" info >/dev/null 2>&1' || { diag "$(tail -3 "$T/docker.log")"; return 1; }
 }
 # A self-signed certificate for 127.0.0.1: $T/cert.pem, $T/key.pem.
 make_certificate()
