@@ -10,6 +10,8 @@
 #include "core/path.h"
 #include "core/state.h"
 
+#define LIST_PART (256u << 10) /* bytes of a list's text that go at once */
+
 bool container_id_valid(const char *id)
 {
 	size_t i, n = strlen(id);
@@ -404,22 +406,26 @@ static void add_size(struct container *ct, struct json_object *o)
 		     (int64_t)path_usage(ct->s->containers_dir, ct->id, 1));
 }
 
-/* Takes o. A list is text from the start: of a thousand trees at once malloc gives little back. */
-static void list_add(struct buf *list, struct json_object *o)
-{
-	buf_puts(list, list->len ? "," : "[");
-	buf_puts(list, json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN |
-								 JSON_C_TO_STRING_NOSLASHESCAPE));
-	json_object_put(o);
-}
-
-static void list_reply(struct rpc_req *req, struct buf *list)
+/* A list is text from the start: of a thousand trees at once malloc gives little back. Empties it. */
+static struct json_object *list_take(struct buf *list)
 {
 	struct json_object *o = json_object_new_object();
 
 	buf_puts(list, list->len ? "]" : "[]");
 	json_set(o, "containers", json_raw(list->data));
-	rpc_reply(req, o);
+	buf_consume(list, list->len);
+	return o;
+}
+
+/* Takes o. What is long goes in parts, as events before the answer: one text may hold so many values and no more (core/json.c). */
+static void list_add(struct rpc_req *req, struct buf *list, struct json_object *o)
+{
+	buf_puts(list, list->len ? "," : "[");
+	buf_puts(list, json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN |
+								 JSON_C_TO_STRING_NOSLASHESCAPE));
+	json_object_put(o);
+	if (list->len >= LIST_PART)
+		rpc_progress(req, list_take(list));
 }
 
 void on_container_list(void *ctx, struct rpc_req *req, struct json_object *params)
@@ -438,9 +444,9 @@ void on_container_list(void *ctx, struct rpc_req *req, struct json_object *param
 		o = container_json(ct, brief);
 		if (size)
 			add_size(ct, o);
-		list_add(&list, o);
+		list_add(req, &list, o);
 	}
-	list_reply(req, &list);
+	rpc_reply(req, list_take(&list));
 }
 
 void on_container_get(void *ctx, struct rpc_req *req, struct json_object *params)
@@ -463,7 +469,7 @@ void on_container_get(void *ctx, struct rpc_req *req, struct json_object *params
 		struct container *ct = container_named(s, id, &why);
 
 		if (ct) {
-			list_add(&list, container_json(ct, false));
+			list_add(req, &list, container_json(ct, false));
 		} else if (why->code != ERR_NOT_FOUND) {
 			rpc_reply_error(req, STEAL(why));
 			return;
@@ -472,7 +478,7 @@ void on_container_get(void *ctx, struct rpc_req *req, struct json_object *params
 		}
 	}
 	if (!missing.len) {
-		list_reply(req, &list);
+		rpc_reply(req, list_take(&list));
 		return;
 	}
 	error_set(&e, ERR_NOT_FOUND, "container not found: %s", missing.data);

@@ -74,6 +74,11 @@ int cli_socket(struct cli *c, struct error **err);
 int cli_call(struct cli *c, const char *method, struct json_object *params,
 	     struct json_object **result, struct error **err);
 
+/* cli_containers: the containers that container.list or container.get answers with, which come in parts. params is consumed; *list, an
+ * array, is the caller's. */
+int cli_containers(struct cli *c, const char *method, struct json_object *params,
+		   struct json_object **list, struct error **err);
+
 /* cli_usage: prints a usage error of the running command; returns CLI_EXIT_USAGE. */
 int cli_usage(struct cli *c, const char *fmt, ...) PRINTF(2, 3);
 /* cli_report: prints *e as an error, frees it, sets c->failed. */

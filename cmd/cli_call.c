@@ -66,6 +66,30 @@ int cli_call(struct cli *c, const char *method, struct json_object *params,
 	return rpc_call(c->conn, method, params, NULL, 0, NULL, NULL, -1, result, NULL, NULL, err);
 }
 
+static void part_take(void *arg, struct json_object *ev)
+{
+	struct json_object *list = arg, *part = json_arr(ev, "containers");
+
+	for (size_t i = 0; part && i < json_object_array_length(part); i++)
+		json_object_array_add(list, json_object_get(json_object_array_get_idx(part, i)));
+}
+
+int cli_containers(struct cli *c, const char *method, struct json_object *params,
+		   struct json_object **list, struct error **err)
+{
+	CLEANUP_JSON struct json_object *all = json_object_new_array(), *last = NULL;
+
+	if (cli_connect(c, err)) {
+		json_object_put(params);
+		return -1;
+	}
+	if (rpc_call(c->conn, method, params, NULL, 0, part_take, all, -1, &last, NULL, NULL, err))
+		return -1;
+	part_take(all, last);
+	*list = STEAL(all);
+	return 0;
+}
+
 /* ---- many calls side by side ---- */
 
 struct each;
@@ -291,15 +315,14 @@ static bool strv_has(const struct strv *s, const char *word)
 
 static int all_ids(struct cli *c, const char *state, struct strv *ids, struct error **err)
 {
-	CLEANUP_JSON struct json_object *reply = NULL;
-	struct json_object *params = json_object_new_object(), *list;
+	CLEANUP_JSON struct json_object *list = NULL;
+	struct json_object *params = json_object_new_object();
 
 	json_set_bool(params, "all", true);
 	json_set_bool(params, "brief", true);
-	if (cli_call(c, "container.list", params, &reply, err))
+	if (cli_containers(c, "container.list", params, &list, err))
 		return -1;
-	list = json_arr(reply, "containers");
-	for (size_t i = 0; list && i < json_object_array_length(list); i++) {
+	for (size_t i = 0; i < json_object_array_length(list); i++) {
 		struct json_object *o = json_object_array_get_idx(list, i);
 		const char *id = json_str(o, "id", NULL);
 
@@ -346,9 +369,9 @@ int cli_get(struct cli *c, const char *id, struct json_object **reply, struct js
 
 	json_add_str(ids, id);
 	json_set(params, "ids", ids);
-	if (cli_call(c, "container.get", params, reply, err))
+	if (cli_containers(c, "container.get", params, reply, err))
 		return -1;
-	*one = json_object_array_get_idx(json_arr(*reply, "containers"), 0);
+	*one = json_object_array_get_idx(*reply, 0);
 	if (!*one)
 		return error_set(err, ERR_NOT_FOUND, "container not found: %s", id);
 	return 0;

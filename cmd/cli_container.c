@@ -115,8 +115,8 @@ static void list_table(const struct opt_args *a, struct json_object *list)
 static int run_list(struct cli *c, const struct opt_args *a, struct error **err)
 {
 	const char *format = opt_str(a, "format", NULL), *text = opt_str(a, "last", NULL);
-	CLEANUP_JSON struct json_object *reply = NULL;
-	struct json_object *params, *list;
+	CLEANUP_JSON struct json_object *list = NULL;
+	struct json_object *params;
 	int64_t last = opt_has(a, "latest") ? 1 : -1;
 	size_t n;
 	CLEANUP_FREE const char **filters = opt_list(a, "filter", &n);
@@ -133,8 +133,8 @@ static int run_list(struct cli *c, const struct opt_args *a, struct error **err)
 			      !list_filters_config(filters));
 	if (opt_has(a, "size") || (format && strstr(format, ".Size")))
 		json_set_bool(params, "size", true);
-	if (cli_call(c, "container.list", params, &reply, err) ||
-	    json_need_arr(reply, "containers", &list, err) || list_choose(a, list, last, err))
+	if (cli_containers(c, "container.list", params, &list, err) ||
+	    list_choose(a, list, last, err))
 		return -1;
 	if (template_is(format))
 		return template_list(format, list, list_field, err);
@@ -169,10 +169,10 @@ const struct opt_cmd cmd_list = {
 
 static int run_inspect(struct cli *c, const struct opt_args *a, struct error **err)
 {
-	CLEANUP_JSON struct json_object *reply = NULL;
+	CLEANUP_JSON struct json_object *list = NULL;
 	CLEANUP_BUF struct buf b = {0};
 	CLEANUP_STRV struct strv ids = {0};
-	struct json_object *params, *list, *arr;
+	struct json_object *params, *arr;
 	struct error *e = NULL;
 
 	if (cli_ids(c, a, "container", NULL, &ids, err))
@@ -182,14 +182,12 @@ static int run_inspect(struct cli *c, const struct opt_args *a, struct error **e
 	for (size_t i = 0; i < ids.n; i++)
 		json_add_str(arr, ids.v[i]);
 	json_set(params, "ids", arr);
-	if (cli_call(c, "container.get", params, &reply, &e)) {
+	if (cli_containers(c, "container.get", params, &list, &e)) {
 		if (e && e->code == ERR_NOT_FOUND && e->msg &&
 		    !strstr(e->msg, "container not found"))
 			error_wrap(&e, "container not found");
 		return error_move(err, e);
 	}
-	if (json_need_arr(reply, "containers", &list, err))
-		return -1;
 	format_json(&b, list, true);
 	fwrite(b.data, 1, b.len, stdout);
 	return 0;

@@ -88,8 +88,8 @@ static int take_one(struct cli *c, const char *id, bool all, struct samples *out
 /* The full ids of those asked for; of those that run when none is. */
 static int wanted(struct cli *c, const struct opt_args *a, struct strv *ids, struct error **err)
 {
-	CLEANUP_JSON struct json_object *reply = NULL;
-	struct json_object *list, *params;
+	CLEANUP_JSON struct json_object *list = NULL;
+	struct json_object *params;
 
 	for (size_t i = 0; i < a->npos; i++) {
 		CLEANUP_JSON struct json_object *found = NULL;
@@ -103,8 +103,7 @@ static int wanted(struct cli *c, const struct opt_args *a, struct strv *ids, str
 		return 0;
 	params = json_object_new_object();
 	json_set_bool(params, "all", opt_has(a, "all"));
-	if (cli_call(c, "container.list", params, &reply, err) ||
-	    json_need_arr(reply, "containers", &list, err))
+	if (cli_containers(c, "container.list", params, &list, err))
 		return -1;
 	for (size_t i = 0; i < json_object_array_length(list); i++) {
 		struct json_object *o = json_object_array_get_idx(list, i);

@@ -116,20 +116,41 @@ static struct json_object *parse(const char *text)
 	return o;
 }
 
+static void add_all(struct json_object *to, struct json_object *from)
+{
+	for (size_t i = 0; from && i < json_object_array_length(from); i++)
+		json_object_array_add(to, json_object_get(json_object_array_get_idx(from, i)));
+}
+
+/* A part of a list of containers. */
+static size_t parts_seen;
+static void take_part(void *arg, struct json_object *ev)
+{
+	parts_seen++;
+	add_all(arg, json_arr(ev, "containers"));
+}
+
 /* One call on a connection of its own: the error's code, or -1 when it went well. */
 static int call(const char *method, const char *params, struct json_object **result, char **text)
 {
+	CLEANUP_JSON struct json_object *parts = json_object_new_array(), *answer = NULL;
 	struct rpc_conn *c = client();
 	struct error *e = NULL;
 	int code = -1;
 
 	assert_non_null(c);
-	if (rpc_call(c, method, parse(params), NULL, 0, NULL, NULL, 15000, result, NULL, NULL,
-		     &e)) {
+	if (rpc_call(c, method, parse(params), NULL, 0, take_part, parts, 15000, &answer, NULL,
+		     NULL, &e)) {
 		code = (int)e->code;
 		if (text)
 			*text = error_text(e);
 		error_free(e);
+	} else if (result) {
+		if (json_object_array_length(parts)) {
+			add_all(parts, json_arr(answer, "containers"));
+			json_set(answer, "containers", STEAL(parts));
+		}
+		*result = STEAL(answer);
 	}
 	rpc_conn_free(c);
 	return code;
