@@ -1,12 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # R: containers run and stop again and again; afterwards taps, rules, leases, cgroups, files, descriptors and processes are what they
-# were, and the services have not grown. CYCLES=n (12; `make cycles N=1000` for the long one), two side by side. Every third container is
+# were, and the services have not grown. CYCLES=n (12; `make cycles N=1000` for the long one), two side by side; CYCLE_LIMIT=s for a command (120). Every third container is
 # stopped while it runs, every third is created, started and deleted, the others end by themselves.
 . "$(dirname "$0")/../lib/system.sh"
 . "$TOP/tests/lib/leaks.sh"
 CYCLES=${CYCLES:-12}
-T_LIMIT=120
+T_LIMIT=${CYCLE_LIMIT:-120}
 ready_system
 run_ok 'the first' "$C" run --rm demo true
 ok 'it is gone' wait_until 30 quiet 0
