@@ -20,15 +20,15 @@ cycle() # n
 	case $(($1 % 3)) in
 	0)
 		# With an init of its own it takes the signal from its first moment on.
-		timeout $T_LIMIT "$C" run -d --init --name "c$1" demo sleep 1000 >/dev/null &&
-			timeout $T_LIMIT "$C" stop -t 20 "c$1" >/dev/null && timeout $T_LIMIT "$C" delete "c$1" >/dev/null
+		timeout -k 5 $T_LIMIT "$C" run -d --init --name "c$1" demo sleep 1000 >/dev/null &&
+			timeout -k 5 $T_LIMIT "$C" stop -t 20 "c$1" >/dev/null && timeout -k 5 $T_LIMIT "$C" delete "c$1" >/dev/null
 		;;
 	1)
-		timeout $T_LIMIT "$C" create --name "c$1" demo sh -c 'exit 4' >/dev/null
-		timeout $T_LIMIT "$C" start -a "c$1" >/dev/null
-		[ $? = 4 ] && timeout $T_LIMIT "$C" delete "c$1" >/dev/null
+		timeout -k 5 $T_LIMIT "$C" create --name "c$1" demo sh -c 'exit 4' >/dev/null
+		timeout -k 5 $T_LIMIT "$C" start -a "c$1" >/dev/null
+		[ $? = 4 ] && timeout -k 5 $T_LIMIT "$C" delete "c$1" >/dev/null
 		;;
-	2) [ "$(timeout $T_LIMIT "$C" run --rm --name "c$1" demo echo "said $1")" = "said $1" ] ;;
+	2) [ "$(timeout -k 5 $T_LIMIT "$C" run --rm --name "c$1" demo echo "said $1")" = "said $1" ] ;;
 	esac || {
 		echo "$1" >>"$T/bad"
 		t_evidence
