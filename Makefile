@@ -117,7 +117,7 @@ $(B)/unit/hostile.elf: tests/guest/hostile.c tests/guest/hostile.h tests/guest/h
 	$(call say,GUEST,$@)
 	$(Q)mkdir -p $(@D) && $(CC) -I. -std=gnu17 -O1 $(WARN) -ffreestanding -fno-stack-protector -fno-pic -fcf-protection=none -mno-red-zone \
 	    -mgeneral-regs-only -fno-asynchronous-unwind-tables -fno-tree-loop-distribute-patterns -nostdlib -static -no-pie \
-	    -Wl,-T,tests/guest/hostile.ld -Wl,--build-id=none -Wl,-z,noexecstack -o $@ $<
+	    -Wl,-T,tests/guest/hostile.ld -Wl,--build-id=none -Wl,-z,noexecstack,--no-warn-rwx-segments -o $@ $<
 .PHONY: unit
 unit: $(addprefix $(B)/unit/,$(UNIT))
 

@@ -22,6 +22,7 @@
 #define MAX_NICS          8
 #define LAST_WORDS_MS     1000   /* for what the agent said before the machine went */
 #define START_MS          120000 /* for a guest on an emulated CPU of a busy host */
+#define AGAIN_MS          40000  /* after which it is more likely to hang than to be slow */
 #define GRACE_MS          5000 /* for a guest that was told to go, before it is stopped from outside */
 #define LOCK_TRIES        600
 #define LOCK_PAUSE_US     5000  /* 3 s in all */
@@ -488,6 +489,16 @@ static void start_expired(void *arg)
 	vm_kill(rt->vm);
 }
 
+/* On QEMU's emulated CPU one start in some hundreds hangs before the guest's init; a second one then comes up. */
+static void start_again(void *arg)
+{
+	struct runtime *rt = arg;
+
+	if (rt->start_req && !rt->vm_gone && !rt->agent_ready && vm_again(rt->vm))
+		log_warn("the guest did not come up in %d s: its machine is reset",
+			 AGAIN_MS / 1000);
+}
+
 /* What serves the files of a stopped container leaves its log alone. */
 static int start_log(struct runtime *rt, struct json_object *params, struct error **err)
 {
@@ -522,6 +533,7 @@ static void on_start(void *ctx, struct rpc_req *req, struct json_object *params)
 	rt->state = RT_STARTING;
 	rt->start_req = req;
 	loop_add_timer(rt->loop, START_MS, start_expired, rt);
+	loop_add_timer(rt->loop, AGAIN_MS, start_again, rt);
 }
 
 /* ---- processes ---- */

@@ -39,6 +39,8 @@ struct vm_ops {
 	void (*links)(struct vm *vm);
 	/* Of an engine that has a balloon of its own; as vm_balloon(). */
 	void (*balloon)(struct vm *vm, uint64_t bytes);
+	/* Of an engine whose machines may hang; as vm_again(). */
+	void (*again)(struct vm *vm);
 	/* Ends what runs, waits for it, and frees priv. priv may be NULL. */
 	void (*destroy)(struct vm *vm);
 };

@@ -10,7 +10,7 @@
  * Pausing is SIGSTOP: QMP's `stop` would also stop the vhost-user rings, which to a device looks like the guest having
  * reset it.
  *
- * How it ended is told by QMP's SHUTDOWN event; without one, QEMU crashed and its last words are the detail.
+ * How it ended is told by QMP's SHUTDOWN event (qmp.c); without one, QEMU crashed and its last words are the detail.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -23,19 +23,18 @@
 #include <linux/memfd.h>
 
 #include "core/filter.h"
-#include "core/json.h"
 #include "core/log.h"
 #include "core/path.h"
 #include "core/proc.h"
 #include "core/rpc.h"
 #include "vmm/engine.h"
 #include "vmm/jail.h"
+#include "vmm/qmp.h"
 #include "vmm/vhost_user.h"
 
 #define CHILD_FD0 3 /* proc_spawn() puts the first inherited descriptor here */
 #define MAX_FDS   (VM_MAX_DEVS + 8)
 #define WORDS_MAX 2048 /* of QEMU's stderr kept for the error's detail */
-#define QMP_MAX   (64u << 10)
 #define GUEST_HZ  250
 
 FILTER_RULES = {
@@ -103,14 +102,14 @@ struct qemu {
 	size_t nchild_fds;
 	int child_stderr;
 	/* Our ends. */
-	int console_fd, qmp_fd, stderr_fd;
-	struct loop_source *console_src, *qmp_src, *stderr_src, *child_src;
+	int console_fd, stderr_fd;
+	struct loop_source *console_src, *stderr_src, *child_src;
+	struct qmp qmp;
 	struct vhost_user *vu[VM_MAX_DEVS];
 	struct door door[VM_MAX_DEVS];
-	struct buf qmp_in, words;
+	struct buf words;
 	pid_t pid;
-	bool running, killed, shutdown_seen;
-	enum vm_stop reason;
+	bool running, killed;
 };
 
 /* ---- what the child inherits ---- */
@@ -257,8 +256,8 @@ static int args_chardevs(struct qemu *q, struct error **err)
 {
 	int num = 0;
 
-	q->qmp_fd = give_socket(q, &num, err);
-	if (q->qmp_fd < 0)
+	q->qmp.fd = give_socket(q, &num, err);
+	if (q->qmp.fd < 0)
 		return -1;
 	strv_add(&q->argv, "-chardev");
 	strv_addf(&q->argv, "socket,id=qmp,fd=%d", num);
@@ -476,64 +475,12 @@ static void on_stderr(void *arg, int fd, uint32_t events)
 	}
 }
 
-static void qmp_event(struct qemu *q, struct json_object *o)
-{
-	const char *event = json_str(o, "event", NULL);
-	struct json_object *data = json_obj(o, "data");
-	const char *reason = data ? json_str(data, "reason", "") : "";
-
-	if (str_eq(event, "GUEST_PANICKED")) {
-		q->shutdown_seen = true;
-		q->reason = VM_STOP_PANIC;
-	} else if (str_eq(event, "SHUTDOWN") && !q->shutdown_seen) {
-		q->shutdown_seen = true;
-		q->reason = str_eq(reason, "guest-reset")   ? VM_STOP_RESET
-			    : str_eq(reason, "guest-panic") ? VM_STOP_PANIC
-							    : VM_STOP_POWEROFF;
-	}
-}
-
-static void qmp_line(struct qemu *q, const char *line, size_t len)
-{
-	static const char hello[] = "{\"execute\":\"qmp_capabilities\"}\n";
-	CLEANUP_JSON struct json_object *o = json_parse(line, len, NULL);
-
-	if (!o)
-		return;
-	/* Events come only after the capabilities negotiation. */
-	if (json_obj(o, "QMP") && write(q->qmp_fd, hello, sizeof(hello) - 1) < 0)
-		log_warn("qemu: QMP: %s", strerror(errno));
-	qmp_event(q, o);
-}
-
-static void on_qmp(void *arg, int fd, uint32_t events)
-{
-	struct qemu *q = arg;
-	char piece[4096], *nl;
-	ssize_t n = RETRY_EINTR(read(fd, piece, sizeof(piece)));
-
-	if (n < 0 && errno == EAGAIN)
-		return;
-	if (n <= 0 || q->qmp_in.len + (size_t)n > QMP_MAX) {
-		loop_source_free(STEAL(q->qmp_src));
-		return;
-	}
-	buf_append(&q->qmp_in, piece, (size_t)n);
-	while ((nl = memchr(q->qmp_in.data, '\n', q->qmp_in.len))) {
-		size_t len = (size_t)(nl - q->qmp_in.data);
-
-		qmp_line(q, q->qmp_in.data, len);
-		buf_consume(&q->qmp_in, len + 1);
-	}
-}
-
 /* Reads what the child left behind. */
 static void read_rest(struct qemu *q)
 {
 	unsigned i;
 
-	for (i = 0; i < 256 && q->qmp_src; i++)
-		on_qmp(q, q->qmp_fd, EPOLLIN);
+	qmp_rest(&q->qmp);
 	for (i = 0; i < 1024 && q->console_src; i++)
 		on_console(q, q->console_fd, EPOLLIN);
 	for (i = 0; i < 64 && q->stderr_src; i++)
@@ -567,8 +514,8 @@ static void on_child(void *arg, pid_t pid, int status)
 		vhost_user_finish(q->vu[i]);
 	if (q->killed) {
 		vm_report_stop(q->vm, VM_STOP_KILLED, NULL);
-	} else if (q->shutdown_seen && status == 0) {
-		vm_report_stop(q->vm, q->reason, NULL);
+	} else if (q->qmp.ended && status == 0) {
+		vm_report_stop(q->vm, q->qmp.reason, NULL);
 	} else {
 		detail = crash_detail(q, status);
 		vm_report_stop(q->vm, VM_STOP_CRASH, detail);
@@ -594,7 +541,7 @@ static int qemu_create(struct vm *vm, const struct vm_config *cfg, struct error 
 
 	vm->priv = q;
 	q->vm = vm;
-	q->console_fd = q->qmp_fd = q->stderr_fd = q->child_stderr = -1;
+	q->console_fd = q->qmp.fd = q->stderr_fd = q->child_stderr = -1;
 	for (i = 0; i < VM_MAX_DEVS; i++)
 		q->door[i].fd = -1;
 	if (find_program(q, cfg, err) < 0 || give_dup(q, vm->mem.fd, &mem, err) < 0 ||
@@ -633,8 +580,7 @@ static int watch(struct qemu *q, struct error **err)
 	q->console_src = loop_add_fd(l, q->console_fd, EPOLLIN, on_console, q, err);
 	if (!q->console_src)
 		return -1;
-	q->qmp_src = loop_add_fd(l, q->qmp_fd, EPOLLIN, on_qmp, q, err);
-	return q->qmp_src ? 0 : -1;
+	return qmp_watch(&q->qmp, l, err);
 }
 
 static void close_child_fds(struct qemu *q)
@@ -730,30 +676,24 @@ static void qemu_links(struct vm *vm)
 	struct qemu *q = vm->priv;
 	unsigned i;
 
-	for (i = 0; i < vm->ndevs; i++) {
-		CLEANUP_FREE char *cmd = NULL;
-
-		if (vm->devs[i]->id != VIRTIO_ID_NET || virtio_net_link_up(vm->devs[i]))
-			continue;
-		cmd = xasprintf("{\"execute\":\"set_link\",\"arguments\":{\"name\":\"n%u\",\"up\":"
-				"false}}\n",
-				i);
-		if (write(q->qmp_fd, cmd, strlen(cmd)) < 0)
-			log_warn("qemu: QMP: %s", strerror(errno));
-	}
+	for (i = 0; i < vm->ndevs; i++)
+		if (vm->devs[i]->id == VIRTIO_ID_NET && !virtio_net_link_up(vm->devs[i]))
+			qmp_link_down(&q->qmp, i);
 }
 
 /* QEMU is told what is to be left. */
 static void qemu_balloon(struct vm *vm, uint64_t bytes)
 {
 	struct qemu *q = vm->priv;
-	char line[96];
-	int n = snprintf(line, sizeof(line),
-			 "{\"execute\":\"balloon\",\"arguments\":{\"value\":%llu}}\n",
-			 (unsigned long long)(vm->mem_bytes - bytes));
 
-	if (write(q->qmp_fd, line, (size_t)n) != n)
-		log_warn("qemu: balloon: %s", strerror(errno));
+	qmp_balloon(&q->qmp, vm->mem_bytes - bytes);
+}
+
+static void qemu_again(struct vm *vm)
+{
+	struct qemu *q = vm->priv;
+
+	qmp_reset(&q->qmp);
 }
 
 static void qemu_destroy(struct vm *vm)
@@ -773,14 +713,12 @@ static void qemu_destroy(struct vm *vm)
 		door_close(&q->door[i]);
 	}
 	loop_source_free(q->console_src);
-	loop_source_free(q->qmp_src);
 	loop_source_free(q->stderr_src);
 	base_close_fd(&q->console_fd);
-	base_close_fd(&q->qmp_fd);
 	base_close_fd(&q->stderr_fd);
 	close_child_fds(q);
 	strv_free(&q->argv);
-	buf_free(&q->qmp_in);
+	qmp_free(&q->qmp);
 	buf_free(&q->words);
 	free(q->path);
 	free(q);
@@ -796,5 +734,6 @@ const struct vm_ops vm_qemu_ops = {
 	.resume = qemu_resume,
 	.links = qemu_links,
 	.balloon = qemu_balloon,
+	.again = qemu_again,
 	.destroy = qemu_destroy,
 };

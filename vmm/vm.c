@@ -301,6 +301,14 @@ int vm_resume(struct vm *vm, struct error **err)
 	return 0;
 }
 
+bool vm_again(struct vm *vm)
+{
+	if (vm->state != VM_RUNNING || !vm->ops->again)
+		return false;
+	vm->ops->again(vm);
+	return true;
+}
+
 void vm_balloon(struct vm *vm, uint64_t bytes)
 {
 	unsigned i;
