@@ -731,7 +731,7 @@ static void adopt_answered(void *arg, struct json_object *result, struct rpc_fds
 				       ? json_object_get(json_arr(result, "networks"))
 				       : NULL;
 		log_info("container %s taken over (%s), pid %d", ct->id, state, (int)ct->pid);
-		container_watch_helper(ct);
+		container_watch_helper(ct, json_obj(result, "health"));
 	}
 	adopted(ct);
 }

@@ -224,6 +224,8 @@ int runtime_accept_kmsg(struct runtime *rt, struct vsock_stream *s);
 void runtime_health_begin(struct runtime *rt);
 /* runtime_health_json: {"status", "failingStreak", "log": [{"start", "end", "exitCode", "output"}]}, NULL without checks. */
 struct json_object *runtime_health_json(struct runtime *rt);
+/* runtime_health_put: the same as member "health" of o, when there is any. */
+void runtime_health_put(struct runtime *rt, struct json_object *o);
 void runtime_health_free(struct runtime *rt);
 
 /* runtime.c */

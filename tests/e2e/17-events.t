@@ -12,6 +12,7 @@ run_rc 1 'an interval that is none' "$C" create --health-cmd true --health-inter
 run_rc 1 'not both' "$C" create --no-healthcheck --health-cmd true demo true
 run_ok 'run' "$C" run -d --name well -l team=a --health-cmd 'echo checked; test -e /well' --health-interval 1s --health-retries 2 \
 	--health-timeout 20s demo sh -c 'sleep 1000'
+like 'it has a health from the start' "$("$C" inspect well | jq -r '.[0].status.health.status')" '^(starting|unhealthy)$'
 is 'its configuration' "$("$C" inspect well | jq -c '.[0].configuration.healthcheck')" \
 	'{"interval":1000000000,"retries":2,"test":["CMD-SHELL","echo checked; test -e /well"],"timeout":20000000000}'
 is_now() # health
