@@ -9,7 +9,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/evidence.sh"
 T_COUNT=0
 T_FAILED=0
-T_LIMIT=${T_LIMIT:-$([ -n "${LAB:-}" ] && echo 180 || echo 120)}
+T_LIMIT=${T_LIMIT:-$([ -n "${LAB:-}" ] && echo 180 || echo 100)} # below the 120 s after which a guest that hangs is killed: then it can be looked at
 T_OUT=$(mktemp /tmp/tap.XXXXXX)
 T_ERR=$(mktemp /tmp/tap.XXXXXX)
 rc=0 out='' err=''
