@@ -18,7 +18,7 @@
 #include "core/version.h"
 
 #define STOP_SECONDS  5
-#define TEARDOWN_MS   3000
+#define TEARDOWN_MS   10000 /* what is not taken away by then stays on the host */
 #define EXIT_CHECK_MS 5
 #define EXIT_TRIES    200
 

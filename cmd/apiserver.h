@@ -281,8 +281,8 @@ void on_container_stats(void *ctx, struct rpc_req *req, struct json_object *para
 void on_container_update(void *ctx, struct rpc_req *req, struct json_object *params);
 
 /* apiserver_watch.c: what helpers tell of their own accord */
-/* container_watch_helper: asks the helper of a container that runs to tell. */
-void container_watch_helper(struct container *ct);
+/* container_watch_helper: asks the helper of a container that runs to tell; `health` (borrowed, NULL: no checks) is what it said already. */
+void container_watch_helper(struct container *ct, struct json_object *health);
 /* health_check: "healthcheck" of a configuration (cmd/runtime_health.c). */
 int health_check(struct json_object *config, struct error **err);
 

@@ -12,7 +12,7 @@
 #include "core/path.h"
 #include "core/state.h"
 
-#define ADOPT_MS         5000
+#define ADOPT_MS         30000 /* a helper that says nothing until then is killed */
 #define CGROUP_MS        500   /* for what was killed to be gone */
 #define LINGER_MS        10000 /* for a helper whose connection is gone */
 #define STOP_MARGIN_MS   15000 /* what a helper may take beyond the timeout it was given */
@@ -731,7 +731,7 @@ static void adopt_answered(void *arg, struct json_object *result, struct rpc_fds
 				       ? json_object_get(json_arr(result, "networks"))
 				       : NULL;
 		log_info("container %s taken over (%s), pid %d", ct->id, state, (int)ct->pid);
-		container_watch_helper(ct);
+		container_watch_helper(ct, json_obj(result, "health"));
 	}
 	adopted(ct);
 }

@@ -178,9 +178,13 @@ static void service_fail_calls(struct service *svc)
 static void service_respawn(void *arg)
 {
 	struct service *svc = arg;
+	CLEANUP_ERROR struct error *e = NULL;
 
 	loop_source_free(STEAL(svc->timer));
 	service_spawn(svc);
+	/* A release may have been lost with the one before it: it is told who is left, and not only when the next container starts. */
+	if (svc == &svc->s->svc[SVC_NETWORK] && service_connect(svc, &e))
+		log_err(e, "%s", svc->label);
 }
 
 static void service_later(struct service *svc)

@@ -191,7 +191,7 @@ static void start_done(struct start_op *op, struct json_object *result)
 		events_container(ct, "start", NULL, NULL);
 		if (ct->restarting)
 			events_container(ct, "restart", NULL, NULL);
-		container_watch_helper(ct);
+		container_watch_helper(ct, json_obj(result, "health"));
 	}
 	ct->restarting = false;
 	if (op->req)

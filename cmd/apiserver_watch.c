@@ -131,8 +131,10 @@ static void told(void *arg, struct json_object *ev)
 	}
 }
 
-void container_watch_helper(struct container *ct)
+void container_watch_helper(struct container *ct, struct json_object *health)
 {
+	if (health)
+		told_health(ct, health);
 	if (ct->conn)
 		rpc_call_async(ct->conn, "runtime.watch", NULL, NULL, 0, NULL, told, ct);
 }

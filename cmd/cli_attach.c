@@ -249,9 +249,18 @@ static int session_streams(struct session *s, struct error **err)
 
 /* ---- the connection ---- */
 
+/* The process is over, but not its output: it may be held open for ever, or our reader take its time. */
 static void drain_over(void *arg)
 {
-	session_end(arg, NULL);
+	struct session *s = arg;
+	bool waits = false;
+
+	for (int i = S_OUT; i <= S_ERR; i++)
+		waits |= s->pump[i].loop && !s->pump[i].done && s->pump[i].len;
+	if (waits)
+		loop_set_timer(s->drain, DRAIN_MS);
+	else
+		session_end(s, NULL);
 }
 
 /* A call's failure may be the connection's: on_close has been told by the time this runs. */

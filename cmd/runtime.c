@@ -198,6 +198,7 @@ void runtime_init_started(struct runtime *rt)
 	o = json_object_new_object();
 	json_set_str(o, "startedDate", at);
 	json_set(o, "timings", start_timings(rt));
+	runtime_health_put(rt, o);
 	rpc_reply(STEAL(rt->start_req), o);
 }
 
@@ -745,6 +746,7 @@ static void on_state(void *ctx, struct rpc_req *req, struct json_object *params)
 	json_set(o, "networks",
 		 rt->networks ? json_object_get(rt->networks) : json_object_new_array());
 	json_set_int(o, "processes", rt->nprocs);
+	runtime_health_put(rt, o);
 	rpc_reply(req, o);
 }
 

@@ -53,6 +53,7 @@ struct rt_stream {
 	struct loop_source *src; /* watches fd */
 	struct vsock_stream *vs; /* NULL before the guest dialled and after it is closed */
 	bool done;               /* output: the guest sent its last byte; input: shut down */
+	bool full;               /* output: the client's pipe took no more */
 	bool keep;               /* input: outlives the client, for the next one that attaches */
 	struct buf pending;      /* input read from fd that the guest had no credit for */
 };
@@ -179,6 +180,8 @@ void runtime_stdin_keep(struct rt_process *proc);
 int runtime_streams_attach(struct rt_process *proc, struct json_object *streams,
 			   struct rpc_fds *fds, struct error **err);
 bool runtime_streams_drained(const struct rt_process *proc);
+/* runtime_streams_room: the process is over: pipes that are full get room for all that is still here, so that nobody waits for their readers. */
+void runtime_streams_room(struct rt_process *proc);
 void runtime_streams_close(struct rt_process *proc);
 void runtime_console(void *arg, const void *p, size_t len);
 
@@ -224,6 +227,8 @@ int runtime_accept_kmsg(struct runtime *rt, struct vsock_stream *s);
 void runtime_health_begin(struct runtime *rt);
 /* runtime_health_json: {"status", "failingStreak", "log": [{"start", "end", "exitCode", "output"}]}, NULL without checks. */
 struct json_object *runtime_health_json(struct runtime *rt);
+/* runtime_health_put: the same as member "health" of o, when there is any. */
+void runtime_health_put(struct runtime *rt, struct json_object *o);
 void runtime_health_free(struct runtime *rt);
 
 /* runtime.c */

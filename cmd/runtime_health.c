@@ -80,6 +80,14 @@ struct json_object *runtime_health_json(struct runtime *rt)
 	return o;
 }
 
+void runtime_health_put(struct runtime *rt, struct json_object *o)
+{
+	struct json_object *health = runtime_health_json(rt);
+
+	if (health)
+		json_set(o, "health", health);
+}
+
 static void tell(struct health *h)
 {
 	runtime_notice(h->rt, "health", runtime_health_json(h->rt));

@@ -3,8 +3,8 @@
  * runtime_process.c - the container's processes as this helper knows them, and the agent that
  * reports on them.
  *
- * A process counts as over when the guest said so and all its output has come through (or DRAIN_MS
- * have passed: a client may have stopped reading). What the guest says is checked: unknown
+ * A process counts as over when the guest said so and all its output has gone into the clients' pipes
+ * (or DRAIN_MS have passed: one may have no room and no reader). What the guest says is checked: unknown
  * processes and states out of order are ignored and logged.
  */
 #include "cmd/runtime.h"
@@ -196,6 +196,7 @@ void runtime_process_exited(struct rt_process *proc, int code)
 	proc->exited_at = time_now();
 	proc->t_exited = time_mono_us();
 	proc->drain = loop_add_timer(proc->rt->loop, DRAIN_MS, process_drain_over, proc);
+	runtime_streams_room(proc);
 	runtime_process_settle(proc);
 }
 

@@ -4,7 +4,8 @@
  *
  * Output: what the client's pipe takes is taken from the guest, nothing more: a client that does
  * not read holds back its own stream through vsock credit and nobody else. When the client is gone
- * the output is still taken, for the log and so that the process does not hang. Input: read only
+ * the output is still taken, for the log and so that the process does not hang. When the process is
+ * over, what waits here goes into the pipe, however slow its reader is. Input: read only
  * when the guest had room for what was read before.
  */
 #include "cmd/runtime.h"
@@ -12,7 +13,14 @@
 #include <fcntl.h>
 #include <stdio.h>
 
+#include "core/filter.h"
 #include "core/path.h"
+
+#define PIPE_ROOM (512 << 10) /* what a stream holds at most (256 KiB), besides a full pipe */
+
+FILTER_RULES = {
+	FILTER_ALLOW_ARG(FILTER_MAIN, fcntl, 1, ~0u, F_SETPIPE_SZ),
+};
 
 static const char *const kind_name[RT_STREAMS] = {"stdin", "stdout", "stderr"};
 
@@ -49,6 +57,7 @@ static void output_writable(void *arg, int fd, uint32_t events)
 		stream_detach_fd(s);
 	else
 		loop_mod_fd(s->src, 0);
+	s->full = false;
 	if (s->vs)
 		vsock_stream_resume(s->vs);
 }
@@ -62,6 +71,7 @@ static size_t output_data(void *arg, const void *p, size_t len)
 		ssize_t w = RETRY_EINTR(write(s->fd, p, len));
 
 		if (w < 0 && errno == EAGAIN) {
+			s->full = true;
 			loop_mod_fd(s->src, EPOLLOUT);
 			return 0;
 		}
@@ -75,7 +85,8 @@ static size_t output_data(void *arg, const void *p, size_t len)
 	if (s->proc->captures && s->proc->capture.len < RUNTIME_CAPTURE_MAX)
 		buf_append(&s->proc->capture, p,
 			   MIN(took, RUNTIME_CAPTURE_MAX - s->proc->capture.len));
-	if (took < len && s->fd >= 0)
+	s->full = took < len && s->fd >= 0;
+	if (s->full)
 		loop_mod_fd(s->src, EPOLLOUT);
 	return took;
 }
@@ -335,6 +346,17 @@ bool runtime_streams_drained(const struct rt_process *proc)
 		if (proc->stream[k].vs && !proc->stream[k].done)
 			return false;
 	return true;
+}
+
+void runtime_streams_room(struct rt_process *proc)
+{
+	for (int k = RT_STDOUT; k <= RT_STDERR; k++) {
+		struct rt_stream *s = &proc->stream[k];
+
+		/* Where a pipe can have no more, its reader has as long as the process's end waits. */
+		if (s->full && s->fd >= 0 && s->vs && fcntl(s->fd, F_SETPIPE_SZ, PIPE_ROOM) >= 0)
+			vsock_stream_resume(s->vs);
+	}
 }
 
 void runtime_streams_close(struct rt_process *proc)

@@ -20,20 +20,23 @@ run_ok 'system start' "$C" system start
 is 'both containers run' "$("$C" list -q | sort | tr '\n' ' ')" 'go stay '
 is 'with the same helper' "$(service_pid container.runtime.go)" "$runtime"
 is 'and the same address' "$("$C" inspect go | jq -r '.[0].status.networks[0].ipv4Address')" "$address"
-a=$("$C" logs -n 1 go)
 counts_on()
 {
-	[ "$("$C" logs -n 1 go)" -gt "$a" ]
+	[ "$("$C" logs -n 1 go)" -gt "${a:-0}" ]
 }
+ok 'it counts' wait_until 20 counts_on
+a=$("$C" logs -n 1 go)
 ok 'it counted on all the time' wait_until 20 counts_on
 run_ok 'exec works' "$C" exec go sh -c 'ping -c 1 -W 5 $(ip route | sed -n "s/default via \([0-9.]*\).*/\1/p")'
 run_ok 'stop' "$C" stop -t 1 go
 ok '--rm still holds' wait_until 20 gone go
-kill -KILL "$(service_pid container.apiserver)"
+pid=$(service_pid container.runtime.stay)
+old=$(service_pid container.apiserver)
+kill -KILL "$old"
+ok 'the apiserver is dead again' wait_until 10 dead
 # It ends while nobody looks.
-pid=$(pgrep -f 'container-runtime-linux' | head -1)
-[ -n "$pid" ] && kill -KILL "$pid"
-sleep 0.5
+kill -KILL "$pid"
+ok 'so is the other container' wait_until 10 test ! -e "/proc/$pid"
 run_ok 'system start' "$C" system start
 ok 'what ended meanwhile is stopped' wait_until 20 in_state stay stopped
 run_ok 'and starts again' "$C" start stay

@@ -42,14 +42,16 @@ sized()
 	shows '^40 100'
 }
 ok 'a new size of the window' wait_until 20 sized
-typed 'clear; sleep 1000' Enter
-sleep 1
+# What is typed before the shell has begun the line would end the line and not the program.
+typed 'clear; echo be""gun; sleep 1000' Enter
+ok 'a program runs' wait_until 20 shows '^begun'
 typed C-c
+wait_until 10 shows '^/ # *$'
 typed 'echo status=$?' Enter
 ok 'Ctrl-C ends the program in the container' wait_until 20 shows '^status=130'
 ok 'and not the container' "$C" exec tty true
+# Typed ahead, while a program runs.
 typed 'clear; trap "echo got-int" INT; sleep 1' Enter
-sleep 0.3
 typed 'exit 12' Enter
 ok 'testTermIODoesNotPanic: what is typed ends it, back at the host' wait_until 30 shows 'host> *$'
 typed 'echo code=$?' Enter

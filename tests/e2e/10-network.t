@@ -17,6 +17,11 @@ echo 0 >/proc/sys/net/ipv4/ip_forward
 ready_system
 nsenter -t "$world" -n timeout 600 socat TCP-LISTEN:8080,fork,reuseaddr SYSTEM:'echo world; echo from \$SOCAT_PEERADDR' &
 nsenter -t "$world" -n timeout 600 socat UDP-LISTEN:9090,fork,reuseaddr SYSTEM:'cat' &
+in_world() # port: somebody listens there
+{
+	nsenter -t "$world" -n ss -Hltn "sport = :$1" | grep -q .
+}
+ok 'the world serves' wait_until 10 in_world 8080
 
 run_ok 'a container' "$C" run -d --name net demo sh -c 'while :; do echo from-net | nc -l -p 7000; done'
 run_ok 'inspect' "$C" inspect net
@@ -36,23 +41,33 @@ like 'MTU as inspect says' "$out" $'\n'"$mtu"$'\n'
 is 'MAC address as inspect says' "$(grep -Eo '([0-9a-f]{2}:){5}[0-9a-f]{2}$' <<<"$out" | tail -1)" "$("$C" inspect net | jq -r '.[0].status.networks[0].macAddress')"
 run_ok 'ping the gateway' "$C" exec net ping -c 2 -W 5 "$gw"
 run_ok 'ping the world' "$C" exec net ping -c 2 -W 5 203.0.113.2
-run_ok 'TCP to the world' "$C" exec net sh -c 'nc -w 5 203.0.113.2 8080 </dev/null'
+run_ok 'TCP to the world' "$C" exec net sh -c 'nc -w 20 203.0.113.2 8080 </dev/null'
 like 'it answers' "$out" 'world'
 like "by the host's address" "$out" '203\.0\.113\.1'
 run_ok 'the host reaches the container' bash -c 'ping -c 1 -W 5 "$1" 2>/dev/null || busybox ping -c 1 -W 5 "$1"' - "${addr%/*}"
-run_ok 'a TCP port of it' bash -c 'timeout 10 socat -u "TCP:$1:7000" -' - "${addr%/*}"
+# Its nc serves one client after the other.
+serves()
+{
+	"$C" exec net sh -c 'cat /proc/net/tcp /proc/net/tcp6 | grep -q ":1B58 [0-9A-F]*:0000 0A"'
+}
+ok 'the container listens' wait_until 20 serves
+run_ok 'a TCP port of it' bash -c 'timeout 60 socat -u "TCP:$1:7000" -' - "${addr%/*}"
 is 'answers' "$out" from-net
-nsenter -t "$world" -n timeout 5 tcpdump -l -nn -i in -c 3 icmp >"$T/dump" 2>/dev/null &
-sleep 0.5
-"$C" exec net ping -c 3 -W 2 203.0.113.2 >/dev/null 2>&1
-wait $!
+nsenter -t "$world" -n timeout 120 tcpdump -l -nn -i in -c 3 icmp >"$T/dump" 2>"$T/dump.err" &
+dump=$!
+wait_until 20 grep -q 'listening on' "$T/dump.err"
+"$C" exec net ping -c 3 -W 5 203.0.113.2 >/dev/null 2>&1
+wait $dump
+like 'pings are seen outside' "$(cat "$T/dump")" '203\.0\.113\.1 > 203\.0\.113\.2: ICMP echo request'
 unlike 'no container address is seen outside' "$(cat "$T/dump")" "${addr%/*}"
 
-run_ok 'a second container reaches the first' "$C" run --rm --name two demo sh -c "nc -w 5 ${addr%/*} 7000 </dev/null; ip -4 -o addr show eth0"
+ok 'the first listens again' wait_until 20 serves
+run_ok 'a second container reaches the first' "$C" run --rm --name two demo sh -c "nc -w 20 ${addr%/*} 7000 </dev/null; ip -4 -o addr show eth0"
 like 'by TCP' "$out" 'from-net'
 unlike 'with another address' "$out" "inet $addr"
-run_ok 'a big download' bash -c 'nsenter -t "$1" -n timeout 60 socat -u OPEN:/dev/zero,readbytes=4000000 TCP-LISTEN:8081,reuseaddr & sleep 0.5
-	"$2" exec net sh -c "nc -w 20 203.0.113.2 8081 </dev/null | wc -c"' - "$world" "$C"
+nsenter -t "$world" -n timeout 120 socat -u OPEN:/dev/zero,readbytes=4000000 TCP-LISTEN:8081,reuseaddr &
+wait_until 10 in_world 8081
+run_ok 'a big download' "$C" exec net sh -c 'nc -w 20 203.0.113.2 8081 </dev/null | wc -c'
 is 'is complete' "$(tr -dc 0-9 <<<"$out")" 4000000
 
 run_ok '--network none' "$C" run --rm --network none demo sh -c 'ls /sys/class/net; ip route | wc -l'
@@ -79,7 +94,11 @@ br=$(ip -o link show type bridge | awk -F': ' '{print $2}')
 like 'there is a bridge' "$br" '[a-z]'
 like 'and a table' "$(nft list tables)" 'table'
 run_ok 'delete' "$C" delete -f net
-is 'no tap is left' "$(ip -o link show type tun 2>/dev/null | wc -l)" 0
+no_tap()
+{
+	[ -z "$(ip -o link show type tun)" ]
+}
+ok 'no tap is left' wait_until 10 no_tap
 run_ok 'system stop' "$C" system stop
 is 'no bridge is left' "$(ip -o link show type bridge | wc -l)" 0
 is 'no table is left' "$(nft list tables)" ''

@@ -99,6 +99,11 @@ out=$(head -c 300000 /dev/zero | timeout 60 "$C" exec -i one wc -c)
 is 'exec -i' "${out// /}" 300000
 run_ok 'the network' "$C" exec one sh -c 'ping -c 1 -W 5 $(ip route | sed -n "s/default via \([0-9.]*\).*/\1/p")'
 run_ok 'its disk' "$C" exec one sh -c 'dd if=/dev/zero of=/x bs=1M count=20 conv=fsync 2>/dev/null && rm /x && sync'
+says()
+{
+	[ -n "$("$C" logs -n 1 one)" ]
+}
+ok 'it says something' wait_until 20 says
 run_ok 'logs' "$C" logs -n 1 one
 like 'what it wrote' "$out" '^[0-9]+$'
 # The log is turned over within the jail.
@@ -128,7 +133,7 @@ run_ok 'stop' "$C" stop -t 20 one
 is 'the exit code is recorded' "$(jq .exitCode "$D/exit.json")" 5
 like 'and when' "$(jq -r .exitedAt "$D/exit.json")" '^20[0-9-]+T[0-9:.]+Z$'
 ok 'nothing is left in the run directory' test ! -e "$CONTAINER_RUN_ROOT/c/one.sock" -a ! -e "$CONTAINER_RUN_ROOT/c/one.d"
-[ -z "$group" ] || ok 'cgroup: gone' test ! -e "$top$group"
+[ -z "$group" ] || ok 'cgroup: gone' wait_until 10 test ! -e "$top$group"
 ln "$D/exit.json" "$T/hard"
 rm "$D/exit.json"
 ln "$T/hard" "$D/exit.json"

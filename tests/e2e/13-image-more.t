@@ -107,12 +107,15 @@ if command -v skopeo >/dev/null; then
 	run_ok 'push' "$C" image push "$REGISTRY/a/demo:1"
 	is 'prints the reference' "$out" "$REGISTRY/a/demo:1"
 	is 'the registry has it byte for byte' "$(curl -fs -H 'Accept: application/vnd.oci.image.manifest.v1+json' "http://$REGISTRY/v2/a/demo/manifests/1" | sha256sum | cut -d' ' -f1)" "$digest"
+	# The registry logs a request when it is over; the manifest's is the last.
+	ok 'its log is complete' wait_until 10 grep -q '"PUT /v2/a/demo/manifests/1 ' "$T/registry.log"
 	n=$(hits PATCH /v2/)
 	ok 'blobs were sent' test "$n" -ge 4
 	run_ok 'push again' "$C" push "$REGISTRY/a/demo:1"
 	is 'sends nothing that is there' "$(hits PATCH /v2/)" "$n"
 	"$C" tag demo "$REGISTRY/b/demo:1" >/dev/null
 	run_ok 'push to another repository' "$C" push "$REGISTRY/b/demo:1"
+	ok 'its log is complete' wait_until 10 grep -q '"PUT /v2/b/demo/manifests/1 ' "$T/registry.log"
 	is 'mounts the layers' "$(hits POST '/v2/b/demo/blobs/uploads/?.*mount=')" 3
 	is 'sends the configuration only' "$(($(hits PATCH /v2/) - n))" 1
 	run_ok 'skopeo reads it' "${sk[@]}" copy -q --src-tls-verify=false "docker://$REGISTRY/b/demo:1" "dir:$T/dir3"
@@ -187,7 +190,7 @@ run_rc 1 'push without a login' "$C" push "$R/p/demo:1"
 like 'says how to log in' "$err" "container registry login $R"
 login()
 {
-	printf %s "$1" | timeout 30 "$C" registry login -u tester --password-stdin "$R" >"$T/login.out" 2>"$T/login.err"
+	printf %s "$1" | timeout "$T_LIMIT" "$C" registry login -u tester --password-stdin "$R" >"$T/login.out" 2>"$T/login.err"
 }
 ok 'a wrong password is refused' bash -c "! printf nope | $C login -u tester --password-stdin $R 2>/dev/null"
 is 'and not kept' "$("$C" registry list -q)" ''
@@ -316,7 +319,7 @@ stop_system
 jq -n --arg ca "$T/cert.pem" --arg m "docker.io=http://$M" '{registry: {ca: $ca, mirrors: $m}}' >"$CONTAINER_CONFIG"
 start_system
 run_ok 'with registry.ca' "$C" push --scheme https "$S/t/demo:1"
-like 'by HTTP/2' "$(cat "$T/tls.log")" '"PUT /v2/t/demo/manifests/1 HTTP/2.0"'
+ok 'by HTTP/2' wait_until 10 grep -qF '"PUT /v2/t/demo/manifests/1 HTTP/2.0"' "$T/tls.log"
 run_ok 'pull from there' "$C" pull --scheme https "$S/t/demo:1"
 run_ok 'pull through a mirror' "$C" pull docker.io/m/demo:1
 is 'the name is that of the registry' "$out" 'docker.io/m/demo:1'

@@ -54,9 +54,9 @@ ok 'and leaves nothing' [ ! -e here2 ]
 # Tar streams.
 tar -cf t.tar -C src .
 rc=0
-timeout 30 "$C" cp - box:/opt <t.tar >"$T/log" 2>&1 || rc=$?
+timeout "$T_LIMIT" "$C" cp - box:/opt <t.tar >"$T/log" 2>&1 || rc=$?
 is 'a tar stream in' "$rc:$(in_box cat /opt/sub/b)" 0:two
-is 'a tar stream out' "$(timeout 30 "$C" cp box:/tmp/tree - | tar -tf - | sort | head -3 | tr '\n' ' ')" 'tree/ tree/a tree/link '
+is 'a tar stream out' "$(timeout "$T_LIMIT" "$C" cp box:/tmp/tree - | tar -tf - | sort | head -3 | tr '\n' ' ')" 'tree/ tree/a tree/link '
 run_ok 'export' "$C" export -o all.tar box
 is 'the root file system' "$(tar -xOf all.tar tmp/new 2>/dev/null)" two
 is 'without what is mounted' "$(tar -tf all.tar | grep -c '^proc/.')" 0

@@ -30,10 +30,11 @@ run_ok 'pause' "$C" pause one
 run_ok 'unpause' "$C" unpause one
 run "$C" stats --no-stream one
 run "$C" top one
-(sleep 3) | timeout -s KILL 5 "$C" attach one >/dev/null 2>&1 &
+(sleep 3) | timeout -s KILL 120 "$C" attach one >"$T/attached" 2>&1 &
 attached=$!
-sleep 1
+ok 'a client is attached' wait_until 30 grep -q x "$T/attached"
 run_rc 1 'a second client is refused' "$C" attach one
+pkill -KILL -P $attached
 wait $attached 2>/dev/null
 (timeout 2 "$C" logs -f one >/dev/null 2>&1)
 # Reads in company that the host's page cache does not have: they go through io_uring. Every other block of the file is a hole, so what the

@@ -95,5 +95,9 @@ like 'says so' "$err" 'ead-only file system'
 run_ok 'out of it' "$C" cp ro:/etc/passwd pw
 run_ok 'delete --force' "$C" delete -f ro
 stop_system
-is 'no helper is left' "$(pgrep -fc container-runtime-linux)" 0
+no_helper()
+{
+	! pgrep -f container-runtime-linux
+}
+ok 'no helper is left' wait_until 10 no_helper
 done_testing

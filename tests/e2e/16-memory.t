@@ -35,14 +35,15 @@ run_ok 'a container' "$C" run -d --name mem -m 512m demo sleep 1000
 h=$(service_pid container.runtime.mem)
 fd=$(memfd "$h")
 ok "its memory is a memfd ($fd)" test -n "$fd"
-run_ok 'the balloon is there' "$C" exec mem sh -c 'for i in $(seq 50); do ls /sys/bus/virtio/drivers/virtio_balloon | grep -q ^virtio && exit; sleep 0.2; done; exit 1'
+run_ok 'the balloon is there' "$C" exec mem sh -c 'for i in $(seq 300); do ls /sys/bus/virtio/drivers/virtio_balloon | grep -q ^virtio && exit; sleep 0.2; done; exit 1'
 base=$(held)
 diag "after the start the host holds $base MiB"
-# dd has read all of it when its first byte comes, and holds it until its reader goes.
-"$C" exec mem sh -c "dd if=/dev/zero bs=${mb}M count=1 2>/dev/null | (head -c 1 >/dev/null; echo full; sleep 8)" >"$T/dd" &
+# dd has read all of it when its first byte comes, and holds it until its reader goes, which is told to.
+"$C" exec mem sh -c "mkfifo /go; dd if=/dev/zero bs=${mb}M count=1 2>/dev/null | (head -c 1 >/dev/null; echo full; read -r x </go)" >"$T/dd" &
 job=$!
 ok 'memory is used' wait_until 300 grep -q full "$T/dd"
 ok 'and held' wait_until 10 above $((base + mb * 9 / 10))
+run_ok 'let go' "$C" exec mem sh -c 'echo >/go'
 wait $job
 ok 'anonymous memory that was freed comes back' wait_until 60 below $((base + mb / 5))
 diag "now $(held) MiB"

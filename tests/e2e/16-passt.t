@@ -16,6 +16,7 @@ nsenter -t "$world" -n ip link set in up
 nsenter -t "$world" -n timeout 600 socat TCP-LISTEN:8080,fork,reuseaddr SYSTEM:'echo world; echo from \$SOCAT_PEERADDR' &
 # A name server at the world's end: answers every question for an A record with 203.0.113.77.
 nsenter -t "$world" -n timeout 600 socat UDP-RECVFROM:53,fork EXEC:"$TOP/tests/lib/dns.pl" &
+wait_until 10 nsenter -t "$world" -n bash -c 'ss -Hltn "sport = :8080" | grep -q . && ss -Hlun "sport = :53" | grep -q .'
 echo 'nameserver 203.0.113.2' >"$T/resolv.conf"
 mount --bind "$T/resolv.conf" "$(readlink -f /etc/resolv.conf)"
 
@@ -54,7 +55,7 @@ like 'has the route' "$out" "default via $gw"
 like 'the gateway is its name server' "$out" "nameserver $gw"
 like 'the link is up' "$out" $'65520\n1$'
 # nc's input stays open here: Debian 12's passt may forget the other direction of a connection that is half closed.
-run_ok 'TCP to the world' "${as_user[@]}" "$C" exec net sh -c 'mkfifo /tmp/f; exec 3<>/tmp/f; nc -w 5 203.0.113.2 8080 <&3'
+run_ok 'TCP to the world' "${as_user[@]}" "$C" exec net sh -c 'mkfifo /tmp/f; exec 3<>/tmp/f; nc -w 20 203.0.113.2 8080 <&3'
 like 'it answers' "$out" 'world'
 like "by the host's address" "$out" '203\.0\.113\.1'
 run_ok 'DNS' "${as_user[@]}" "$C" exec net nslookup some.name.example
@@ -74,12 +75,13 @@ sent=$out
 wait $up
 is 'arrives whole' "$(sha256sum <"$T/up")" "$sent"
 timeout 600 socat TCP-LISTEN:8083,bind=127.0.0.1,fork,reuseaddr SYSTEM:'echo loopback' &
+ok 'somebody listens here' wait_until 10 bash -c 'ss -Hltn "sport = :8083" | grep -q .'
 run "${as_user[@]}" "$C" exec net sh -c "nc -w 2 $gw 8083 </dev/null"
 unlike "the host's loopback is not reachable" "$out" loopback
 
 # passt goes: the guest sees its cable pulled, and lives on.
 kill "$(pgrep '^passt')"
-run_ok 'without passt' "${as_user[@]}" "$C" exec net sh -c 'i=0; while [ "$(cat /sys/class/net/eth0/carrier)" = 1 ] && [ $i -lt 100 ]; do i=$((i+1)); sleep 0.1; done; cat /sys/class/net/eth0/carrier'
+run_ok 'without passt' "${as_user[@]}" "$C" exec net sh -c 'i=0; while [ "$(cat /sys/class/net/eth0/carrier)" = 1 ] && [ $i -lt 600 ]; do i=$((i+1)); sleep 0.1; done; cat /sys/class/net/eth0/carrier'
 is 'the link is down' "$out" 0
 run_ok 'delete' "${as_user[@]}" "$C" delete -f net
 run_ok 'run' "${as_user[@]}" "$C" run --rm demo echo hello

@@ -79,7 +79,7 @@ kill "$dump"
 wait "$dump" 2>/dev/null
 is 'none of the others is' "$(grep -ao SPOOF "$T/dump" | wc -l)" 0
 like 'the bridge' "$br" '^ct'
-like 'they are counted' "$(cat "$CONTAINER_LOG_ROOT"/container.runtime.evil.log)" 'foreign IPv4 address'
+ok 'they are counted' wait_until 10 grep -q 'foreign IPv4 address' "$CONTAINER_LOG_ROOT/container.runtime.evil.log"
 run_ok 'the container goes on' "$C" exec evil ping -c 1 -W 5 203.0.113.2
 
 # Checksums: both ways, all queues.

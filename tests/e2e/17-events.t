@@ -6,12 +6,18 @@ ready_system
 
 timeout 600 "$C" events --format json >"$T/events" 2>"$T/events.err" &
 watcher=$!
+watched()
+{
+	"$C" image tag demo seen:1 && [ -s "$T/events" ]
+}
+ok 'a watcher' wait_until 20 watched
 # Health: the file says how it is.
 run_rc 1 'a check needs a command' "$C" create --health-interval 1s demo true
 run_rc 1 'an interval that is none' "$C" create --health-cmd true --health-interval soon demo true
 run_rc 1 'not both' "$C" create --no-healthcheck --health-cmd true demo true
 run_ok 'run' "$C" run -d --name well -l team=a --health-cmd 'echo checked; test -e /well' --health-interval 1s --health-retries 2 \
 	--health-timeout 20s demo sh -c 'sleep 1000'
+like 'it has a health from the start' "$("$C" inspect well | jq -r '.[0].status.health.status')" '^(starting|unhealthy)$'
 is 'its configuration' "$("$C" inspect well | jq -c '.[0].configuration.healthcheck')" \
 	'{"interval":1000000000,"retries":2,"test":["CMD-SHELL","echo checked; test -e /well"],"timeout":20000000000}'
 is_now() # health
@@ -43,9 +49,9 @@ ok 'unhealthy again' wait_until 30 is_now unhealthy
 
 # The next apiserver knows.
 kill -KILL "$(service_pid container.apiserver)"
-wait $watcher
-sleep 0.3
-is 'the watcher is told' "$?:$(grep -c 'connection' "$T/events.err")" 0:1
+rc=0
+wait $watcher || rc=$?
+is 'the watcher is told' "$rc:$(grep -c 'connection' "$T/events.err")" 1:1
 cp "$T/events" "$T/events.1"
 ok 'json: an object a line' jq -se 'length > 10 and all(.type and .action and .actor.id and (.timeNano > 1e18))' "$T/events.1"
 is 'events of the container' "$(jq -r 'select(.actor.id == "well") | .action' "$T/events.1" | grep -v '^exec\|: starting')" \

@@ -135,8 +135,16 @@ like 'is docker.io' "$err" 'not logged in to docker.io'
 # What is asked for on a terminal, is: the name in the clear, the password not.
 start_registry private tester s3cret-word
 run_rc 1 'login without anything on standard input' "$C" registry login "$REGISTRY"
-(sleep 1; printf 'tester\n'; sleep 1; printf 's3cret-word\n'; sleep 1) |
-	timeout 30 script -qec "'$C' registry login '$REGISTRY'" /dev/null >"$T/tty" 2>&1
+mkfifo "$T/keys"
+timeout 120 script -qec "'$C' registry login '$REGISTRY'" /dev/null <"$T/keys" >"$T/tty" 2>&1 &
+login=$!
+exec 7>"$T/keys"
+wait_until 20 grep -q 'Username: ' "$T/tty"
+echo tester >&7
+wait_until 20 grep -q 'Password: ' "$T/tty"
+echo s3cret-word >&7
+wait $login
+exec 7>&-
 like 'login on a terminal' "$(tr -d '\r\n' <"$T/tty")" 'Username: testerPassword: Login succeeded'
 unlike 'the password is not shown' "$(cat "$T/tty")" 's3cret'
 is 'registry list --format' "$("$C" registry list --format '{{.Name}} {{.Username}}')" "$REGISTRY tester"

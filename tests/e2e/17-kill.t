@@ -14,10 +14,9 @@ run_ok 'a bystander' "$C" run -d --name by $SMALL demo sh -c 'i=0; while :; do i
 by=$(service_pid container.runtime.by)
 run_ok 'one start and stop' "$C" run --rm $SMALL demo true
 # The bystander's own things are in each snapshot; so is what the first use made (the bridge, the rules).
-snapshot()
+as_before()
 {
-	wait_until 40 quiet 1 || echo 'still busy'
-	held
+	quiet 1 && held_as "$T/start"
 }
 
 # What is done while the victim dies; its output and status do not matter here, that it ends does.
@@ -90,23 +89,20 @@ one() # victim state delay-in-ms
 	[ "$(service_pid container.runtime.by)" = "$by" ] && wait_until 30 goes_on "${n:-0}" ||
 		{ diag "$v/$s/$3: the bystander does not go on"; return 1; }
 	"$C" delete --force xx >/dev/null 2>&1
-	snapshot >"$T/now"
-	few_descriptors || return 1
-	diff "$T/start" "$T/now" >"$T/diff" || { diag "$v/$s/$3: what is held has changed:" "$(cat "$T/diff")" "$("$C" list -a)"; return 1; }
+	wait_until 60 as_before || { diag "$v/$s/$3: what is held has changed:" "$(diff "$T/start" "$T/now")" "$("$C" list -a)"; return 1; }
+	no_more_descriptors
 }
 services='container.apiserver container.images container.network.default'
 declare -A at_first
-few_descriptors()
+no_more_descriptors()
 {
-	local l n
+	local l
 	for l in $services; do
-		n=$(descriptors $l)
-		# Connections of commands that have just ended may still be counted.
-		[ "$n" -le "${at_first[$l]}" ] || { sleep 0.3; n=$(descriptors $l); }
-		[ "$n" -le "${at_first[$l]}" ] || { diag "$l has $n descriptors, ${at_first[$l]} at first"; return 1; }
+		wait_until 20 few_descriptors $l "${at_first[$l]}" || { diag "$l has $(descriptors $l) descriptors, ${at_first[$l]} at first"; return 1; }
 	done
 }
-snapshot >"$T/start"
+ok 'only the bystander is left' wait_until 40 quiet 1
+held >"$T/start"
 for l in $services; do at_first[$l]=$(descriptors $l); done
 grep -q 'process container-runtime-linux' "$T/start" || bail 'the snapshot sees processes'
 [ "${at_first[container.apiserver]}" -gt 3 ] || bail 'descriptors are counted'
@@ -137,7 +133,7 @@ is 'the bystander has seen nothing' "$(service_pid container.runtime.by)" "$by"
 
 run_ok 'all are deleted' "$C" delete --force --all
 ok 'nothing is held any more' wait_until 40 quiet 0
-is 'no directory, mount or cgroup either' "$(held | grep -E '^(file .*containers/.|mount|cgroup)')" ''
+ok 'no directory, mount or cgroup either' wait_until 20 none_held || diag "$(cat "$T/still-held")"
 
 # A full disk: what cannot be written is refused, what is there stays.
 mkdir "$T/full"

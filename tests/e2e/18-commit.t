@@ -49,8 +49,8 @@ run_ok 'commit' "$C" commit work made:2
 is 'the command is the container'"'"'s' "$("$C" image inspect made:2 | jq -c '.[0].variants[0].config.config.Cmd[0:2]')" '["sh","-c"]'
 is 'logs are still there' "$("$C" logs work 2>&1 | wc -l)" 0
 run_ok 'one more layer on top' "$C" run -d --name again -c 1 made:2 sh -c 'cat /srv/new/deep/file; rm /srv/hard; sleep 1000'
-ok 'it did' wait_until 20 bash -c '! "$1" exec again test -e /srv/hard' - "$C"
-is 'it has the files of its image' "$("$C" logs again)" text
+ok 'it did' wait_until 20 "$C" exec again sh -c '[ ! -e /srv/hard ]'
+ok 'it has the files of its image' wait_until 20 bash -c '[ "$("$1" logs again)" = text ]' - "$C"
 is 'diff is against its image' "$("$C" diff again)" $'C /srv\nD /srv/hard'
 run_ok 'commit without a name' "$C" commit --no-pause again
 like 'prints the digest' "$out" '^sha256:'

@@ -5,7 +5,12 @@
 . "$(dirname "$0")/../lib/system.sh"
 mkdir -p "$T/state" "$T/out"
 make_certificate
-port=$((20000 + RANDOM % 10000)) other=$((30000 + RANDOM % 10000)) tls=$((40000 + RANDOM % 10000))
+free_port
+port=$T_PORT
+free_port
+other=$T_PORT
+free_port
+tls=$T_PORT
 perl "$TOP/tests/lib/hostile_registry.pl" "$T/state" $port $other 2>"$T/hostile.err" &
 socat OPENSSL-LISTEN:$tls,bind=127.0.0.1,cert="$T/cert.pem",key="$T/key.pem",verify=0,fork,reuseaddr TCP:127.0.0.1:$port 2>/dev/null &
 wait_until 20 curl -fs "http://127.0.0.1:$port/v2/" || bail "the hostile registry runs: $(cat "$T/hostile.err")"

@@ -15,19 +15,27 @@ h=$(service_pid container.runtime.one)
 base=$(anon "$h")
 
 # E, F: megabytes for a machine that sleeps: they wait on this side, and none is lost.
-head -c 6000000 /dev/zero | timeout 140 "$C" exec -i one wc -c >"$T/wc" &
+mkfifo "$T/in"
+timeout 140 "$C" exec -i one wc -c <"$T/in" >"$T/wc" &
 job=$!
-sleep 0.5
-run_ok 'E: pause in the middle' "$C" pause one
+exec 7>"$T/in"
+head -c 1000000 /dev/zero >&7 # more than pipes hold: when it is gone, wc is reading
+run_ok 'E: pause in the middle' "$C" pause one 7>&-
+head -c 5000000 /dev/zero >&7 &
+exec 7>&-
 cpu()
 {
 	cut -d' ' -f14,15 "/proc/$1/stat"
 }
 q=$(pgrep -P "$h" | head -1)
-sleep 1
-a=$(cpu "${q:-$h}")
-sleep 2
-is 'E: it takes no time' "$(cpu "${q:-$h}")" "$a"
+still() # once what was on its way is where it waits
+{
+	local a
+	a=$(cpu "${q:-$h}")
+	sleep 2
+	[ "$(cpu "${q:-$h}")" = "$a" ]
+}
+ok 'E: it takes no time' wait_until 20 still
 ok "F: nor memory for what waits ($base kB, now $(anon "$h") kB)" [ "$(anon "$h")" -lt $((base + 4096)) ]
 run_rc 1 'E: an exec is refused' "$C" exec one true
 run_ok 'E: unpause' "$C" unpause one
@@ -60,10 +68,19 @@ run_ok 'F: output' "$C" exec one printf '\033[31mred'
 is 'F: is the process'"'s own" "$out" $'\033[31mred'
 
 # A guest kernel that panics: said, and an exit status that no process would choose by itself.
-run "$C" run --rm --cap-add ALL --name two demo sh -c 'mkdir /p; mount -t proc p /p; echo before; echo c >/p/sysrq-trigger; sleep 100'
+# What was written before it has to be on its way: the word to panic is given when it is here.
+mkfifo "$T/word"
+timeout "$T_LIMIT" "$C" run --rm -i --cap-add ALL --name two demo sh -c 'mkdir /p; mount -t proc p /p; echo before; read -r x; echo c >/p/sysrq-trigger; sleep 100' \
+	<"$T/word" >"$T/panic" 2>"$T/panic.err" &
+job=$!
+exec 7>"$T/word"
+ok 'panic: what was written before it' wait_until "$T_LIMIT" grep -qx before "$T/panic"
+echo now >&7
+rc=0
+wait $job || rc=$?
+exec 7>&-
 is 'panic: exit status' "$rc" 255
-like 'panic: what was written before it' "$out" 'before'
-like 'panic: said' "$err" '^Error: the machine of container two ended under it \(panic\)'
+like 'panic: said' "$(cat "$T/panic.err")" '^Error: the machine of container two ended under it \(panic\)'
 run_ok 'the other one runs on' "$C" exec one true
 run "$C" run -d --cap-add ALL --name three demo sh -c 'mkdir /p; mount -t proc p /p; echo c >/p/sysrq-trigger; sleep 100'
 ok 'panic of one in the background' wait_until 60 in_state three stopped

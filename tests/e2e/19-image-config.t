@@ -60,7 +60,7 @@ run_ok 'they go' "$C" delete --all
 image all '.config.WorkingDir = "/wd/up" | .config.StopSignal = "SIGNONSENSE" | .config.Volumes = {"/etc/../data": {}} |
 	.config.Env += ["LINES=a\nROOT=evil", "NOEQUALS", "=x"]'
 run_ok 'run' "$C" run -d --name all m:all sh -c 'pwd; /bin/pwd; ls; echo "[$ROOT]"; exec sleep 1000'
-wait_until 30 bash -c '"$1" logs all | grep -q "^\["' - "$C"
+wait_until 30 bash -c '"$1" logs all | grep -q "^\[.*\]$"' - "$C"
 is 'M: WORKDIR that is a link up and out ends in the container' "$("$C" logs all)" $'/data/kept\n/data/kept\nfile\nhardlink\n[]'
 while IFS=';' read -r dir code said; do
 	run_rc "$code" "M: directory $dir" "$C" exec -w "/wd/$dir" all /bin/pwd

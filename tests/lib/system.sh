@@ -124,12 +124,20 @@ host_restarts()
 	nft flush ruleset
 }
 
+# A port of this network namespace that nobody has: T_PORT. Below those that the kernel gives to outgoing connections.
+T_PORT=20000
+free_port()
+{
+	T_PORT=$((T_PORT + 1))
+}
+
 # Debian's docker-registry in this network namespace; REGISTRY is host:port, the log $T/<name>.log. With REGISTRY_HTTP_TLS_CERTIFICATE and
 # _KEY it speaks https.
 start_registry() # [name [user password]]
 {
-	local name=${1:-registry} port=$((20000 + RANDOM % 30000)) scheme=${REGISTRY_HTTP_TLS_CERTIFICATE:+https}
-	REGISTRY=127.0.0.1:$port
+	local name=${1:-registry} port scheme=${REGISTRY_HTTP_TLS_CERTIFICATE:+https}
+	free_port
+	port=$T_PORT REGISTRY=127.0.0.1:$T_PORT
 	bash "$TOP/tests/images/registry.sh" "$T/$name" "$port" "${@:2}" >"$T/$name.log" 2>&1 &
 	wait_until 60 curl -fsk ${2:+-u "$2:$3"} "${scheme:-http}://$REGISTRY/v2/" || { diag "$(cat "$T/$name.log")"; bail "the registry runs"; }
 }
