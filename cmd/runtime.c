@@ -24,9 +24,11 @@
 #define START_MS          120000 /* for a guest on an emulated CPU of a busy host */
 #define AGAIN_MS          40000  /* after which it is more likely to hang than to be slow */
 #define GRACE_MS          5000 /* for a guest that was told to go, before it is stopped from outside */
-#define LOCK_TRIES        600
-#define LOCK_PAUSE_US     5000  /* 3 s in all */
-#define FILES_START_MS    30000 /* for the apiserver to start what it made for a container's files */
+#define EXTENSIONS \
+	12 /* that many times again while its disks are at work: it syncs what its processes wrote */
+#define LOCK_TRIES     600
+#define LOCK_PAUSE_US  5000  /* 3 s in all */
+#define FILES_START_MS 30000 /* for the apiserver to start what it made for a container's files */
 
 /* ---- the machine's way out ---- */
 
@@ -124,11 +126,16 @@ static void stop_expired(void *arg)
 		json_set_str(p, "process", "init");
 		json_set_int(p, "signal", SIGKILL);
 		rpc_call_async(rt->agent, "process.signal", p, NULL, 0, NULL, NULL, NULL);
+		(void)vm_disks_work(rt->vm, &rt->disk_work);
 		loop_set_timer(rt->stop_timer, GRACE_MS);
 		return;
 	}
 	if (rt->vm_gone)
 		return;
+	if (rt->vm && vm_disks_work(rt->vm, &rt->disk_work) && rt->extended++ < EXTENSIONS) {
+		loop_set_timer(rt->stop_timer, GRACE_MS);
+		return;
+	}
 	log_warn("guest did not go in time: stopped from outside");
 	rt->killed = true;
 	if (rt->vm)
@@ -140,6 +147,8 @@ static void stop_expired(void *arg)
 static void stop_after(struct runtime *rt, int64_t ms)
 {
 	rt->state = RT_STOPPING;
+	if (rt->vm)
+		(void)vm_disks_work(rt->vm, &rt->disk_work);
 	if (rt->stop_timer)
 		loop_set_timer(rt->stop_timer, ms);
 	else

@@ -124,6 +124,8 @@ struct runtime {
 	struct error *start_error;
 	struct rt_waiter *stop_waiters;
 	struct loop_source *stop_timer;
+	uint64_t disk_work;      /* vm_disks_work(), since it was last asked */
+	unsigned extended;       /* how often a guest that writes was given more time */
 	int stop_stage;          /* 0: SIGKILL inside is next; 1: the machine itself */
 	bool vm_gone;            /* the machine stopped; its last output may still be here */
 	bool machine_over;       /* and the agent has nothing more to say */

@@ -207,6 +207,8 @@ int virtio_worker_kick_fd(struct virtio_dev *dev, unsigned q, bool on);
 /* ---- the devices; loop's thread; descriptors in the configurations are borrowed ---- */
 struct virtio_dev *virtio_blk_new(struct loop *l, const struct gmem *m, const struct vm_disk *d,
 				  struct error **err);
+/* virtio_blk_work: how many requests it has answered; *now becomes true when it is at one. Any thread. */
+uint64_t virtio_blk_work(const struct virtio_dev *dev, bool *now);
 struct virtio_dev *virtio_net_new(struct loop *l, const struct gmem *m, const struct vm_nic *n,
 				  struct error **err);
 /* Frames of the guest's that were dropped for this reason (vmm/net_filter.h); any thread. */

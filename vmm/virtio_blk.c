@@ -78,7 +78,8 @@ struct blk {
 	char serial[VIRTIO_BLK_ID_BYTES];
 	struct virtio_blk_config cfg;
 	struct blk_queue *q;
-	bool spins; /* there is a CPU for the driver meanwhile */
+	bool spins;            /* there is a CPU for the driver meanwhile */
+	uint64_t begun, ended; /* requests; atomic, as queues share them */
 };
 
 static void blk_config_read(struct virtio_dev *dev, uint32_t off, void *buf, uint32_t len)
@@ -107,6 +108,7 @@ static void finish(struct blk *b, unsigned q, const struct blk_end *d, uint8_t s
 		written++;
 	virtq_push(&b->dev.vq[q], d->head, written);
 	b->q[q].nended++;
+	__atomic_fetch_add(&b->ended, 1, __ATOMIC_RELAXED);
 }
 
 static void publish(struct blk *b, unsigned q)
@@ -454,6 +456,7 @@ static void take(struct blk *b, unsigned q)
 			break;
 		}
 		d = end_of(&bq->chain);
+		__atomic_fetch_add(&b->begun, 1, __ATOMIC_RELAXED);
 		status = serve(b, q, &written);
 		if (status == IN_RING)
 			continue;
@@ -496,6 +499,15 @@ static void blk_drain(struct virtio_dev *dev, unsigned w)
 }
 
 /* ---- the device ---- */
+
+uint64_t virtio_blk_work(const struct virtio_dev *dev, bool *now)
+{
+	const struct blk *b = container_of(dev, const struct blk, dev);
+	uint64_t ended = __atomic_load_n(&b->ended, __ATOMIC_RELAXED);
+
+	*now |= __atomic_load_n(&b->begun, __ATOMIC_RELAXED) != ended;
+	return ended;
+}
 
 static void blk_free(struct virtio_dev *dev)
 {

@@ -309,6 +309,19 @@ bool vm_again(struct vm *vm)
 	return true;
 }
 
+bool vm_disks_work(const struct vm *vm, uint64_t *seen)
+{
+	uint64_t done = 0, before = *seen;
+	bool now = false;
+	unsigned i;
+
+	for (i = 0; i < vm->ndevs; i++)
+		if (vm->devs[i]->id == VIRTIO_ID_BLOCK)
+			done += virtio_blk_work(vm->devs[i], &now);
+	*seen = done;
+	return now || done != before;
+}
+
 void vm_balloon(struct vm *vm, uint64_t bytes)
 {
 	unsigned i;
