@@ -24,11 +24,10 @@
 #define START_MS          120000 /* for a guest on an emulated CPU of a busy host */
 #define AGAIN_MS          40000  /* after which it is more likely to hang than to be slow */
 #define GRACE_MS          5000 /* for a guest that was told to go, before it is stopped from outside */
-#define EXTENSIONS \
-	12 /* that many times again while its disks are at work: it syncs what its processes wrote */
-#define LOCK_TRIES     600
-#define LOCK_PAUSE_US  5000  /* 3 s in all */
-#define FILES_START_MS 30000 /* for the apiserver to start what it made for a container's files */
+#define EXTENSIONS        12 /* so often again while its disks are at work: it syncs */
+#define LOCK_TRIES        600
+#define LOCK_PAUSE_US     5000  /* 3 s in all */
+#define FILES_START_MS    30000 /* for the apiserver to start what it made for a container's files */
 
 /* ---- the machine's way out ---- */
 
