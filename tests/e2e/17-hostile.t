@@ -3,7 +3,7 @@
 # The test guest that attacks every device (attack classes A to F; tests/guest/hostile.c) on a KVM that is real: in the lab. On other hosts
 # the unit test of the same name runs it on the /dev/kvm they have.
 . "$(dirname "$0")/../lib/system.sh"
-[ "$CONTAINER_ENGINE" = kvm ] || skip_all 'the unit test runs it here'
+[ "$CONTAINER_ENGINE" = kvm ] || skip_all 'it runs in the lab; test_vmm_hostile is the same on the /dev/kvm of this host'
 [ -x "$BUILD/unit/test_vmm_hostile" ] || skip_all 'build/unit/test_vmm_hostile is not built'
 T_LIMIT=500
 CMOCKA_MESSAGE_OUTPUT=TAP run "$BUILD/unit/test_vmm_hostile"
