@@ -70,7 +70,13 @@ struct blk_queue {
 	size_t nbytes;   /* moved for them */
 	uint64_t idle_since;
 	unsigned spin_us;
+	uint64_t begun, ended; /* requests; written by the worker, read by anyone */
 };
+
+static void count(uint64_t *n)
+{
+	__atomic_store_n(n, *n + 1, __ATOMIC_RELAXED);
+}
 
 struct blk {
 	struct virtio_dev dev;
@@ -78,8 +84,7 @@ struct blk {
 	char serial[VIRTIO_BLK_ID_BYTES];
 	struct virtio_blk_config cfg;
 	struct blk_queue *q;
-	bool spins;            /* there is a CPU for the driver meanwhile */
-	uint64_t begun, ended; /* requests; atomic, as queues share them */
+	bool spins; /* there is a CPU for the driver meanwhile */
 };
 
 static void blk_config_read(struct virtio_dev *dev, uint32_t off, void *buf, uint32_t len)
@@ -108,7 +113,7 @@ static void finish(struct blk *b, unsigned q, const struct blk_end *d, uint8_t s
 		written++;
 	virtq_push(&b->dev.vq[q], d->head, written);
 	b->q[q].nended++;
-	__atomic_fetch_add(&b->ended, 1, __ATOMIC_RELAXED);
+	count(&b->q[q].ended);
 }
 
 static void publish(struct blk *b, unsigned q)
@@ -456,7 +461,7 @@ static void take(struct blk *b, unsigned q)
 			break;
 		}
 		d = end_of(&bq->chain);
-		__atomic_fetch_add(&b->begun, 1, __ATOMIC_RELAXED);
+		count(&bq->begun);
 		status = serve(b, q, &written);
 		if (status == IN_RING)
 			continue;
@@ -503,10 +508,16 @@ static void blk_drain(struct virtio_dev *dev, unsigned w)
 uint64_t virtio_blk_work(const struct virtio_dev *dev, bool *now)
 {
 	const struct blk *b = container_of(dev, const struct blk, dev);
-	uint64_t ended = __atomic_load_n(&b->ended, __ATOMIC_RELAXED);
+	uint64_t all = 0;
+	unsigned q;
 
-	*now |= __atomic_load_n(&b->begun, __ATOMIC_RELAXED) != ended;
-	return ended;
+	for (q = 0; q < dev->nqueues; q++) {
+		uint64_t ended = __atomic_load_n(&b->q[q].ended, __ATOMIC_RELAXED);
+
+		*now |= __atomic_load_n(&b->q[q].begun, __ATOMIC_RELAXED) != ended;
+		all += ended;
+	}
+	return all;
 }
 
 static void blk_free(struct virtio_dev *dev)
