@@ -3,15 +3,8 @@
 # The default network: address, route, names; containers reach each other, the gateway and, through NAT, a world that is another namespace.
 . "$(dirname "$0")/../lib/system.sh"
 
-# The world: a namespace behind a veth pair, with no route back to containers: only NAT makes it answer.
-world=$(unshare --net bash -c 'sleep 1000 >/dev/null 2>&1 & echo $!')
-ip link add out type veth peer name in netns "$world"
-ip addr add 203.0.113.1/24 dev out
-ip link set out up
-ip route add default via 203.0.113.2
-nsenter -t "$world" -n ip link set lo up
-nsenter -t "$world" -n ip addr add 203.0.113.2/24 dev in
-nsenter -t "$world" -n ip link set in up
+# No route leads back to containers: only NAT makes the world answer.
+make_world
 run_ok 'the world answers' bash -c 'ping -c 1 -W 5 203.0.113.2 2>/dev/null || busybox ping -c 1 -W 5 203.0.113.2'
 echo 0 >/proc/sys/net/ipv4/ip_forward
 ready_system

@@ -4,15 +4,7 @@
 . "$(dirname "$0")/../lib/system.sh"
 command -v passt >/dev/null || skip_all 'passt is not installed'
 
-# The world as in 10-network.t: a namespace behind a veth pair.
-world=$(unshare --net bash -c 'sleep 1000 >/dev/null 2>&1 & echo $!')
-ip link add out type veth peer name in netns "$world"
-ip addr add 203.0.113.1/24 dev out
-ip link set out up
-ip route add default via 203.0.113.2
-nsenter -t "$world" -n ip link set lo up
-nsenter -t "$world" -n ip addr add 203.0.113.2/24 dev in
-nsenter -t "$world" -n ip link set in up
+make_world
 nsenter -t "$world" -n timeout 600 socat TCP-LISTEN:8080,fork,reuseaddr SYSTEM:'echo world; echo from \$SOCAT_PEERADDR' &
 # A name server at the world's end: answers every question for an A record with 203.0.113.77.
 nsenter -t "$world" -n timeout 600 socat UDP-RECVFROM:53,fork EXEC:"$TOP/tests/lib/dns.pl" &

@@ -4,14 +4,7 @@
 # several queues, checksums and segmentation, so that every byte of a large transfer is right on a wire that has none of that.
 . "$(dirname "$0")/../lib/system.sh"
 
-world=$(unshare --net bash -c 'sleep 1000 >/dev/null 2>&1 & echo $!')
-ip link add out type veth peer name in netns "$world"
-ip addr add 203.0.113.1/24 dev out
-ip link set out up
-ip route add default via 203.0.113.2
-nsenter -t "$world" -n ip link set lo up
-nsenter -t "$world" -n ip addr add 203.0.113.2/24 dev in
-nsenter -t "$world" -n ip link set in up
+make_world
 # The kernel has to segment and sum what leaves for the world, and the world sums what comes.
 ethtool -K out tx off tso off gso off >/dev/null
 nsenter -t "$world" -n ethtool -K in tx off rx off tso off gso off gro off >/dev/null 2>&1

@@ -124,6 +124,19 @@ host_restarts()
 	nft flush ruleset
 }
 
+# The world: a namespace behind a veth pair, 203.0.113.2, with no route back to containers. $world is a process in it.
+make_world()
+{
+	world=$(unshare --net bash -c 'sleep 1000 >/dev/null 2>&1 & echo $!')
+	ip link add out type veth peer name in netns "$world"
+	ip addr add 203.0.113.1/24 dev out
+	ip link set out up
+	ip route add default via 203.0.113.2
+	nsenter -t "$world" -n ip link set lo up
+	nsenter -t "$world" -n ip addr add 203.0.113.2/24 dev in
+	nsenter -t "$world" -n ip link set in up
+}
+
 # A port of this network namespace that nobody has: T_PORT. Below those that the kernel gives to outgoing connections.
 T_PORT=20000
 free_port()
