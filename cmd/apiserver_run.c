@@ -12,11 +12,10 @@
 #include "core/path.h"
 #include "core/state.h"
 
-#define ADOPT_MS  30000 /* a helper that says nothing until then is killed */
-#define CGROUP_MS 500   /* for what was killed to be gone */
-#define LINGER_MS 10000 /* for a helper whose connection is gone */
-#define STOP_MARGIN_MS \
-	80000 /* what a helper may take beyond the timeout it was given: the guest may have much to sync (EXTENSIONS) */
+#define ADOPT_MS         30000 /* a helper that says nothing until then is killed */
+#define CGROUP_MS        500   /* for what was killed to be gone */
+#define LINGER_MS        10000 /* for a helper whose connection is gone */
+#define STOP_MARGIN_MS   80000 /* for a helper, beyond its timeout: its guest syncs */
 #define STOP_MAX_SECONDS (24 * 3600)
 #define STOP_SECONDS     5
 #define EXEC_TEXT_MAX    256
