@@ -60,13 +60,14 @@ static int drain(const struct oci_reader *r, struct error **err)
 static int unpack_into(struct oci_op *op, struct feed *feed, uint64_t size, const char *diff_id,
 		       int dir, struct error **err)
 {
+	/* Above those that use them until they are freed. */
+	struct window window = {.op = op, .feed = feed};
+	struct feed_reader in;
+	struct oci_reader raw = feed_reader_of(&in, feed), plain;
 	CLEANUP_DIGEST struct digest *hash = digest_new();
 	CLEANUP(decompress_freep) struct decompress *d = NULL;
 	CLEANUP(ahead_freep) struct ahead *ahead = NULL;
-	struct window window = {.op = op, .feed = feed};
-	struct feed_reader in;
 	struct layer_source src = {.op = op, .hash = hash, .done = &in.done};
-	struct oci_reader raw = feed_reader_of(&in, feed), plain;
 	struct oci_reader r = {.read = layer_read, .arg = &src};
 	char got[OCI_DIGEST_LEN + 1];
 
