@@ -440,16 +440,16 @@ static int write_data(struct extract *x, int fd, const struct member *m, struct 
 /* What a file system cannot keep is left out. */
 static int put_attrs(int fd, const struct member *m, struct error **err)
 {
-	const char *p = m->attrs.data, *end = p + m->attrs.len;
+	size_t at = 0;
 	uint32_t len;
 
-	while (p < end) {
-		const char *name = p, *value;
+	while (at < m->attrs.len) {
+		const char *name = m->attrs.data + at, *value;
 
-		p += strlen(p) + 1;
-		memcpy(&len, p, sizeof(len));
-		value = p + sizeof(len);
-		p = value + len;
+		at += strlen(name) + 1;
+		memcpy(&len, m->attrs.data + at, sizeof(len));
+		value = m->attrs.data + at + sizeof(len);
+		at += sizeof(len) + len;
 		if (fsetxattr(fd, name, value, len, 0) && errno != EOPNOTSUPP)
 			return error_sys(err, errno, "attribute %s of %s", name, m->path);
 	}

@@ -64,7 +64,21 @@ static inline void base_close_fd(int *fd)
 #define free_shared(p) free(p)
 #endif
 
-#define CLEANUP(fn)   __attribute__((cleanup(fn)))
+/* Whether a sanitizer is in this build: it makes system calls and keeps memory that the product does not. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED true
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(memory_sanitizer) || \
+	__has_feature(thread_sanitizer)
+#define SANITIZED true
+#endif
+#endif
+#ifndef SANITIZED
+#define SANITIZED false
+#endif
+
+/* What only has to be there until the end of its scope counts as used; clang would warn, gcc does not. */
+#define CLEANUP(fn)   __attribute__((cleanup(fn), unused))
 #define CLEANUP_FREE  CLEANUP(base_free_ptr)
 #define CLEANUP_CLOSE CLEANUP(base_close_fd)
 

@@ -26,18 +26,6 @@
 #error "no filter for this machine"
 #endif
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED true
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(memory_sanitizer) || \
-	__has_feature(thread_sanitizer)
-#define SANITIZED true
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED false
-#endif
-
 #define MAX_CODE 1000
 #define MAX_ARGS 100 /* comparisons of one call's argument: jumps reach 255 instructions */
 

@@ -170,14 +170,23 @@ uid_t jail_uid(void)
 	return 0;
 }
 
+/* Every one is tried, whatever became of the others. */
+static bool limit_all(uid_t uid)
+{
+	bool core = limit(RLIMIT_CORE, "core files", 0);
+	bool files = limit(RLIMIT_NOFILE, "descriptors", JAIL_NOFILE);
+	bool threads = !uid || limit(RLIMIT_NPROC, "threads", JAIL_NPROC);
+
+	return core && files && threads;
+}
+
 int jail_prepare(uid_t uid, bool child)
 {
 	int done = 0;
 
 	/* One arena: more would cost threads system calls that their filters need not have. */
 	mallopt(M_ARENA_MAX, 1);
-	if (limit(RLIMIT_CORE, "core files", 0) & limit(RLIMIT_NOFILE, "descriptors", JAIL_NOFILE) &
-	    (!uid || limit(RLIMIT_NPROC, "threads", JAIL_NPROC)))
+	if (limit_all(uid))
 		done |= JAIL_LIMITS;
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		log_warn("jail: no_new_privs: %s", strerror(errno));

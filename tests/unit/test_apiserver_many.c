@@ -13,11 +13,7 @@
 #define QUICK_MS 20000
 
 /* Whether a process's memory is what it keeps: not with a sanitizer, which keeps what was freed. */
-#if defined(__SANITIZE_ADDRESS__)
-#define MEMORY_TELLS false
-#else
-#define MEMORY_TELLS true
-#endif
+#define MEMORY_TELLS (!SANITIZED)
 
 /* Like what `container create` makes; the format takes id, id and a label. */
 static const char config[] =
@@ -292,8 +288,9 @@ static void nonsense(void **state)
 		"2026-01-02T03:04:05.000000006Z stdout F {\"type\": \"t\", \"action\": \"a\", "
 		"\"actor\": {\"id\": \"i\", \"attributes\": {\"n\": 1}}, \"time\": \"\", "
 		"\"timeNano\": 1}",
-		"2026-01-02T03:04:05.000000006Z stdout P {\"type\": \"t\", \"action\": \"a\", "
-		"\"actor\": {\"id\": \"i\", \"attributes\": {}}, \"time\": \"\", \"timeNano\": 1}",
+		("2026-01-02T03:04:05.000000006Z stdout P {\"type\": \"t\", \"action\": \"a\", "
+		 "\"actor\": {\"id\": \"i\", \"attributes\": {}}, \"time\": \"\", \"timeNano\": "
+		 "1}"),
 		"2026-01-02T03:04:05.000000006Z stdout F {\"type\": \"t\", \"action\"",
 	};
 	struct heard h = history(0);

@@ -250,8 +250,8 @@ static void test_ids(void **state)
 					  "a b",
 					  "a/b",
 					  "a\n",
-					  "\xc3\xa9"
-					  "b"};
+					  ("\xc3\xa9"
+					   "b")};
 	char longest[65];
 
 	for (size_t i = 0; i < ARRAY_SIZE(good); i++)

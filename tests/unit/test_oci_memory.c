@@ -29,11 +29,7 @@ static long status_kib(const char *key)
 }
 
 /* What AddressSanitizer keeps is no peak of ours. */
-#if defined(__SANITIZE_ADDRESS__)
-#define PEAK_COUNTS false
-#else
-#define PEAK_COUNTS true
-#endif
+#define PEAK_COUNTS (!SANITIZED)
 
 /* Runs fn(arg) in a child, whose status is 0 when fn returned NULL and its peak was below `most`. */
 static void in_child(const char *what, const char *(*fn)(void *), void *arg, long most)

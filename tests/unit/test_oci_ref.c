@@ -154,7 +154,7 @@ static void test_platform(void **state)
 	};
 	static const char *const bad[] = {"",          "linux",        "linux/",
 					  "/amd64",    "linux//v8",    "linux/a/b/c",
-					  "linux/a b", "li\nux/amd64", "linux/" A63};
+					  "linux/a b", "li\nux/amd64", ("linux/" A63)};
 	struct oci_platform p;
 	size_t i;
 

@@ -393,7 +393,6 @@ static void test_I_child_is_another_user_without_rights(void **state)
 
 /* ---- filters ---- */
 
-static bool sanitized;
 static void *const volatile linked[] = {(void *)vm_new, (void *)rpc_server_new,
 					(void *)vsock_stream_to_fd};
 
@@ -483,7 +482,7 @@ static void test_I_forbidden_call_kills(void **state)
 	static const enum filter_profile all[] = {FILTER_MAIN, FILTER_VCPU, FILTER_BLK, FILTER_NET};
 	size_t i, k;
 
-	if (sanitized)
+	if (SANITIZED)
 		skip();
 	for (i = 0; i < ARRAY_SIZE(probes); i++)
 		for (k = 0; k < ARRAY_SIZE(all); k++) {
@@ -531,7 +530,7 @@ static void allowed_child(void)
 
 static void test_allowed_calls_work(void **state)
 {
-	if (sanitized)
+	if (SANITIZED)
 		skip();
 	assert_well(allowed_child);
 }
@@ -557,7 +556,7 @@ static void test_I_all_threads_die(void **state)
 {
 	int status;
 
-	if (sanitized)
+	if (SANITIZED)
 		skip();
 	status = in_child(killed_whole);
 	assert_true(WIFSIGNALED(status));
@@ -636,10 +635,6 @@ int main(void)
 	snprintf(place, sizeof(place), "/tmp/test-jail.%d", (int)getpid());
 	if (fail_line == MAP_FAILED || mkdir(place, 0700))
 		return 1;
-	sanitized = false;
-#if defined(__SANITIZE_ADDRESS__)
-	sanitized = true;
-#endif
 	/* Only modules that are linked have rules: all the product's are wanted. */
 	if (!linked[0] || !linked[1] || !linked[2])
 		return 1;
