@@ -123,7 +123,7 @@ $(B)/unit/hostile.elf: tests/guest/hostile.c tests/guest/hostile.h tests/guest/h
 .PHONY: unit
 unit: $(addprefix $(B)/unit/,$(UNIT))
 
-.PHONY: deps cycles quickstart test test-unit check fuzz lab bench bench-images bench-vmm kernel kernel-again install man completions
+.PHONY: deps big cycles quickstart test test-unit check fuzz lab bench bench-images bench-vmm kernel kernel-again install man completions
 deps:
 	$(Q)third_party/deps.sh build
 quickstart:
@@ -156,6 +156,8 @@ lab:
 N        ?= 1000
 cycles: all
 	$(Q)CYCLES=$(N) tests/e2e/18-cycles.t
+big: all
+	$(Q)BIG_MIB=4500 MANY=4180000 BIG_LIMIT=900 tests/e2e/20-big.t
 bench: all
 	$(Q)tests/bench/run.sh
 	$(Q)BENCH_TSV=$(B)/bench/main.tsv tests/bench/containers.sh

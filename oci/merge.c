@@ -10,8 +10,9 @@
  *
  * DOC: Memory
  * A layer may have millions of entries. What a tree needs beyond its first few thousand nodes is scratch (scratch.h), the tree files
- * are lent to it, and every walk rests now and then. What stays in memory is the hash table of up to a million names, five bytes
- * each; the table's bits keep a search that will not find anything from touching nodes. Walks go in the order of memory where they can.
+ * are lent to it, and every walk rests now and then. What stays in memory is the hash table of up to half a million names, eight bytes
+ * each; a larger one is read and written in the file, as no order in which it is touched would suit a mapping. The table's bits keep a
+ * search that will not find anything from touching nodes. Walks go in the order of memory where they can.
  *
  * Symlinks on the way to an entry are followed as the kernel would with the tree as its root, ".."
  * included, 40 at most.
@@ -21,8 +22,10 @@
 
 #define CHUNK_ITEMS 16384 /* the first chunk of a pool is in memory, the others are scratch */
 
+#define NODES_BETWEEN 64 /* two rests, where nodes are met in the order of memory: some pages */
+
 #define NAMES_CHUNK    (256u << 10) /* as CHUNK_ITEMS */
-#define HASH_IN_MEMORY (1u << 20)   /* slots */
+#define HASH_IN_MEMORY (1u << 19)   /* slots */
 
 /* Equal-sized items, numbered, from big chunks, with a free list; all are freed at once. */
 struct pool {
@@ -40,12 +43,25 @@ struct free_item {
 	uint32_t index;
 };
 
+struct slot {
+	uint32_t first; /* index of its first node, and one; 0: none */
+	uint32_t bits;  /* one for each of its nodes, by hash_bit(), and perhaps more */
+};
+
+struct table {
+	struct slot *slots; /* NULL: they are in the scratch file, from `at` on */
+	uint64_t at;
+	size_t n; /* a power of two */
+	/* The last one of those in the file that was looked at: most names are looked for and then put there. */
+	struct slot last;
+	size_t last_at; /* SIZE_MAX: none yet */
+};
+
 struct tree {
 	struct scratch *scratch;
 	struct pool nodes, inodes;
-	uint32_t *hash;      /* index of the slot's first node, and one; 0: none */
-	uint8_t *bits;       /* of each slot: some bits of its nodes' hashes, and perhaps more */
-	size_t nhash, count; /* nhash is a power of two */
+	struct table table;
+	size_t count;
 	uint64_t seed;
 	uint64_t removed; /* names, ever */
 	char *names;      /* the chunk that names are copied to */
@@ -168,37 +184,77 @@ static uint32_t tree_hash(const struct tree *t, const struct tree_node *dir, con
 	return (uint32_t)mix(h);
 }
 
-static uint8_t hash_bit(uint32_t hash)
+static uint32_t hash_bit(uint32_t hash)
 {
-	return (uint8_t)(1u << (hash >> 29));
+	return 1u << (hash >> 27);
+}
+
+static size_t slot_of(const struct tree *t, uint32_t hash)
+{
+	return hash & (t->table.n - 1);
+}
+
+static struct slot slot_get(struct tree *t, size_t at)
+{
+	struct table *b = &t->table;
+
+	if (b->slots)
+		return b->slots[at];
+	if (b->last_at != at) {
+		scratch_read(t->scratch, b->at + at * sizeof(b->last), &b->last, sizeof(b->last));
+		b->last_at = at;
+	}
+	return b->last;
+}
+
+static void slot_put(struct tree *t, size_t at, struct slot s)
+{
+	struct table *b = &t->table;
+
+	if (b->slots) {
+		b->slots[at] = s;
+		return;
+	}
+	scratch_write(t->scratch, b->at + at * sizeof(s), &s, sizeof(s));
+	b->last = s;
+	b->last_at = at;
 }
 
 static void hash_insert(struct tree *t, struct tree_node *n)
 {
-	size_t s = n->hash & (t->nhash - 1);
+	size_t at = slot_of(t, n->hash);
+	struct slot s = slot_get(t, at);
 
-	n->hash_next = t->hash[s];
-	t->hash[s] = n->index + 1;
-	t->bits[s] |= hash_bit(n->hash);
+	n->hash_next = s.first;
+	slot_put(t, at, (struct slot){n->index + 1, s.bits | hash_bit(n->hash)});
 }
 
-static void tree_grow(struct tree *t)
+static void table_new(struct tree *t, size_t n)
 {
-	size_t n = t->nhash ? t->nhash * 2 : 1024;
+	struct slot *old = t->table.slots;
 
-	if (t->nhash <= HASH_IN_MEMORY) {
-		free(t->hash);
-		free(t->bits);
-	}
-	t->nhash = n;
-	t->hash = n <= HASH_IN_MEMORY ? xcalloc(n, sizeof(*t->hash))
-				      : scratch_alloc(t->scratch, n * sizeof(*t->hash));
-	t->bits = n <= HASH_IN_MEMORY ? xcalloc(n, 1) : scratch_alloc(t->scratch, n);
+	t->table = (struct table){.n = n, .last_at = SIZE_MAX};
+	if (n <= HASH_IN_MEMORY || !scratch_reserve(t->scratch, n * sizeof(*old), &t->table.at))
+		t->table.slots = xcalloc(n, sizeof(*old));
+	free(old);
+}
+
+/* Room for so many nodes in all. */
+static void tree_room(struct tree *t, size_t count)
+{
+	size_t n = MAX(t->table.n, 1024);
+
+	while (n < count)
+		n *= 2;
+	if (n == t->table.n)
+		return;
+	table_new(t, n);
 	/* In the order of memory. Nodes that are free have no parent, the root is in no directory. */
 	for (uint32_t i = 0; i < t->nodes.used; i++) {
 		struct tree_node *nd = pool_at(&t->nodes, i);
 
-		tree_rest(t, 1);
+		if (i % NODES_BETWEEN == 0)
+			tree_rest(t, 1);
 		if (nd->parent && nd != t->root)
 			hash_insert(t, nd);
 	}
@@ -213,8 +269,8 @@ static struct tree_node *tree_find(struct tree *t, struct tree_node *dir, const 
 				   size_t len)
 {
 	uint32_t hash = tree_hash(t, dir, name, len);
-	size_t s = hash & (t->nhash - 1);
-	struct tree_node *n = hash_node(t, t->bits[s] & hash_bit(hash) ? t->hash[s] : 0);
+	struct slot s = slot_get(t, slot_of(t, hash));
+	struct tree_node *n = hash_node(t, s.bits & hash_bit(hash) ? s.first : 0);
 
 	while (n && (n->hash != hash || n->parent != dir || n->name_len != len ||
 		     memcmp(n->name, name, len) != 0))
@@ -259,7 +315,7 @@ struct tree *tree_new(int scratch_dirfd)
 	t->nodes.size = sizeof(struct tree_node);
 	t->inodes.size = sizeof(struct tree_inode);
 	random_bytes(&t->seed, sizeof(t->seed));
-	tree_grow(t);
+	tree_room(t, 1);
 	t->root = pool_get(&t->nodes, NULL);
 	t->root->inode = dir_inode(t);
 	t->root->parent = t->root;
@@ -274,10 +330,7 @@ void tree_free(struct tree *t)
 		return;
 	pool_free(&t->nodes);
 	pool_free(&t->inodes);
-	if (t->nhash <= HASH_IN_MEMORY) {
-		free(t->hash);
-		free(t->bits);
-	}
+	free(t->table.slots);
 	free(t->first_names);
 	scratch_free(t->scratch);
 	free(t);
@@ -312,8 +365,7 @@ static struct tree_node *tree_add(struct tree *t, struct tree_node *dir, const c
 				  : "the image has too many files");
 		return NULL;
 	}
-	if (t->count >= t->nhash)
-		tree_grow(t);
+	tree_room(t, t->count + 1);
 	n = pool_get(&t->nodes, &index);
 	*n = (struct tree_node){.index = index,
 				.name = name_copy(t, name, len),
@@ -339,11 +391,14 @@ static struct tree_node *tree_add(struct tree *t, struct tree_node *dir, const c
 static void tree_unlink(struct tree *t, struct tree_node *n)
 {
 	struct tree_node *dir = n->parent;
-	uint32_t *link = &t->hash[n->hash & (t->nhash - 1)];
+	size_t at = slot_of(t, n->hash);
+	struct slot s = slot_get(t, at);
+	uint32_t *link = &s.first;
 
 	while (*link != n->index + 1)
 		link = &hash_node(t, *link)->hash_next;
 	*link = n->hash_next;
+	slot_put(t, at, s);
 	if (n->prev)
 		n->prev->next = n->next;
 	else
@@ -635,6 +690,7 @@ int tree_apply(struct tree *t, const struct tree_file *f, uint32_t layer, struct
 	scratch_lend(t->scratch, f->map, f->len);
 	if (f->index)
 		scratch_lend(t->scratch, f->index, f->index_len);
+	tree_room(t, t->count + MIN(f->count, TREE_MAX_ENTRIES - t->count));
 	while ((r = tree_file_next(f, &pos, &e, err)) == 1) {
 		tree_rest(t, 1);
 		if ((e.type == TREE_WHITEOUT || e.type == TREE_OPAQUE) &&

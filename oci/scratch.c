@@ -94,22 +94,49 @@ static int make_file(const struct scratch *s)
 	return fd;
 }
 
-/* NULL where that cannot be. */
-static void *map_more(struct scratch *s, size_t len)
+bool scratch_reserve(struct scratch *s, size_t len, uint64_t *at)
 {
-	void *p;
-
+	len = ALIGN_UP(len, 4096);
 	if (s->fd < 0 && s->dir >= 0)
 		s->fd = make_file(s);
 	if (s->fd < 0 || posix_fallocate(s->fd, (off_t)s->size, (off_t)len) != 0)
+		return false;
+	*at = s->size;
+	s->size += len;
+	return true;
+}
+
+/* What a mapping's SIGBUS would do. */
+static void must_be_whole(ssize_t done, size_t n)
+{
+	if (done != (ssize_t)n)
+		abort();
+}
+
+void scratch_read(const struct scratch *s, uint64_t at, void *p, size_t n)
+{
+	must_be_whole(pread(s->fd, p, n, (off_t)at), n);
+}
+
+void scratch_write(const struct scratch *s, uint64_t at, const void *p, size_t n)
+{
+	must_be_whole(pwrite(s->fd, p, n, (off_t)at), n);
+}
+
+/* NULL where that cannot be. */
+static void *map_more(struct scratch *s, size_t len)
+{
+	uint64_t at;
+	void *p;
+
+	if (!scratch_reserve(s, len, &at))
 		return NULL;
-	p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, s->fd, (off_t)s->size);
+	p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, s->fd, (off_t)at);
 	if (p == MAP_FAILED)
 		return NULL;
 	/* One touch should map little: see above. */
 	madvise(p, len, MADV_NOHUGEPAGE);
 	madvise(p, len, MADV_RANDOM);
-	s->size += len;
 	return p;
 }
 

@@ -9,7 +9,9 @@
 #ifndef OCI_SCRATCH_H
 #define OCI_SCRATCH_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* What a walk may have resident of its scratch and of what was lent, about. */
 #define SCRATCH_RESIDENT (8u << 20)
@@ -21,6 +23,14 @@ struct scratch *scratch_new(int dirfd);
 void scratch_free(struct scratch *s);
 /* scratch_alloc: zeros, never NULL. Its blocks are reserved, so that no write to it can fail. */
 void *scratch_alloc(struct scratch *s, size_t len);
+/*
+ * scratch_reserve: len bytes of zeros in the file that are not mapped, from *at on; false where there is no file. For what is touched in
+ * no order at all: a few bytes by a system call cost less there than a page that is mapped, made dirty and let go for each.
+ * scratch_read, scratch_write: n bytes of those. Their blocks are reserved; a disk that fails ends the process, as a mapping would.
+ */
+bool scratch_reserve(struct scratch *s, size_t len, uint64_t *at);
+void scratch_read(const struct scratch *s, uint64_t at, void *p, size_t n);
+void scratch_write(const struct scratch *s, uint64_t at, const void *p, size_t n);
 /* scratch_lend: a mapping of a file that is not written, the caller's, is let go with the rest. It must outlive s or the last rest. */
 void scratch_lend(struct scratch *s, const void *map, size_t len);
 /* scratch_rest: call often; places: a guess at how many distant places of scratch were touched since; SCRATCH_LENT: one of what was

@@ -152,34 +152,6 @@ else
 	skip 'push' 'skopeo is not installed'
 fi
 
-# A large layer is neither loaded nor pushed nor pulled from memory.
-mkdir -p "$T/big/blobs/sha256"
-head -c 70000000 /dev/urandom >"$T/noise"
-tar -C "$T" -cf "$T/big.layer" noise
-put() # file: moves it into the layout; prints "digest", "size" members
-{
-	local d
-	d=$(sha256sum <"$1" | cut -d' ' -f1)
-	printf '"digest":"sha256:%s","size":%s' "$d" "$(stat -c %s "$1")"
-	mv "$1" "$T/big/blobs/sha256/$d"
-}
-layer=$(put "$T/big.layer")
-printf '{"architecture":"amd64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":[%s]}}' "$(sed 's/"digest":\("[^"]*"\).*/\1/' <<<"$layer")" >"$T/c"
-printf '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json",%s},
-	"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar",%s}]}' "$(put "$T/c")" "$layer" >"$T/m"
-printf '{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json",%s,"annotations":{"org.opencontainers.image.ref.name":"%s"}}]}' \
-	"$(put "$T/m")" "$REGISTRY/big:1" >"$T/big/index.json"
-echo '{"imageLayoutVersion":"1.0.0"}' >"$T/big/oci-layout"
-run_ok 'load an image of 70 MB' bash -c 'tar -C "$1" -cf - oci-layout index.json blobs | "$2" load -q' - "$T/big" "$C"
-rm -rf "$T/big" "$T/noise"
-run_ok 'push it' "$C" push -q "$REGISTRY/big:1"
-run_ok 'forget it' "$C" rmi "$REGISTRY/big:1"
-run_ok 'pull it' "$C" pull -q "$REGISTRY/big:1"
-"$C" rmi "$REGISTRY/big:1" >/dev/null 2>&1
-kib=$(awk '$1 == "VmHWM:" {print $2}' "/proc/$(service_pid container.images)/status")
-ok "in less than 64 MiB ($kib KiB)" test "$kib" -lt 65536
-rm -rf "$T/registry/data/docker/registry/v2/repositories/big"
-
 # A registry that wants to know who asks.
 start_registry private tester s3cret-word
 R=$REGISTRY
