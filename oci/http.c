@@ -144,9 +144,11 @@ int http_origin_of(const char *url, struct http_origin *o, struct error **err)
 	    url_part(u, CURLUPART_PORT, CURLU_DEFAULT_PORT, o->port, sizeof(o->port)) == 0)
 		rc = 0;
 	curl_url_cleanup(u);
-	if (rc < 0 || (strcmp(scheme, "http") && strcmp(scheme, "https")))
+	if (rc < 0 || (strcmp(scheme, "http") && strcmp(scheme, "https"))) {
+		*o = (struct http_origin){0}; /* not half of a long name */
 		return error_set(err, ERR_INVALID_ARGUMENT,
 				 "URL \"%.100s\" is not plain http or https", url);
+	}
 	o->https = !strcmp(scheme, "https");
 	return 0;
 }

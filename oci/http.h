@@ -62,7 +62,7 @@ struct http_origin {
 	char host[256];
 	char port[8];
 };
-/* http_origin_of: fails for other schemes than http and https and for URLs with a user in them. */
+/* http_origin_of: fails for other schemes than http and https and for URLs with a user in them; *o is zero then. */
 int http_origin_of(const char *url, struct http_origin *o, struct error **err);
 /* http_url_query: url with the pairs appended, encoded; pairs with a NULL value are left out. Owned by caller. */
 char *http_url_query(const char *url, const char *const (*pairs)[2], size_t n, struct error **err);
