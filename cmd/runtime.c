@@ -43,6 +43,17 @@ static void stop_answer(struct runtime *rt)
 	}
 }
 
+/* What a start failed with, and what the guest said before that. */
+static int start_failure(const struct runtime *rt, enum error_code code, struct error **err,
+			 const char *what)
+{
+	CLEANUP_FREE char *words = runtime_last_words(rt);
+
+	if (words)
+		return error_set(err, code, "%s; its console ended with \"%s\"", what, words);
+	return error_set(err, code, "%s; its console said nothing", what);
+}
+
 /* finish: the machine is gone. Everyone is answered, then the helper ends. */
 static void finish(struct runtime *rt)
 {
@@ -53,10 +64,8 @@ static void finish(struct runtime *rt)
 		struct error *e = STEAL(rt->start_error);
 
 		if (!e)
-			error_set(&e, ERR_INTERNAL,
-				  "the machine stopped before the process ran; see container logs "
-				  "--boot %s",
-				  rt->id);
+			start_failure(rt, ERR_INTERNAL, &e,
+				      "the machine stopped before the process ran");
 		rpc_reply_error(STEAL(rt->start_req), e);
 		rt->exit_code = 1;
 	}
@@ -104,10 +113,12 @@ static void vm_stopped(void *arg, int reason, const char *detail)
 	if ((reason == VM_STOP_PANIC || reason == VM_STOP_RESET || reason == VM_STOP_CRASH) &&
 	    !(rt->procs && rt->procs->reported))
 		rt->machine_end = names[reason];
-	if (rt->start_req && !rt->start_error && reason != VM_STOP_POWEROFF)
-		error_set(&rt->start_error, ERR_INTERNAL,
-			  "the machine stopped (%s)%s%s; see container logs --boot %s",
-			  names[reason], detail ? ": " : "", detail ? detail : "", rt->id);
+	if (rt->start_req && !rt->start_error && reason != VM_STOP_POWEROFF) {
+		CLEANUP_FREE char *what = xasprintf("the machine stopped (%s)%s%s", names[reason],
+						    detail ? ": " : "", detail ? detail : "");
+
+		start_failure(rt, ERR_INTERNAL, &rt->start_error, what);
+	}
 	if (rt->agent)
 		loop_add_timer(rt->loop, LAST_WORDS_MS, (loop_fn)runtime_machine_over, rt);
 	else
@@ -491,10 +502,12 @@ static void start_expired(void *arg)
 
 	if (!rt->start_req || rt->vm_gone)
 		return;
-	if (!rt->start_error)
-		error_set(&rt->start_error, ERR_TIMEOUT,
-			  "the guest did not come up in %d s; see container logs --boot %s",
-			  START_MS / 1000, rt->id);
+	if (!rt->start_error) {
+		CLEANUP_FREE char *what =
+			xasprintf("the guest did not come up in %d s", START_MS / 1000);
+
+		start_failure(rt, ERR_TIMEOUT, &rt->start_error, what);
+	}
 	vm_kill(rt->vm);
 }
 

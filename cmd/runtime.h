@@ -120,6 +120,8 @@ struct runtime {
 	bool files;               /* serves the files of a stopped container, and no more */
 	bool jailed;              /* no file of the host can be opened any more */
 	size_t boot_bytes;
+	char words[768]; /* the end of what the console said */
+	size_t words_len;
 	struct rpc_req *start_req; /* runtime.start until the init process runs */
 	struct error *start_error;
 	struct rt_waiter *stop_waiters;
@@ -185,7 +187,12 @@ bool runtime_streams_drained(const struct rt_process *proc);
 /* runtime_streams_room: the process is over: pipes that are full get room for all that is still here, so that nobody waits for their readers. */
 void runtime_streams_room(struct rt_process *proc);
 void runtime_streams_close(struct rt_process *proc);
+
+/* runtime_console.c */
+/* runtime_console: the console's bytes, arg a struct runtime. */
 void runtime_console(void *arg, const void *p, size_t len);
+/* runtime_last_words: the console's last lines as one printable line, the caller's; NULL when it said nothing. */
+char *runtime_last_words(const struct runtime *rt);
 
 /* runtime_jail.c */
 /* runtime_files_open: what will be written to in the container's directory. */

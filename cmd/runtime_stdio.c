@@ -33,20 +33,6 @@ static void stream_detach_fd(struct rt_stream *s)
 	s->fd = -1;
 }
 
-/* ---- the boot log ---- */
-
-void runtime_console(void *arg, const void *p, size_t len)
-{
-	struct runtime *rt = arg;
-
-	if (rt->boot_fd < 0 || rt->boot_bytes >= RUNTIME_BOOT_LOG_MAX)
-		return;
-	len = MIN(len, RUNTIME_BOOT_LOG_MAX - rt->boot_bytes);
-	rt->boot_bytes += len;
-	if (RETRY_EINTR(write(rt->boot_fd, p, len)) < 0)
-		rt->boot_bytes = RUNTIME_BOOT_LOG_MAX;
-}
-
 /* ---- guest to client ---- */
 
 static void output_writable(void *arg, int fd, uint32_t events)

@@ -147,12 +147,52 @@ static void test_refused(void **state)
 	json_object_put(rt.caps);
 }
 
+static void say(struct runtime *rt, const char *text)
+{
+	runtime_console(rt, text, strlen(text));
+}
+
+static void assert_words(const struct runtime *rt, const char *want)
+{
+	CLEANUP_FREE char *words = runtime_last_words(rt);
+
+	if (want)
+		assert_string_equal(words, want);
+	else
+		assert_null(words);
+}
+
+/* What a failed start says of the console: its last lines, printable and bounded. */
+static void test_last_words(void **state)
+{
+	struct runtime rt = {.boot_fd = -1};
+	char flood[5000];
+
+	assert_words(&rt, NULL);
+	say(&rt, "\r\n\n");
+	assert_words(&rt, NULL);
+	say(&rt, "one");
+	assert_words(&rt, "one");
+	say(&rt, "\r\n\ntwo \033[31mred\xff\n");
+	assert_words(&rt, "one | two ?[31mred?");
+	say(&rt, "three\nfour\nfive\nsix");
+	assert_words(&rt, "three | four | five | six");
+	memset(flood, 'x', sizeof(flood));
+	runtime_console(&rt, flood, sizeof(flood));
+	flood[160] = '\0';
+	assert_words(&rt, flood);
+	say(&rt, "\nKernel panic - not syncing: it\n");
+	memcpy(flood + 160, " | Kernel panic - not syncing: it", 34);
+	assert_words(&rt, flood);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_caps),
 		cmocka_unit_test(test_boot),
 		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_last_words),
 	};
 
 	return cmocka_run_group_tests_name("runtime_boot", tests, NULL, NULL);
