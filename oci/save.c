@@ -174,12 +174,103 @@ static int put_end(struct save *s, struct error **err)
 	return out_write(s, zeros, sizeof(zeros), err);
 }
 
+/* ---- manifest.json: what docker reads ---- */
+/* docker writes names short: "alpine:latest". What has no tag has no name there. */
+static void add_repo_tag(struct json_object *tags, const char *name)
+{
+	static const char *const prefixes[] = {"docker.io/library/", "docker.io/"};
+	size_t i;
+
+	if (strchr(name, '@'))
+		return;
+	for (i = 0; i < ARRAY_SIZE(prefixes); i++) {
+		if (str_prefix(name, prefixes[i])) {
+			name += strlen(prefixes[i]);
+			break;
+		}
+	}
+	json_add_str(tags, name);
+}
+
+static const struct variant *docker_variant(const struct variants *vs, const char *platform,
+					    struct error **err)
+{
+	struct oci_platform want;
+
+	oci_platform_host(&want);
+	if (platform && oci_platform_parse(platform, &want, err) < 0)
+		return NULL;
+	if (!platform && vs->n == 1)
+		return &vs->v[0];
+	return variants_pick(vs, &want, err);
+}
+
+/* The entry of manifest.json for one configuration, which the archive has as `config`; names of one image share it. */
+static struct json_object *docker_entry(struct json_object *list, const char *config)
+{
+	struct json_object *o;
+	size_t i;
+
+	for (i = 0; i < json_object_array_length(list); i++) {
+		o = json_object_array_get_idx(list, i);
+		if (str_eq(json_str(o, "Config", ""), config))
+			return o;
+	}
+	o = json_object_new_object();
+	json_set_str(o, "Config", config);
+	json_set(o, "RepoTags", json_object_new_array());
+	json_object_array_add(list, o);
+	return o;
+}
+
 /* ---- OCI image layout ---- */
+static char *layout_path(const char *digest)
+{
+	return xasprintf("blobs/sha256/%s", digest_hex(digest));
+}
+
 static int put_layout_blob(struct save *s, const struct oci_desc *d, struct error **err)
 {
-	CLEANUP_FREE char *name = xasprintf("blobs/sha256/%s", digest_hex(d->digest));
+	CLEANUP_FREE char *name = layout_path(d->digest);
 
 	return put_blob(s, name, d->digest, d->size, err);
+}
+
+/* One image for docker, whose daemon runs one platform; what it could not run anyway is only in the index. */
+static void add_docker_view(struct save *s, const struct saved *im, const char *platform,
+			    struct json_object *list)
+{
+	CLEANUP_VARIANTS struct variants vs = {0};
+	const struct variant *v = NULL;
+	struct json_object *entry, *layers;
+	CLEANUP_FREE char *config = NULL;
+
+	if (variants_load(s->op.s, -1, &im->root, &vs, NULL) == 0)
+		v = docker_variant(&vs, platform, NULL);
+	if (!v || v->doc.n != v->config.n)
+		return;
+	config = layout_path(v->doc.config.digest);
+	entry = docker_entry(list, config);
+	add_repo_tag(json_arr(entry, "RepoTags"), im->name);
+	if (json_get(entry, "Layers"))
+		return;
+	layers = json_object_new_array();
+	json_set(entry, "Layers", layers);
+	for (size_t i = 0; i < v->doc.n; i++) {
+		CLEANUP_FREE char *layer = layout_path(v->doc.entries[i].digest);
+
+		json_add_str(layers, layer);
+	}
+}
+
+/* A manifest.json that points at the layout's blobs, as docker's own `save` writes it since version 25: older ones load nothing else. */
+static int put_docker_view(struct save *s, const char *platform, struct error **err)
+{
+	CLEANUP_JSON struct json_object *list = json_object_new_array();
+
+	for (size_t i = 0; i < s->n; i++)
+		add_docker_view(s, &s->images[i], platform, list);
+	return json_object_array_length(list) ? put_json(s, "manifest.json", list, err) : 0;
 }
 
 /* What names an image for those who read the archive: the full name, for docker and containerd too. */
@@ -193,7 +284,7 @@ static struct json_object *index_entry(const struct saved *im)
 	return d;
 }
 
-static int save_layout(struct save *s, struct error **err)
+static int save_layout(struct save *s, const char *platform, struct error **err)
 {
 	CLEANUP_JSON struct json_object *index = json_object_new_object();
 	struct json_object *arr = json_object_new_array();
@@ -205,7 +296,7 @@ static int save_layout(struct save *s, struct error **err)
 	for (i = 0; i < s->n; i++)
 		json_object_array_add(arr, index_entry(&s->images[i]));
 	if (put_text(s, "oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}", err) < 0 ||
-	    put_json(s, "index.json", index, err) < 0)
+	    put_json(s, "index.json", index, err) < 0 || put_docker_view(s, platform, err) < 0)
 		return -1;
 	for (i = 0; i < s->n; i++) {
 		const struct picked *p = &s->images[i].picked;
@@ -261,31 +352,13 @@ static int put_docker_layer(struct save *s, const char *name, const char *digest
 	return rc;
 }
 
-/* docker writes names short: "alpine:latest". What has no tag has no name there. */
-static void add_repo_tag(struct json_object *tags, const char *name)
-{
-	static const char *const prefixes[] = {"docker.io/library/", "docker.io/"};
-	size_t i;
-
-	if (strchr(name, '@'))
-		return;
-	for (i = 0; i < ARRAY_SIZE(prefixes); i++) {
-		if (str_prefix(name, prefixes[i])) {
-			name += strlen(prefixes[i]);
-			break;
-		}
-	}
-	json_add_str(tags, name);
-}
-
 static int save_docker_image(struct save *s, const struct variant *v, struct json_object *entry,
 			     struct error **err)
 {
-	CLEANUP_FREE char *config = xasprintf("%s.json", digest_hex(v->doc.config.digest));
+	const char *config = json_str(entry, "Config", "");
 	struct json_object *layers = json_object_new_array();
 	size_t i;
 
-	json_set_str(entry, "Config", config);
 	json_set(entry, "Layers", layers);
 	if (v->doc.n != v->config.n)
 		return error_set(err, ERR_INVALID_ARGUMENT,
@@ -304,37 +377,6 @@ static int save_docker_image(struct save *s, const struct variant *v, struct jso
 	return 0;
 }
 
-static const struct variant *docker_variant(const struct variants *vs, const char *platform,
-					    struct error **err)
-{
-	struct oci_platform want;
-
-	oci_platform_host(&want);
-	if (platform && oci_platform_parse(platform, &want, err) < 0)
-		return NULL;
-	if (!platform && vs->n == 1)
-		return &vs->v[0];
-	return variants_pick(vs, &want, err);
-}
-
-/* The entry of manifest.json for one configuration; names of one image share it. */
-static struct json_object *docker_entry(struct json_object *list, const struct variant *v)
-{
-	CLEANUP_FREE char *config = xasprintf("%s.json", digest_hex(v->doc.config.digest));
-	struct json_object *o;
-	size_t i;
-
-	for (i = 0; i < json_object_array_length(list); i++) {
-		o = json_object_array_get_idx(list, i);
-		if (str_eq(json_str(o, "Config", ""), config))
-			return o;
-	}
-	o = json_object_new_object();
-	json_set(o, "RepoTags", json_object_new_array());
-	json_object_array_add(list, o);
-	return o;
-}
-
 static int save_docker(struct save *s, const char *platform, struct error **err)
 {
 	CLEANUP_JSON struct json_object *list = json_object_new_array();
@@ -344,14 +386,16 @@ static int save_docker(struct save *s, const char *platform, struct error **err)
 		CLEANUP_VARIANTS struct variants vs = {0};
 		const struct saved *im = &s->images[i];
 		const struct variant *v = NULL;
+		CLEANUP_FREE char *config = NULL;
 		struct json_object *entry;
 
 		if (variants_load(s->op.s, -1, &im->root, &vs, err) == 0)
 			v = docker_variant(&vs, platform, err);
 		if (!v)
 			return error_wrap(err, "image %s", im->name);
-		entry = docker_entry(list, v);
-		if (!json_get(entry, "Config") && save_docker_image(s, v, entry, err) < 0)
+		config = xasprintf("%s.json", digest_hex(v->doc.config.digest));
+		entry = docker_entry(list, config);
+		if (!json_get(entry, "Layers") && save_docker_image(s, v, entry, err) < 0)
 			return error_wrap(err, "image %s", im->name);
 		add_repo_tag(json_arr(entry, "RepoTags"), im->name);
 	}
@@ -426,7 +470,7 @@ static int save_run(struct save *s, const char *const *refs, size_t n,
 		return -1;
 	if (o->docker)
 		s->item.total = 0; /* known only when the layers are unpacked */
-	return o->docker ? save_docker(s, o->platform, err) : save_layout(s, err);
+	return o->docker ? save_docker(s, o->platform, err) : save_layout(s, o->platform, err);
 }
 
 int oci_save(struct oci_store *st, const char *const *refs, size_t n, int fd,

@@ -52,6 +52,8 @@ example.com/a/demo:2"
 is 'an OCI layout' "$(tar -xOf "$T/out.tar" oci-layout)" '{"imageLayoutVersion":"1.0.0"}'
 is 'with both names' "$(tar -xOf "$T/out.tar" index.json | jq -r '[.manifests[].annotations["org.opencontainers.image.ref.name"]] | join(" ")')" \
 	'docker.io/library/demo:latest example.com/a/demo:2'
+is 'and what docker reads, of the same blobs' "$(tar -xOf "$T/out.tar" manifest.json | jq -c '.[] | [.RepoTags, (.Layers | length)]')" \
+	'[["demo:latest","example.com/a/demo:2"],3]'
 is 'blobs once' "$(tar -tf "$T/out.tar" | sort | uniq -d)" ''
 is 'the bytes of the store' "$(tar -xOf "$T/out.tar" "blobs/sha256/$digest" | sha256sum | cut -d' ' -f1)" "$digest"
 "$C" image save demo 2>"$T/err" >"$T/stdout.tar"

@@ -202,6 +202,10 @@ if [ -n "$have_docker" ]; then
 	same 'the same image (docker load)' "$("${docker[@]}" image inspect --format '{{.Id}}' demo:latest)" "$demo_config"
 	same 'and the other (docker load)' "$("${docker[@]}" image inspect --format '{{.Id}}' "$P/bud:zstd")" "$(config_of "$P/bud:zstd")"
 	"${docker[@]}" rmi -f demo:latest "$P/bud:zstd" >/dev/null 2>&1
+	cell 'OCI layout → docker load' "${docker[@]}" load -q -i "$T/ours.oci.tar"
+	same 'the same image (docker load of a layout)' "$("${docker[@]}" image inspect --format '{{.Id}}' demo:latest)" "$demo_config"
+	same 'and the other (docker load of a layout)' "$("${docker[@]}" image inspect --format '{{.Id}}' "$P/bud:zstd")" "$(config_of "$P/bud:zstd")"
+	"${docker[@]}" rmi -f demo:latest "$P/bud:zstd" >/dev/null 2>&1
 	cell 'registry → docker pull' "${docker[@]}" pull -q "$P/demo:1"
 	same 'the same image (docker pull)' "$("${docker[@]}" image inspect --format '{{.Id}}' "$P/demo:1")" "$demo_config"
 	cell 'docker tag' "${docker[@]}" tag "$P/demo:1" "$P/docker:1"
