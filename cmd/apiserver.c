@@ -444,52 +444,18 @@ static void apiserver_close(struct apiserver *s)
 	free(s->engine_why);
 }
 
-struct options {
-	const char *app, *run, *log, *install;
-	bool debug;
-	int ready_fd;
-};
-
-static int usage(void)
+/* The descriptor that --daemon-ready-fd names, -1 when none does. */
+static int ready_fd_of(const struct opt_args *a, int *fd)
 {
-	fprintf(stderr, "usage: container-apiserver start [--app-root DIR] [--run-root DIR] "
-			"[--log-root DIR]\n"
-			"                                 [--install-root DIR] [--debug]\n");
-	return 64;
-}
+	const char *text = opt_str(a, "daemon-ready-fd", NULL);
+	uint64_t n;
 
-static int parse_args(int argc, char **argv, struct options *o)
-{
-	struct {
-		const char *name, **to;
-	} values[] = {
-		{"--app-root", &o->app},
-		{"--run-root", &o->run},
-		{"--log-root", &o->log},
-		{"--install-root", &o->install},
-	};
-	uint64_t fd;
-	size_t k;
-	int i;
-
-	if (argc < 2 || strcmp(argv[1], "start"))
-		return -1;
-	for (i = 2; i < argc; i++) {
-		for (k = 0; k < ARRAY_SIZE(values) && strcmp(argv[i], values[k].name); k++)
-			;
-		if (k < ARRAY_SIZE(values) && i + 1 < argc) {
-			*values[k].to = argv[++i];
-		} else if (!strcmp(argv[i], "--debug")) {
-			o->debug = true;
-		} else if (!strcmp(argv[i], "--daemon-ready-fd") && i + 1 < argc) {
-			if (parse_u64(argv[++i], &fd) || fd > INT32_MAX ||
-			    fcntl((int)fd, F_GETFD) < 0)
-				return -1;
-			o->ready_fd = (int)fd;
-		} else {
-			return -1;
-		}
-	}
+	*fd = -1;
+	if (!text)
+		return 0;
+	if (parse_u64(text, &n) || n > INT32_MAX || fcntl((int)n, F_GETFD) < 0)
+		return role_usage(&role_apiserver, "'--daemon-ready-fd' names no open descriptor");
+	*fd = (int)n;
 	return 0;
 }
 
@@ -528,7 +494,7 @@ static void tune_memory(void)
 
 int apiserver_main(int argc, char **argv)
 {
-	struct options o = {.ready_fd = -1};
+	CLEANUP_OPTS struct opt_args a = {0};
 	struct apiserver s = {.listen_fd = -1,
 			      .lock_fd = -1,
 			      .run_dir = -1,
@@ -536,23 +502,25 @@ int apiserver_main(int argc, char **argv)
 			      .containers_dir = -1,
 			      .kernels_dir = -1};
 	CLEANUP_ERROR struct error *e = NULL;
+	int status;
 
-	if (parse_args(argc, argv, &o))
-		return usage();
+	if (!role_parse(&role_apiserver, argc, argv, &a, &status) ||
+	    (status = ready_fd_of(&a, &s.ready_fd)))
+		return status;
 	umask(077);
 	tune_memory();
 	signal(SIGPIPE, SIG_IGN);
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	raise_limits();
-	s.debug = o.debug;
+	s.debug = opt_has(&a, "debug");
 	s.listen_fd = activation_socket();
-	s.ready_fd = o.ready_fd;
 	if (s.ready_fd >= 0)
 		fd_set_cloexec(s.ready_fd, true);
 	if (s.debug)
 		log_init_stderr("container-apiserver", LOG_LVL_DEBUG);
-	if (roots_init(&s.roots, o.app, o.run, o.log, o.install, &e) || apiserver_open(&s, &e) ||
-	    loop_run(s.loop, &e)) {
+	if (roots_init(&s.roots, opt_str(&a, "app-root", NULL), opt_str(&a, "run-root", NULL),
+		       opt_str(&a, "log-root", NULL), opt_str(&a, "install-root", NULL), &e) ||
+	    apiserver_open(&s, &e) || loop_run(s.loop, &e)) {
 		CLEANUP_FREE char *text = error_text(e);
 
 		log_err(e, "apiserver");

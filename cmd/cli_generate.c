@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 #include "cmd/cli.h"
+#include "cmd/roles.h"
 #include "core/path.h"
 
 static int write_file(const char *dir, const char *name, const struct buf *b, struct error **err)
@@ -63,8 +64,12 @@ int cli_generate(const char *what, const char *dir, struct error **err)
 {
 	if (path_mkdirs(dir, 0755, err))
 		return -1;
-	if (!strcmp(what, "man"))
+	if (!strcmp(what, "man")) {
+		for (size_t i = 0; role_cmds[i]; i++)
+			if (write_man(role_cmds[i], role_cmds[i]->name, dir, err))
+				return -1;
 		return write_man(&cmd_root, cmd_root.name, dir, err);
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(scripts); i++) {
 		CLEANUP_BUF struct buf b = {0};
 

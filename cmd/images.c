@@ -630,12 +630,12 @@ static int start(struct error **err)
 int images_main(int argc, char **argv)
 {
 	CLEANUP_ERROR struct error *err = NULL;
+	CLEANUP_OPTS struct opt_args a = {0};
 	CLEANUP_FREE char *text = NULL;
+	int status;
 
-	if (argc != 2 || strcmp(argv[1], "start")) {
-		fprintf(stderr, "usage: container-core-images start\n");
-		return 64;
-	}
+	if (!role_parse(&role_images, argc, argv, &a, &status))
+		return status;
 	alloc_give_back(); /* as oci/memory.c counts on */
 	/* No exit handlers: jobs may still be running in the libraries these would take down. */
 	if (start(&err) == 0)

@@ -397,34 +397,21 @@ static int network_open(struct network *n, const char *subnet, struct error **er
 	return n->server ? 0 : -1;
 }
 
-static int usage(void)
-{
-	fprintf(stderr,
-		"usage: container-network-vmnet start --name NAME [--subnet CIDR]\n"
-		"       (started by the apiserver, with a listening socket at descriptor 3)\n");
-	return 64;
-}
-
 int network_main(int argc, char **argv)
 {
-	struct network n = {.dirfd = -1, .name = "default"};
-	const char *subnet = "192.168.64.0/24";
+	struct network n = {.dirfd = -1};
+	CLEANUP_OPTS struct opt_args a = {0};
 	CLEANUP_ERROR struct error *e = NULL;
+	int status;
 
-	if (argc < 2 || strcmp(argv[1], "start"))
-		return usage();
-	for (int i = 2; i < argc; i++) {
-		if (!strcmp(argv[i], "--name") && i + 1 < argc)
-			n.name = argv[++i];
-		else if (!strcmp(argv[i], "--subnet") && i + 1 < argc)
-			subnet = argv[++i];
-		else if (strcmp(argv[i], "--debug"))
-			return usage();
-	}
+	if (!role_parse(&role_network, argc, argv, &a, &status))
+		return status;
+	n.name = opt_str(&a, "name", "default");
 	if (strchr(n.name, '/') || n.name[0] == '.' || strlen(n.name) > 40)
-		return usage();
+		return role_usage(&role_network, "'--name' is no name of a network");
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	if (network_open(&n, subnet, &e) < 0 || loop_run(n.loop, &e) < 0) {
+	if (network_open(&n, opt_str(&a, "subnet", "192.168.64.0/24"), &e) < 0 ||
+	    loop_run(n.loop, &e) < 0) {
 		CLEANUP_FREE char *text = error_text(e);
 
 		log_err(e, "network %s", n.name);

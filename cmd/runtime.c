@@ -877,41 +877,27 @@ static void runtime_close(struct runtime *rt)
 	rpc_server_free(rt->server);
 }
 
-static int usage(void)
-{
-	fprintf(stderr,
-		"usage: container-runtime-linux start --id ID [--files NAME] [--debug]\n"
-		"       (started by the apiserver, with a listening socket at descriptor 3)\n");
-	return 64;
-}
-
 int runtime_main(int argc, char **argv)
 {
 	static const int inherited[] = {0, 1, 2, RUNTIME_LISTEN_FD};
 	struct runtime rt = {.dirfd = -1, .boot_fd = -1, .exit_fd = -1};
 	unsigned strange;
+	CLEANUP_OPTS struct opt_args a = {0};
 	CLEANUP_ERROR struct error *e = NULL;
-	const char *id = NULL, *files = NULL;
-	bool debug = false;
+	const char *id, *files;
+	int status;
 
-	if (argc < 2 || strcmp(argv[1], "start"))
-		return usage();
+	if (!role_parse(&role_runtime, argc, argv, &a, &status))
+		return status;
 	signal(SIGPIPE, SIG_IGN); /* a client that left is no reason to end a machine */
-	for (int i = 2; i < argc; i++) {
-		if (!strcmp(argv[i], "--id") && i + 1 < argc)
-			id = argv[++i];
-		else if (!strcmp(argv[i], "--files") && i + 1 < argc)
-			files = argv[++i];
-		else if (!strcmp(argv[i], "--debug"))
-			debug = true;
-		else
-			return usage();
-	}
-	if (!id || strchr(id, '/') || id[0] == '.' || (files && strchr(files, '/')))
-		return usage();
+	id = opt_str(&a, "id", "");
+	files = opt_str(&a, "files", NULL);
+	if (!*id || strchr(id, '/') || id[0] == '.' || (files && strchr(files, '/')))
+		return role_usage(&role_runtime, "'--id' names no container");
 	strange = jail_audit(inherited, ARRAY_SIZE(inherited));
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	if (runtime_open(&rt, id, files, debug, strange, &e) < 0 || loop_run(rt.loop, &e) < 0) {
+	if (runtime_open(&rt, id, files, opt_has(&a, "debug"), strange, &e) < 0 ||
+	    loop_run(rt.loop, &e) < 0) {
 		CLEANUP_FREE char *text = error_text(e);
 
 		log_err(e, "runtime %s", id);

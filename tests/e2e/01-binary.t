@@ -32,9 +32,12 @@ mkdir "$T/bin"
 cp "$C" "$T/bin/container"
 for r in apiserver core-images network-vmnet runtime-linux; do
 	ln -s container "$T/bin/container-$r"
-	run "$T/bin/container-$r" --help
+	run_ok "container-$r --help" "$T/bin/container-$r" --help
 	by_name=$out$err
-	like "container-$r answers to its name" "$by_name" "$r"
+	like "container-$r answers to its name" "$by_name" "USAGE: container-$r start"
+	run_rc 64 "container-$r without a verb" "$T/bin/container-$r"
+	run_rc 64 "container-$r start with an unknown option" "$T/bin/container-$r" start --no-such-option
+	like "container-$r says how it is used" "$err" "Usage: container-$r start"
 	run "$T/bin/container" "$r" --help
 	is "container $r is the same" "$out$err" "$by_name"
 done

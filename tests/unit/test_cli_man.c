@@ -16,6 +16,7 @@
 #include <stdio.h>
 
 #include "cmd/cli.h"
+#include "cmd/roles.h"
 #include "core/path.h"
 
 static const char *man_dir(void)
@@ -63,6 +64,8 @@ static void test_pages(void **state)
 	struct dirent *e;
 
 	assert_non_null(d);
+	for (size_t i = 0; role_cmds[i]; i++)
+		want += compare_pages(role_cmds[i], role_cmds[i]->name);
 	while ((e = readdir(d)))
 		have += str_suffix(e->d_name, ".1");
 	closedir(d);
