@@ -85,8 +85,13 @@ run_ok 'push' "$C" push -q "$REGISTRY/big:1"
 diag "push: $((SECONDS - t0)) s"
 run_ok 'forget' "$C" rmi "$REGISTRY/big:1"
 t0=$SECONDS
-run_ok 'pull' "$C" pull -q "$REGISTRY/big:1"
+# On a terminal, which `script` makes: bars that are drawn again in their places.
+run_ok 'pull' script -qefc "$C pull $REGISTRY/big:1" "$T/terminal"
 diag "pull: $((SECONDS - t0)) s"
+like 'a bar for the layer that is fetched' "$(tr '\r\033' '\n~' <"$T/terminal")" "download [a-z]* ?(sha256:)?[0-9a-f]{6,}[^[]*\[=+>?"
+like 'and for what is unpacked' "$(tr '\r\033' '\n~' <"$T/terminal")" "unpack layer [0-9a-f:sh]+"
+ok 'drawn over the last ones' grep -q $'\033\\[[0-9]*A\033\\[J' "$T/terminal"
+is 'and wiped in the end' "$(printf %s "$out" | tr -d '\r' | tail -1 | sed $'s/.*\033\\[J//')" "$REGISTRY/big:1"
 is 'is what was pushed' "$("$C" image inspect "$REGISTRY/big:1" | jq -r '.[0].id')" "$id"
 kib=$(helper_kib)
 ok "the helper needed less than 64 MiB ($kib KiB)" test "$kib" -lt 65536
