@@ -171,22 +171,27 @@ int registry_denied(struct registry *r, const char *said, struct error **err)
 }
 
 /* ---- Bearer ---- */
+/* What a token is asked for where we name nothing ourselves: what the challenge says, else to pull. The caller owns it; NULL: nothing. */
+static char *challenge_scope(const struct registry *r, const struct auth_challenge *ch)
+{
+	if (ch->scope)
+		return xstrdup(ch->scope);
+	return r->ref.repository ? xasprintf("repository:%s:pull", r->ref.repository) : NULL;
+}
+
 static char *token_url(const struct registry *r, const struct auth_challenge *ch,
 		       struct error **err)
 {
-	CLEANUP_FREE char *scope = NULL;
-	const char *query[16][2] = {{"service", ch->service}, {"scope", ch->scope}};
+	CLEANUP_FREE char *scope = challenge_scope(r, ch);
+	const char *query[16][2] = {{"service", ch->service}, {"scope", scope}};
 	size_t i, n = 2;
 	struct http_origin o;
 
-	if (r->scopes.n) {
-		for (n = 1, i = 0; i < r->scopes.n && n < ARRAY_SIZE(query); i++, n++) {
-			query[n][0] = "scope";
-			query[n][1] = r->scopes.v[i];
-		}
-	} else if (!ch->scope && r->ref.repository) {
-		scope = xasprintf("repository:%s:pull", r->ref.repository);
-		query[1][1] = scope;
+	if (r->scopes.n)
+		n = 1;
+	for (i = 0; i < r->scopes.n && n < ARRAY_SIZE(query); i++, n++) {
+		query[n][0] = "scope";
+		query[n][1] = r->scopes.v[i];
 	}
 	if (http_origin_of(ch->realm, &o, err) < 0) {
 		error_wrap(err, "token service");
@@ -283,7 +288,7 @@ static int fetch_by_identity(struct registry_conn *c, const struct auth_challeng
 			     int64_t *life, struct error **err)
 {
 	CLEANUP_BUF struct buf scopes = {0};
-	CLEANUP_FREE char *as_url = NULL;
+	CLEANUP_FREE char *as_url = NULL, *scope = challenge_scope(c->r, ch);
 	const char *pairs[][2] = {
 		{"grant_type", "refresh_token"}, {"client_id", "container"},
 		{"service", ch->service},        {"scope", NULL},
@@ -295,7 +300,7 @@ static int fetch_by_identity(struct registry_conn *c, const struct auth_challeng
 
 	for (i = 0; i < c->r->scopes.n; i++)
 		buf_printf(&scopes, "%s%s", i ? " " : "", c->r->scopes.v[i]);
-	pairs[3][1] = scopes.len ? scopes.data : ch->scope;
+	pairs[3][1] = scopes.len ? scopes.data : scope;
 	as_url = http_url_query("http://form/", pairs, ARRAY_SIZE(pairs), err);
 	if (!as_url)
 		return -1;

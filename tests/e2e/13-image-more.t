@@ -272,9 +272,37 @@ run_ok 'delete the container' "$C" delete keeper
 # prune
 run_ok 'prune' "$C" image prune
 is 'keeps what has a tag' "$out" ''
-run_ok 'prune --all' "$C" image prune -a
+# What was loaded without a name is dangling: it is there, and goes first.
+rm -rf "$T/bare" && mkdir "$T/bare"
+tar -C "$T/bare" -xf "$IMAGES/demo.oci.tar"
+B=$T/bare/blobs/sha256
+bare=$(jq -c '.annotations = {bare: "yes"}' "$B/$digest")
+id=$(printf %s "$bare" | sha256sum | cut -d' ' -f1)
+printf %s "$bare" >"$B/$id"
+jq -nc --arg d "sha256:$id" --argjson n ${#bare} '{schemaVersion: 2, manifests: [{mediaType: "application/vnd.oci.image.manifest.v1+json", digest: $d, size: $n}]}' >"$T/bare/index.json"
+tar -C "$T/bare" -cf "$T/bare.tar" oci-layout index.json blobs
+run_ok 'load a layout that names nothing' "$C" load -i "$T/bare.tar"
+is 'is named by its digest' "$out" "docker.io/library/untagged@sha256:$id"
+is 'dangling is just that' "$("$C" images -q -f dangling=true)" "untagged@sha256:$id"
+is 'the others are not' "$("$C" images -q -f dangling=false | sort | paste -sd,)" demo:latest,example.com/a/demo:2
+reclaimed() # what there was: as prune says it, from what df says now
+{
+	awk -v n="$(($1 - $(df .images.sizeInBytes)))" 'BEGIN {
+		split("KB MB GB", unit)
+		for (u = 1; (n /= 1000) >= 1000; u++);
+		printf "Reclaimed %.*f %s in disk space", (u > 1), n, unit[u]
+	}'
+}
+used=$(df .images.sizeInBytes)
+run_ok 'prune' "$C" image prune
+is 'takes it' "$out" "docker.io/library/untagged@sha256:$id"
+is 'and says what it freed, of what was not shared' "$err" "$(reclaimed "$used")"
+ok 'with what only it had' test ! -e "$D/$id" -a ! -e "$CONTAINER_APP_ROOT/rootfs/$id"
+is 'and nothing else' "$("$C" images -q | sort | paste -sd,)" demo:latest,example.com/a/demo:2
+used=$(df .images.sizeInBytes)
+run_ok 'prune --all' "$C" image prune -af
 is 'takes the tagged too (testImagePruneUnusedImages)' "$(sort <<<"$out" | tr '\n' ' ')" 'docker.io/library/demo:latest example.com/a/demo:2 '
-like 'says what it freed' "$err" 'Reclaimed'
+is 'says what it freed' "$err" "$(reclaimed "$used")"
 is 'and all content' "$(ls "$D" "$CONTAINER_APP_ROOT/layers" "$CONTAINER_APP_ROOT/rootfs" | grep -c '^[0-9a-f]\{64\}$')" 0
 
 # What the configuration says of registries: certificates, those not to look at, mirrors.
@@ -294,7 +322,19 @@ jq -n --arg ca "$T/cert.pem" --arg m "docker.io=http://$M" '{registry: {ca: $ca,
 start_system
 run_ok 'with registry.ca' "$C" push --scheme https "$S/t/demo:1"
 ok 'by HTTP/2' wait_until 10 grep -qF '"PUT /v2/t/demo/manifests/1 HTTP/2.0"' "$T/tls.log"
+"$C" image delete --all >/dev/null 2>&1
+is 'nothing is here' "$(ls "$D")" ''
 run_ok 'pull from there' "$C" pull --scheme https "$S/t/demo:1"
+blobs() # protocol: how many blobs the registry gave
+{
+	grep -cE "\"GET /v2/t/demo/blobs/sha256:[0-9a-f]{64} HTTP/$1\" 200" "$T/tls.log"
+}
+four_blobs()
+{
+	[ "$(blobs '[0-9.]*')" = 4 ]
+}
+ok 'configuration and layers' wait_until 10 four_blobs
+is 'by HTTP/2 too' "$(blobs 2.0)" 4
 run_ok 'pull through a mirror' "$C" pull docker.io/m/demo:1
 is 'the name is that of the registry' "$out" 'docker.io/m/demo:1'
 run_rc 1 'what the mirror lacks is asked of the registry' "$C" pull docker.io/m/lacking:1

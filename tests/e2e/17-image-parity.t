@@ -107,6 +107,30 @@ for f in 'reference=dem*|2' 'reference=demo:d*|1' 'label=demo.from|2' 'label=dem
 	'dangling=true|0' 'until=24h|2' 'until=2020-01-01|0' 'until=1600000000|0' 'until=2023-11-15T00:00:00+01:00|2' 'since=demo|0' "before=${id:0:12}|0"; do
 	is "images --filter ${f%|*}" "$("$C" images -q --filter "${f%|*}" | wc -l)" "${f#*|}"
 done
+# An image that is older than the others: the same layers under a configuration of another day.
+blob() # puts standard input into the layout; prints "digest size"
+{
+	cat >"$T/older/blob"
+	set -- "$(sha256sum "$T/older/blob" | cut -d' ' -f1)" "$(stat -c %s "$T/older/blob")"
+	mv "$T/older/blob" "$T/older/blobs/sha256/$1"
+	echo "$1 $2"
+}
+mkdir "$T/older"
+tar -C "$T/older" -xf "$IMAGES/demo.oci.tar"
+B=$T/older/blobs/sha256
+read -r d n < <(jq -c '.created = "2020-06-01T00:00:00Z"' "$B/$(jq -r .config.digest "$B/$id" | cut -d: -f2)" | blob)
+read -r d n < <(jq -c --arg d "sha256:$d" --argjson n "$n" '.config.digest = $d | .config.size = $n' "$B/$id" | blob)
+jq -nc --arg d "sha256:$d" --argjson n "$n" '{schemaVersion: 2, manifests: [{mediaType: "application/vnd.oci.image.manifest.v1+json", digest: $d, size: $n,
+	annotations: {"org.opencontainers.image.ref.name": "older:1"}}]}' >"$T/older/index.json"
+tar -C "$T/older" -cf "$T/older.tar" oci-layout index.json blobs
+run_ok 'load an older image' "$C" load -i "$T/older.tar"
+for f in 'before=demo|older:1' 'since=older:1|demo:docker,demo:latest' 'before=older:1|' 'since=demo|' "before=${id:0:12}|older:1" "since=${d:0:12}|demo:docker,demo:latest" \
+	'until=2020-06-02|older:1'; do
+	is "images --filter ${f%|*}" "$("$C" images -q --filter "${f%|*}" | sort | paste -sd,)" "${f#*|}"
+done
+is 'between two' "$("$C" images -q -f since=older:1 -f before=demo)" ''
+is 'with another filter' "$("$C" images -q -f since=older:1 -f reference=demo:d*)" demo:docker
+run_ok 'delete it' "$C" rmi older:1
 for f in colour=blue dangling=maybe until=soon since=nothing label; do
 	run_rc 1 "images --filter $f" "$C" images --filter "$f"
 done

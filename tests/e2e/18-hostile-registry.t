@@ -161,5 +161,20 @@ run_ok 'prune' "$C" image prune
 is 'K: nothing stays' "$(ls "$CONTAINER_APP_ROOT/content/blobs/sha256" "$CONTAINER_APP_ROOT/layers" "$CONTAINER_APP_ROOT/rootfs" | grep -c '^[0-9a-f]\{64\}$')" 0
 run_ok 'K: and an honest pull works as ever' "$C" pull "127.0.0.1:$port/good/img:1"
 
+# "barrier" answers no layer before all three are asked for: it served those that download several at a time, above.
+barrier()
+{
+	"$C" image delete --all >/dev/null 2>&1
+	rm -f "$T/state"/n-barrier-*
+	run "$C" pull --max-concurrent-downloads "$1" "127.0.0.1:$port/barrier/img:1"
+	asked=$(ls "$T/state" | grep -c '^n-barrier-')
+}
+for n in 1 2; do
+	barrier $n
+	is "$n at a time do not get by" "$rc $asked" "1 $n" || t_said
+done
+barrier 3
+is 'three do' "$rc $asked" '0 3' || t_said
+
 stop_system
 done_testing

@@ -61,23 +61,42 @@ static void test_plain(void **state)
 	mock_stop(&m);
 }
 
+/* Counts what is asked for of attestations: blobs 0 to 5 are theirs. */
+static bool sees_attestations(struct mock *m, struct mock_request *r)
+{
+	size_t i;
+
+	for (i = 0; i < 6; i++)
+		m->count += mock_is(r, m->f->blobs[i].digest);
+	return false;
+}
+
 static void test_platforms(void **state)
 {
 	struct fx *f = *state;
 	struct fx_image amd = {.text = "amd"}, arm = {.text = "arm", .arch = "arm64"};
+	struct fx_image unknown = {.text = "unknown"}, marked = {.text = "marked"};
 	CLEANUP_BUF struct buf entries = {0}, outer = {0};
 	CLEANUP_FREE char *ref = NULL;
 	struct oci_pull_opts o = {.scheme = "auto", .platform = "linux/s390x"};
 	struct json_object *image = NULL;
 	struct error *e = NULL;
-	struct mock m = {.type = MEDIA_OCI_INDEX};
+	struct mock m = {.hook = sees_attestations, .type = MEDIA_OCI_INDEX};
 	const char *inner;
 
+	fx_make(f, &unknown);
+	fx_make(f, &marked);
 	fx_make(f, &arm);
 	fx_make(f, &amd);
 	fx_entry(&entries, MEDIA_OCI_MANIFEST, arm.manifest, arm.manifest_size, "arm64", NULL);
 	fx_entry(&entries, MEDIA_OCI_MANIFEST, amd.manifest, amd.manifest_size, NULL, NULL);
-	fx_entry(&entries, MEDIA_OCI_MANIFEST, arm.manifest, arm.manifest_size, "unknown", NULL);
+	fx_entry(&entries, MEDIA_OCI_MANIFEST, unknown.manifest, unknown.manifest_size, "unknown",
+		 NULL);
+	/* Only the annotation tells. */
+	fx_entry(&entries, MEDIA_OCI_MANIFEST, marked.manifest, marked.manifest_size, NULL, NULL);
+	entries.data[--entries.len] = '\0';
+	buf_puts(&entries, ",\"annotations\":{\"vnd.docker.reference.type\":"
+			   "\"attestation-manifest\"}}");
 	inner = fx_index(f, entries.data);
 	fx_entry(&outer, MEDIA_OCI_INDEX, inner, fx_size(f, inner), NULL, NULL);
 	m.manifest = fx_index(f, outer.data);
@@ -93,7 +112,11 @@ static void test_platforms(void **state)
 	assert_int_equal(oci_pull(f->store, ref, &o, NULL, &image, NULL), 0);
 	assert_int_equal(json_object_array_length(json_arr(image, "variants")), 2);
 	json_object_put(image);
+	assert_true(blob_exists(f->store, -1, arm.layer, NULL));
 	mock_stop(&m);
+	assert_int_equal(m.count, 0);
+	assert_false(blob_exists(f->store, -1, unknown.manifest, NULL));
+	assert_false(blob_exists(f->store, -1, marked.manifest, NULL));
 }
 
 static void test_nested_too_deep(void **state)

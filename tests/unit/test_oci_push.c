@@ -4,7 +4,12 @@
  * test_oci_push.c - pushes and logins against registries good and bad; attack class K: uploads that break off, sessions that lie,
  * and everybody who would like to see a password.
  */
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include "core/state.h"
 #include "tests/unit/oci_mock.h"
@@ -19,7 +24,8 @@ static struct {
 	unsigned n_sessions;
 	struct fx_blob blobs[16];
 	unsigned n_blobs;
-	unsigned patches, puts, manifests, asked, ranged, tokens;
+	unsigned patches, puts, manifests, asked, ranged, tokens, mounts;
+	char scopes[2048];  /* the last token's query */
 	size_t break_at;    /* the first PATCH of more ends after so many bytes */
 	bool lie;           /* a session says it has got more than there is */
 	bool want_basic;    /* 401 without it */
@@ -27,6 +33,8 @@ static struct {
 	const char *location, *token_to;
 	bool leaked;
 } reg;
+
+static unsigned stumbled[4]; /* requests of test_retries: POST, PATCH, PUT of a manifest, token */
 
 static void reg_reset(void)
 {
@@ -144,6 +152,7 @@ static bool on_token(struct mock_request *r)
 	CLEANUP_FREE char *body = NULL, *head = NULL;
 
 	reg.tokens++;
+	snprintf(reg.scopes, sizeof(reg.scopes), "%s", r->path);
 	if (reg.token_to) {
 		head = xasprintf("Location: %s/token\r\n", reg.token_to);
 		mock_reply(r, "307 Temporary Redirect", head, "", 0);
@@ -173,6 +182,7 @@ static bool registry_hook(struct mock *m, struct mock_request *r)
 		return true;
 	}
 	if (!strcmp(r->method, "POST")) {
+		reg.mounts += mock_is(r, "mount=sha256") && mock_is(r, "from=r");
 		assert_true(reg.n_sessions < ARRAY_SIZE(reg.sessions));
 		say_session(r, "202 Accepted", reg.n_sessions++);
 		return true;
@@ -226,9 +236,9 @@ static void store_image(struct mock *m, struct fx *f, struct fx_image *im)
 	json_object_put(images);
 }
 
-static int push(struct mock *m, bool as_user, struct error **err)
+static int push_to(struct mock *m, const char *repository, bool as_user, struct error **err)
 {
-	CLEANUP_FREE char *ref = xasprintf("127.0.0.1:%d/r:t", m->port);
+	CLEANUP_FREE char *ref = xasprintf("127.0.0.1:%d/%s:t", m->port, repository);
 	struct oci_push_opts o = {.scheme = "auto"};
 	struct json_object *out = NULL;
 	int rc;
@@ -241,6 +251,11 @@ static int push(struct mock *m, bool as_user, struct error **err)
 	json_object_put(out);
 	assert_int_equal(fx_count(m->f->store->ingest), 0);
 	return rc;
+}
+
+static int push(struct mock *m, bool as_user, struct error **err)
+{
+	return push_to(m, "r", as_user, err);
 }
 
 static void assert_pushed(struct mock *m, struct fx_image *im, bool as_user)
@@ -351,6 +366,126 @@ static void test_bearer(void **state)
 	reg.bearer = "second";           /* the first is refused from now on */
 	assert_pushed(&m, &im, true);
 	assert_int_equal(reg.tokens, 2);
+	mock_stop(&m);
+}
+
+static void tag_again(struct mock *m, const char *repository)
+{
+	CLEANUP_FREE char *from = xasprintf("127.0.0.1:%d/r:t", m->port);
+	CLEANUP_FREE char *to = xasprintf("127.0.0.1:%d/%s:t", m->port, repository);
+	struct error *e = NULL;
+
+	if (oci_tag(m->f->store, from, to, &e) < 0)
+		fail_msg("%s", error_text(e));
+}
+
+static void assert_pulled(struct mock *m, const char *user)
+{
+	CLEANUP_FREE char *ref = xasprintf("127.0.0.1:%d/r:t", m->port);
+	struct oci_pull_opts o = {.scheme = "auto", .user = user, .secret = PASS};
+	struct json_object *image = NULL;
+	struct error *e = NULL;
+
+	if (oci_pull(m->f->store, ref, &o, NULL, &image, &e) < 0)
+		fail_msg("%s", error_text(e));
+	json_object_put(image);
+}
+
+/* A token is kept for what it was asked for: another action or repository has another. */
+static void test_token_scopes(void **state)
+{
+	struct fx_image im = {.text = "hello"};
+	struct error *e = NULL;
+	struct mock m = {0};
+
+	store_image(&m, *state, &im);
+	m.manifest = im.manifest;
+	m.type = MEDIA_OCI_MANIFEST;
+	tag_again(&m, "q");
+	reg.bearer = "any";
+	assert_pushed(&m, &im, true);
+	assert_int_equal(reg.tokens, 1);
+	assert_non_null(strcasestr(reg.scopes, "scope=repository%3Ar%3Apull%2Cpush"));
+	assert_pulled(&m, USER);
+	assert_int_equal(reg.tokens, 2);
+	assert_non_null(strcasestr(reg.scopes, "scope=repository%3Ar%3Apull"));
+	assert_null(strstr(reg.scopes, "push"));
+	if (push_to(&m, "q", true, &e) < 0)
+		fail_msg("%s", error_text(e));
+	assert_int_equal(reg.tokens, 3);
+	assert_non_null(strcasestr(reg.scopes, "scope=repository%3Aq%3Apull%2Cpush"));
+	/* All three are kept. */
+	assert_pushed(&m, &im, true);
+	assert_pulled(&m, USER);
+	assert_int_equal(push_to(&m, "q", true, NULL), 0);
+	assert_int_equal(reg.tokens, 3);
+	mock_stop(&m);
+}
+
+/* A registry need not mount: it may open a session instead. */
+static void test_mount_refused(void **state)
+{
+	struct fx_image im = {.text = "hello", .noise = 10000};
+	struct error *e = NULL;
+	struct mock m = {0};
+
+	store_image(&m, *state, &im);
+	tag_again(&m, "q");
+	if (push_to(&m, "q", false, &e) < 0)
+		fail_msg("%s", error_text(e));
+	assert_int_equal(reg.mounts, 1); /* the layer */
+	assert_int_equal(reg.n_sessions, 2);
+	assert_int_equal(reg.patches, 2);
+	assert_non_null(reg_blob(im.layer));
+	assert_non_null(reg_blob(im.config));
+	assert_non_null(reg_blob(im.manifest));
+	mock_stop(&m);
+}
+
+/* Each kind of request fails twice before it is heard, the token service once. */
+static bool stumbles(struct mock *m, struct mock_request *r)
+{
+	static const char *const methods[] = {"POST", "PATCH", "PUT"};
+	CLEANUP_BUF struct buf body = {0};
+	unsigned *n = NULL;
+	size_t i;
+
+	if (mock_is(r, "/token")) {
+		n = &stumbled[3];
+	} else if (mock_has_header(r, "Authorization: Bearer ")) {
+		for (i = 0; i < ARRAY_SIZE(methods); i++)
+			if (!strcmp(r->method, methods[i]) && (i < 2 || mock_is(r, "/manifests/")))
+				n = &stumbled[i];
+	}
+	if (!n || ++*n > (n == &stumbled[3] ? 1 : 2))
+		return registry_hook(m, r);
+	mock_body(r, SIZE_MAX, &body);
+	if (*n == 1)
+		mock_reply(r, "503 Service Unavailable", "", "busy", 4);
+	else
+		mock_reply(r, "429 Too Many Requests", "Retry-After: 1\r\n", "", 0);
+	return true;
+}
+
+static void test_retries(void **state)
+{
+	struct fx_image im = {.text = "hello", .noise = 100000};
+	uint64_t start = time_mono_us();
+	struct mock m = {0};
+
+	store_image(&m, *state, &im);
+	memset(stumbled, 0, sizeof(stumbled));
+	m.hook = stumbles;
+	reg.bearer = "late";
+	assert_pushed(&m, &im, true);
+	assert_int_equal(stumbled[0], 4); /* two blobs */
+	assert_true(stumbled[1] >= 4);
+	assert_int_equal(stumbled[2], 3);
+	assert_int_equal(stumbled[3], 2);
+	assert_int_equal(reg.tokens, 1);
+	assert_int_equal(reg.manifests, 1);
+	/* Retry-After was heeded, at the least by a blob and then by the manifest. */
+	assert_true(time_mono_us() - start >= 2000000);
 	mock_stop(&m);
 }
 
@@ -557,6 +692,48 @@ static void test_identity(void **state)
 	mock_stop(&m);
 }
 
+/* A challenge may name no scope: then it is to pull this repository, by form as by query. */
+static bool names_no_scope(struct mock *m, struct mock_request *r)
+{
+	CLEANUP_BUF struct buf form = {0};
+	CLEANUP_FREE char *head = NULL;
+
+	if (mock_is(r, "/token")) {
+		reg.tokens++;
+		mock_body(r, 4096, &form);
+		/* A scope that goes on ("pull,push") is another. */
+		buf_printf(&form, "%s&", form.len ? "" : r->path);
+		m->count += strcasestr(form.data, "&scope=repository%3Ar%3Apull&") != NULL;
+		mock_reply(r, "200 OK", "", "{\"access_token\": \"named\"}", 25);
+		return true;
+	}
+	if (mock_has_header(r, "Authorization: Bearer named\r\n"))
+		return false;
+	head = xasprintf("WWW-Authenticate: Bearer realm=\"http://127.0.0.1:%d/token\","
+			 "service=\"s\"\r\n",
+			 m->port);
+	mock_reply(r, "401 Unauthorized", head, "", 0);
+	return true;
+}
+
+static void test_no_scope(void **state)
+{
+	struct fx_image im = {.text = "hello"};
+	struct mock m = {0};
+
+	store_image(&m, *state, &im);
+	m.hook = names_no_scope;
+	m.manifest = im.manifest;
+	m.type = MEDIA_OCI_MANIFEST;
+	assert_pulled(&m, USER);
+	assert_int_equal(reg.tokens, 1);
+	assert_int_equal(m.count, 1);
+	assert_pulled(&m, OCI_IDENTITY);
+	assert_int_equal(reg.tokens, 2);
+	assert_int_equal(m.count, 2);
+	mock_stop(&m);
+}
+
 /* What a registry says of an error is told, unless it says what it was told in secret. */
 static bool talks(struct mock *m, struct mock_request *r)
 {
@@ -635,6 +812,27 @@ static void login_works(struct fx *f, struct mock *m)
 	assert_null(strstr(json_object_to_json_string(list), PASS));
 }
 
+/* Whether this kernel gives a key back. */
+static bool have_keyring(void)
+{
+	long serial = syscall(SYS_add_key, "user", "container:test", "x", (size_t)1, -4);
+	char c;
+
+	return serial >= 0 && syscall(SYS_keyctl, 11 /* read */, serial, &c, (size_t)1) == 1;
+}
+
+/* The key is in a file exactly where it can be nowhere else. */
+static void assert_key_file(struct fx *f, bool want)
+{
+	struct stat st;
+
+	assert_int_equal(fstatat(f->store->root, "credentials.key", &st, 0), want ? 0 : -1);
+	if (!want)
+		return;
+	assert_int_equal(st.st_mode & 07777, 0600);
+	assert_int_equal(st.st_size, 32);
+}
+
 static void test_login(void **state)
 {
 	struct fx_image im = {.text = "hello"};
@@ -644,6 +842,7 @@ static void test_login(void **state)
 
 	store_image(&m, *state, &im);
 	login_works(*state, &m);
+	assert_key_file(*state, !have_keyring());
 	assert_pushed(&m, &im, false); /* as who is logged in */
 	server = xasprintf("http://127.0.0.1:%d/v2/", m.port);
 	assert_int_equal(oci_logout(m.f->store, server, NULL), 0);
@@ -664,6 +863,50 @@ static void test_login_key_file(void **state)
 					  0600, NULL),
 			 0);
 	login_works(*state, &m);
+	mock_stop(&m);
+}
+
+/* A thread whose kernel has no add_key(2). */
+static void *without_keyring(void *arg)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_add_key, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog prog = {.len = ARRAY_SIZE(code), .filter = code};
+	struct mock *m = arg;
+	CLEANUP_FREE char *server = xasprintf("127.0.0.1:%d", m->port);
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) < 0)
+		return NULL;
+	m->other = 1;
+	return oci_login(m->f->store, server, "auto", USER, PASS, true, NULL, NULL, NULL) == 0
+		       ? arg
+		       : NULL;
+}
+
+static void test_login_no_keyring(void **state)
+{
+	struct fx_image im = {.text = "hello"};
+	struct mock m = {0};
+	pthread_t t;
+	void *done;
+
+	store_image(&m, *state, &im);
+	reg.want_basic = true;
+	assert_int_equal(pthread_create(&t, NULL, without_keyring, &m), 0);
+	pthread_join(t, &done);
+	if (!m.other) {
+		mock_stop(&m);
+		skip(); /* no seccomp here */
+	}
+	assert_non_null(done);
+	assert_key_file(*state, true);
+	assert_not_on_disk(*state, PASS);
+	assert_pushed(&m, &im, false);
 	mock_stop(&m);
 }
 
@@ -704,6 +947,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_k_no_place_to_upload, fx_setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(test_basic, fx_setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(test_bearer, fx_setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(test_token_scopes, fx_setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(test_mount_refused, fx_setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(test_retries, fx_setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(test_k_upload_elsewhere, fx_setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(test_k_token_service_redirects, fx_setup,
 						fx_teardown),
@@ -711,9 +957,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_k_challenge_of_another, fx_setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(test_k_token_of_another, fx_setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(test_identity, fx_setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(test_no_scope, fx_setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(test_k_registry_talks, fx_setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(test_login, fx_setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(test_login_key_file, fx_setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(test_login_no_keyring, fx_setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(test_login_damaged, fx_setup, fx_teardown),
 	};
 	int rc;

@@ -152,6 +152,83 @@ static void test_collect_shared(void **state)
 	fx_assert_empty(f);
 }
 
+/* An image of base's layer below one of its own. */
+static void make_upon(struct fx *f, const struct fx_image *base, struct fx_image *im)
+{
+	CLEANUP_BUF struct buf json = {0};
+
+	fx_make(f, im); /* for its layer */
+	buf_printf(&json,
+		   "{\"architecture\":\"amd64\",\"os\":\"linux\",\"config\":{},\"rootfs\":{"
+		   "\"type\":\"layers\",\"diff_ids\":[\"%s\",\"%s\"]}}",
+		   base->diff, im->diff);
+	strcpy(im->config, fx_put(f, json.data, json.len));
+	buf_consume(&json, json.len);
+	buf_printf(&json,
+		   "{\"schemaVersion\":2,\"mediaType\":\"" MEDIA_OCI_MANIFEST
+		   "\",\"config\":{\"mediaType\":\"" MEDIA_OCI_CONFIG
+		   "\",\"digest\":\"%s\",\"size\":%zu},\"layers\":["
+		   "{\"mediaType\":\"" FX_LAYER_GZIP "\",\"digest\":\"%s\",\"size\":%zu},"
+		   "{\"mediaType\":\"" FX_LAYER_GZIP "\",\"digest\":\"%s\",\"size\":%zu}]}",
+		   im->config, fx_size(f, im->config), base->layer, fx_size(f, base->layer),
+		   im->layer, fx_size(f, im->layer));
+	strcpy(im->manifest, fx_put(f, json.data, json.len));
+	im->manifest_size = json.len;
+}
+
+/* Its root file system can be had, from the caches and, without them, from its blobs. */
+static void assert_rootfs(struct fx *f, const struct fx_image *im, size_t layers)
+{
+	int *fds, round;
+	size_t i, n;
+
+	for (round = 0; round < 2; round++) {
+		struct error *e = NULL;
+
+		if (oci_rootfs(f->store, im->manifest, &fds, &n, &e) < 0)
+			fail_msg("%s", error_text(e));
+		assert_int_equal(n, layers + 1);
+		for (i = 0; i < n; i++)
+			close(fds[i]);
+		free(fds);
+		path_remove_tree(f->store->rootfs, digest_hex(im->manifest), NULL);
+		if (round == 0)
+			path_remove_tree(f->store->layers, digest_hex(im->diff), NULL);
+	}
+}
+
+/* What two images share goes with the second, whichever that is. */
+static void test_collect_shared_layer(void **state)
+{
+	struct fx *f = *state;
+	int first;
+
+	for (first = 0; first < 2; first++) {
+		struct fx_image base = {.text = "base"}, upon = {.text = "upon"};
+		const char *const names[] = {"base", "upon"};
+		struct stat before, after;
+
+		fx_forget(f);
+		fx_make(f, &base);
+		make_upon(f, &base, &upon);
+		load_image(f, &base, "base");
+		load_image(f, &upon, "upon");
+		assert_int_equal(fx_count(f->store->blobs), 6); /* the layer once */
+		assert_int_equal(fx_count(f->store->layers), 2);
+		assert_int_equal(fstatat(f->store->layers, digest_hex(base.diff), &before, 0), 0);
+		assert_true(drop(f, names[first], NULL) > 0);
+		assert_true(blob_exists(f->store, -1, base.layer, NULL));
+		assert_int_equal(fstatat(f->store->layers, digest_hex(base.diff), &after, 0), 0);
+		assert_int_equal(after.st_ino, before.st_ino);
+		assert_int_equal(fx_count(f->store->blobs), first ? 3 : 4);
+		assert_int_equal(fx_count(f->store->layers), first ? 1 : 2);
+		assert_int_equal(fx_count(f->store->rootfs), 1);
+		assert_rootfs(f, first ? &base : &upon, first ? 1 : 2);
+		drop(f, names[!first], NULL);
+		fx_assert_empty(f);
+	}
+}
+
 /* What hangs two indexes deep is kept too. */
 static void test_collect_nested(void **state)
 {
@@ -425,6 +502,7 @@ int main(void)
 		T(test_names_survive),
 		T(test_damaged_names),
 		T(test_collect_shared),
+		T(test_collect_shared_layer),
 		T(test_collect_nested),
 		T(test_busy),
 		T(test_delete_unknown),
