@@ -153,13 +153,21 @@ static int tar_skip_data(struct tar_reader *t, struct error **err)
 	return 0;
 }
 
+/* What is behind the end counts for the digest of the whole; a kilobyte of zstd can be terabytes of it. */
 static int tar_drain(struct tar_reader *t, struct error **err)
 {
+	uint64_t total = 0;
+
 	t->done = true;
 	do {
 		t->pos = t->len = 0;
 		if (tar_fill(t, 1, err) < 0)
 			return -1;
+		total += t->len;
+		if (total > TAR_MAX_TRAILER)
+			return error_set(err, ERR_INVALID_ARGUMENT,
+					 "tar: more than %u MiB behind the end of the archive",
+					 TAR_MAX_TRAILER >> 20);
 	} while (t->len);
 	return 0;
 }

@@ -17,8 +17,9 @@
 #define TAR_MAX_PAX       (1u << 20) /* bytes of one pax header */
 #define TAR_MAX_XATTRS    256        /* per member */
 #define TAR_MAX_XATTR \
-	(64u << 10)          /* bytes of one value; all of a member's together have twice that */
-#define TAR_MAX_SPARSE 65536 /* segments of one sparse file */
+	(64u << 10) /* bytes of one value; all of a member's together have twice that */
+#define TAR_MAX_TRAILER (64u << 20) /* bytes behind the end of the archive */
+#define TAR_MAX_SPARSE  65536       /* segments of one sparse file */
 
 enum tar_type {
 	TAR_FILE,

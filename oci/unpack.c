@@ -15,8 +15,6 @@
 
 #include "oci/store.h"
 
-#define MAX_TRAILER (64u << 20) /* bytes behind the end of a layer's tar */
-
 /* Plain bytes, hashed and counted on the way. */
 struct layer_source {
 	struct oci_op *op;
@@ -41,22 +39,6 @@ static ssize_t layer_read(void *arg, void *p, size_t n, struct error **err)
 	return got;
 }
 
-/* The tar ends before its file does: the rest counts for the digest. */
-static int drain(const struct oci_reader *r, struct error **err)
-{
-	CLEANUP_FREE char *p = xmalloc(64u << 10);
-	uint64_t total = 0;
-	ssize_t n;
-
-	while ((n = r->read(r->arg, p, 64u << 10, err)) > 0) {
-		total += (uint64_t)n;
-		if (total > MAX_TRAILER)
-			return error_set(err, ERR_INVALID_ARGUMENT,
-					 "more than 64 MiB behind the end of the archive");
-	}
-	return n < 0 ? -1 : 0;
-}
-
 static int unpack_into(struct oci_op *op, struct feed *feed, uint64_t size, const char *diff_id,
 		       int dir, struct error **err)
 {
@@ -79,7 +61,7 @@ static int unpack_into(struct oci_op *op, struct feed *feed, uint64_t size, cons
 	plain = decompress_reader(d);
 	ahead = ahead_new(&plain);
 	src.plain = ahead_reader(ahead);
-	if (layer_unpack(&r, dir, err) < 0 || drain(&r, err) < 0)
+	if (layer_unpack(&r, dir, err) < 0)
 		return -1;
 	digest_final(hash, got);
 	if (strcmp(got, diff_id))

@@ -62,7 +62,8 @@ for ((i = 0; i < RUNS; i++)); do
 	ms "$C" list >>"$T/list"
 	ms "$C" list -a >>"$T/all"
 	"$C" exec --debug r0 true 2>"$T/one" >/dev/null
-	awk '$1 == "timing" { t[$2] = $3 } END { print (t["cli_total"] - t["guest"]) / 1000; print t["cli_total"] / 1000 >"/dev/stderr" }' "$T/one" >>"$T/over" 2>>"$T/exec"
+	awk '$1 == "timing" { t[$2] = $3 } END { if (!t["cli_total"] || !t["guest"]) exit 1; print (t["cli_total"] - t["guest"]) / 1000; print t["cli_total"] / 1000 >"/dev/stderr" }' "$T/one" >>"$T/over" 2>>"$T/exec" ||
+		bail 'exec --debug says how long the guest took'
 	[ $theirs = 0 ] || { ms "${pd[@]}" ps >>"$T/ps"; ms "${pd[@]}" exec go true >>"$T/pexec"; }
 done
 for ((i = 0; i < (RUNS + 1) / 2; i++)); do

@@ -244,6 +244,58 @@ static void test_window_too_large(void **state)
 	op_end(&z.op);
 }
 
+/* An archive that is over at once, and mib MiB of zeros behind it: a few kilobytes. */
+static void add_bomb(struct zimage *z, size_t mib)
+{
+	CLEANUP_BUF struct buf out = {0}, tar = {0};
+	CLEANUP_FREE char *zeros = xcalloc(1, 1 << 20);
+	struct zlayer *l = &z->layers[z->n++];
+	ZSTD_CCtx *c = ZSTD_createCCtx();
+	struct error *err = NULL;
+
+	tm_end(&tar);
+	digest_of(tar.data, tar.len, l->diff_id); /* it does not come to that */
+	ZSTD_CCtx_setParameter(c, ZSTD_c_windowLog, 20);
+	buf_reserve(&out, 4 << 20);
+
+	ZSTD_outBuffer o = {out.data, out.cap, 0};
+
+	for (size_t i = 0; i <= mib; i++) {
+		ZSTD_inBuffer in = {i ? zeros : tar.data, i ? 1 << 20 : tar.len, 0};
+
+		ZSTD_compressStream2(c, &o, &in, i == mib ? ZSTD_e_end : ZSTD_e_continue);
+		assert_int_equal(in.pos, in.size);
+	}
+	ZSTD_freeCCtx(c);
+	assert_true(o.pos < 1 << 20);
+	l->desc.size = o.pos;
+	l->desc.media_type = (char *)MEDIA_OCI_LAYER "+zstd";
+	assert_int_equal(blob_put(&z->op, out.data, o.pos, l->desc.digest, &err), 0);
+}
+
+static const char *refuse_bomb(void *arg)
+{
+	struct zimage *z = arg;
+	struct error *err = NULL;
+	char *text;
+
+	if (prepare_job(z, NULL, 0, &err) == 0)
+		return "it was taken";
+	text = error_text(err);
+	return strstr(text, "more than 64 MiB behind the end of the archive") ? NULL : text;
+}
+
+static void test_L_bomb_behind_the_end(void **state)
+{
+	struct zimage z;
+
+	zimage_open(&z, state);
+	add_bomb(&z, 1024);
+	in_child("a gigabyte behind the end of an archive", refuse_bomb, &z, ALL_KIB);
+	assert_int_equal(fx_count(z.f->store->layers), 0);
+	op_end(&z.op);
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, fx_setup, fx_teardown)
 
 int main(void)
@@ -253,6 +305,7 @@ int main(void)
 		cmocka_unit_test(test_many_layers),
 		T(test_many_windows),
 		T(test_window_too_large),
+		T(test_L_bomb_behind_the_end),
 	};
 
 	alloc_give_back(); /* as the image helper does */
