@@ -189,7 +189,8 @@ static int image_pull(struct cli *c, const struct opt_args *a, const char *platf
 	json_set_str(params, "reference", a->pos[0]);
 	json_set_str(params, "scheme", opt_str(a, "scheme", "auto"));
 	json_set_str(params, "platform", platform);
-	if (downloads(a, &n, err) || image_credentials(a->pos[0], params, err)) {
+	if (downloads(a, &n, err) || image_credentials(a->pos[0], params, err) ||
+	    cli_connect(c, err)) {
 		json_object_put(params);
 		return -1;
 	}
