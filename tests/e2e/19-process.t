@@ -107,10 +107,11 @@ run_ok 'create' "$C" create --name missing --network none demo no-such-thing
 run_rc 127 'start -a of what is not there' "$C" start -a missing
 like 'names it' "$err" 'no-such-thing'
 # What comes to nothing before there is a machine is no word on the program, though it was missing the last time.
-mv "$CONTAINER_APP_ROOT/kernels" "$T/kernels"
+mkdir "$T/kernels"
+mv "$CONTAINER_APP_ROOT"/kernels/* "$T/kernels"
 sleep 1.1 # the time of an end is in whole seconds
 run_rc 1 'start -a without a kernel, after a 127' "$C" start -a missing
-mv "$T/kernels" "$CONTAINER_APP_ROOT/kernels"
+mv "$T"/kernels/* "$CONTAINER_APP_ROOT/kernels"
 
 # Init passes signals on: the command's own trap runs, and its exit status is the container's.
 run_ok 'run -d --init' "$C" run -d --init --name heir --network none -c 1 -m 200m demo \
