@@ -5,6 +5,7 @@
 command -v skopeo >/dev/null || skip_all 'skopeo is not installed'
 demo_images
 start_registry
+registry=$!
 start_system
 copy()
 {
@@ -112,6 +113,27 @@ set_kernel
 is 'what was pulled runs' "$(timeout "$T_LIMIT" "$C" run --rm "$REGISTRY/demo:1" cat /etc/demo-release)" 'demo 1'
 run_ok 'run pulls what is missing' "$C" run --rm "$REGISTRY/demo:v2s2" cat /data/old/fresh
 is 'and runs it' "$out" new
+
+# --pull: another image under the tag, the same layers with another command.
+moved() # flags…: what the tag's image says; a layer of it is there already
+{
+	timeout "$T_LIMIT" "$C" run --rm --network none "$@" "$REGISTRY/demo:moving"
+}
+tag_says() # text
+{
+	local c m d
+	c=$(jq -c --arg t "$1" '.config.Entrypoint = null | .config.Cmd = ["echo", $t]' <<<"$config")
+	d=$(put_blob "$c")
+	m=$(jq -c --arg d "$d" --argjson n ${#c} '.config.digest = $d | .config.size = $n' <<<"$manifest")
+	put_manifest moving application/vnd.oci.image.manifest.v1+json "$m"
+}
+tag_says v1
+is '--pull missing, which is the default: it is pulled' "$(moved)" v1
+tag_says v2
+is 'and not again, though the tag has moved' "$(moved)" v1
+is '--pull never neither' "$(moved --pull never)" v1
+is '--pull always takes what the tag is now' "$(moved --pull always)" v2
+is 'from then on it is the one' "$(moved)" v2
 if [ -w "$BUILD" ] && command -v mmdebstrap >/dev/null && (cd / && "$TOP/tests/images/debian.sh" "$IMAGES" >/dev/null 2>&1) || [ -s "$IMAGES/debian.oci.tar" ]; then
 	copy "oci-archive:$IMAGES/debian.oci.tar" "docker://$REGISTRY/debian:12"
 	run_ok 'pull Debian 12' "$C" image pull "$REGISTRY/debian:12"
@@ -121,5 +143,17 @@ if [ -w "$BUILD" ] && command -v mmdebstrap >/dev/null && (cd / && "$TOP/tests/i
 else
 	skip 'Debian 12' 'mmdebstrap cannot reach the distribution'
 fi
+
+# The registry is gone.
+kill "$registry"
+closed()
+{
+	! curl -fs "http://$REGISTRY/v2/"
+}
+ok 'the registry ends' wait_until 20 closed
+run_rc 1 '--pull always without a registry, though the image is here' "$C" run --rm --network none --pull always "$REGISTRY/demo:moving"
+like 'names it' "$err" "$REGISTRY"
+is 'no container is left of it' "$("$C" list -aq)" ''
+is 'without the flag it runs' "$(moved)" v2
 stop_system
 done_testing

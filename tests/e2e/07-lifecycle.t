@@ -120,6 +120,57 @@ is 'prints the id' "$out" deaf
 # Its own grace period is an hour: the end of run says which one counted.
 run_ok 'stop -t 1 waits as long as it says, not longer' "$C" stop -t 1 deaf
 run_ok 'delete' "$C" delete deaf
+# Its own grace period, which a bare stop honours: 5 s without one.
+run_ok 'run -d --stop-timeout' "$C" run -d --stop-timeout 600 --name slow -m 200m -c 1 --network none demo \
+	sh -c 'trap "sleep 8; exit 3" TERM; echo up; while :; do sleep 0.2; done'
+said() # id line: it is in its log
+{
+	"$C" logs "$1" 2>/dev/null | grep -qx "$2"
+}
+ended() # id: state and exit code
+{
+	"$C" inspect "$1" | jq -r '.[0].status | "\(.state) \(.exitCode)"'
+}
+ok 'it is ready' wait_until 20 said slow up
+run_ok 'a bare stop' "$C" stop slow
+is 'waits for what takes 8 s, and does not kill' "$(ended slow)" 'stopped 3'
+run_ok 'delete' "$C" delete slow
+
+# All that run; what does not is neither signalled nor started.
+run_ok 'one is left stopped' "$C" create --name all-0 -m 200m -c 1 --network none demo sh -c 'echo up; sleep 600'
+for i in 1 2; do
+	run_ok 'one more runs' "$C" run -d --name all-$i -m 200m -c 1 --network none --stop-timeout 600 demo \
+		sh -c 'trap "echo usr1" USR1; trap "exit 6" TERM; echo up; while :; do sleep 0.2; done'
+	ok 'it is ready' wait_until 20 said all-$i up
+done
+run_ok 'kill --all -s USR1' "$C" kill --all -s USR1
+is 'prints the ids of those that run' "$(sort <<<"$out" | xargs)" 'all-1 all-2'
+ok 'the first got it' wait_until 20 said all-1 usr1
+ok 'the second got it' wait_until 20 said all-2 usr1
+is 'and both run on' "$("$C" list -q | sort | xargs)" 'all-1 all-2'
+machine() # id: what its kernel calls itself since it began
+{
+	"$C" exec "$1" cat /proc/sys/kernel/random/boot_id
+}
+was="$(machine all-1) $(machine all-2)"
+run_ok 'restart --all' "$C" restart --all
+is 'prints the ids of those that ran' "$(sort <<<"$out" | xargs)" 'all-1 all-2'
+is 'they run' "$("$C" list -q | sort | xargs)" 'all-1 all-2'
+read -r was1 was2 <<<"$was"
+read -r now1 now2 <<<"$(machine all-1) $(machine all-2)"
+ok 'in machines that are new' [ -n "$now1" -a -n "$now2" -a "$now1" != "$was1" -a "$now2" != "$was2" ]
+for i in 1 2; do
+	ok 'it is ready' wait_until 20 said all-$i up
+done
+run_ok 'stop --all' "$C" stop --all
+like 'prints the ids' "$(sort <<<"$out" | xargs)" '(^| )all-1 all-2$'
+is 'nothing runs' "$("$C" list -q)" ''
+is 'they ended by themselves' "$(ended all-1) $(ended all-2)" 'stopped 6 stopped 6'
+is 'what was stopped is as it was' "$(ended all-0)" 'stopped null'
+run_ok 'kill --all with nothing to kill' "$C" kill --all
+is 'is silent' "$out" ''
+run_ok 'delete' "$C" delete all-0 all-1 all-2
+
 run_ok 'create' "$C" create --name att demo sh -c 'cat; exit 9'
 rc=0
 out=$(echo fed | timeout "$T_LIMIT" "$C" start -ai att) || rc=$?
@@ -139,9 +190,14 @@ like 'its helper is listed' "$pid" '^[0-9]+$'
 kill -KILL "$pid"
 ok 'a killed helper: the container is stopped' wait_until 20 in_state crash stopped
 run_ok 'and can start again' "$C" start crash
-run_ok 'system stop with a container running' "$C" system stop
+run_ok 'run -d --stop-signal' "$C" run -d --name polite --stop-signal USR1 -m 200m -c 1 --network none demo \
+	sh -c 'trap "exit 9" TERM; trap "echo bye; exit 3" USR1; echo up; while :; do sleep 0.2; done'
+ok 'it is ready' wait_until 20 said polite up
+run_ok 'system stop with two containers running' "$C" system stop
 run_ok 'system start' "$C" system start
-is 'it is stopped, not lost' "$("$C" list -a --format json | jq -r '.[0].id + ":" + .[0].status.state')" crash:stopped
-run_ok 'delete' "$C" delete crash
+is 'it is stopped, not lost' "$("$C" inspect crash | jq -r '.[0].id + ":" + .[0].status.state')" crash:stopped
+is 'one with a stop signal of its own got that one, and time to end' "$(ended polite)" 'stopped 3'
+ok 'and said its last word' said polite bye
+run_ok 'delete' "$C" delete crash polite
 stop_system
 done_testing

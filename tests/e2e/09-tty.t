@@ -66,6 +66,30 @@ typed 'clear; $C exec -it srv sh' Enter
 ok 'exec -it' wait_until 30 shows '/ #'
 typed 'clear; stty size' Enter
 ok 'the size there' wait_until 10 shows '^40 100'
+typed 'exit' Enter
+ok 'and its end' wait_until 30 shows 'host> *$'
+
+# The table of stats, which is drawn anew until Ctrl-C: on the terminal's second screen, with the cursor hidden.
+rm -f "$T/after"
+typed 'clear; echo first screen; $C stats' Enter
+table() # drawn at least twice: a share of the CPU comes of two samples
+{
+	shows '^Container ID +Cpu %' && shows '^srv +[0-9.]+%'
+}
+ok 'stats: a header and the container' wait_until 60 table
+is 'on a screen of its own, without a cursor' "$(tm display-message -p -t t '#{alternate_on} #{cursor_flag}')" '1 0'
+typed C-c
+ok 'stats: Ctrl-C ends it' wait_until 30 shows 'host> *$'
+ok 'the first screen is back' wait_until 10 shows '^first screen'
+is 'and the cursor' "$(tm display-message -p -t t '#{alternate_on} #{cursor_flag}')" '0 1'
+typed 'echo code=$?' Enter
+ok 'stats: that is no failure' wait_until 10 shows '^code=0'
+typed "stty -g >$T/after" Enter
+wait_until 5 test -s "$T/after"
+is 'stats: the terminal is as it was' "$(cat "$T/after")" "$(cat "$T/before")"
+
+typed 'clear; $C exec -it srv sh' Enter
+ok 'exec -it' wait_until 30 shows '/ #'
 run_ok 'the container goes away' "$C" delete -f srv
 ok 'the client ends' wait_until 30 shows 'host> *$'
 rm -f "$T/after"

@@ -31,9 +31,13 @@ restarted() # id n: at least
 box twice on-failure:2 'echo up; exit 4'
 box well on-failure 'echo up; exit 0'
 box never no 'echo up; exit 4'
+box often on-failure 'echo up; exit 4'
+box unless unless-stopped 'echo up; exit 0'
 box always always 'echo up; exit 0'
 ok 'on-failure:2 gives up after two' wait_until 120 is_status twice 'stopped 4 2'
 ok 'always also after success' wait_until 120 restarted always 2
+ok 'on-failure without a number goes on' wait_until 240 restarted often 3
+ok 'unless-stopped also after success' wait_until 120 restarted unless 2
 ok 'on-failure ends' wait_until 120 is_status well 'stopped 0 null'
 ok 'no ends' wait_until 120 is_status never 'stopped 4 null'
 is 'on-failure:2: three starts in all, and none of them is cut off the log' "$(starts twice)" 3
@@ -43,13 +47,30 @@ run_ok 'stop of one between two starts, or in one' "$C" stop -t 0 always
 n=$(starts always)
 run_ok 'meanwhile another runs' "$C" run --rm -m 200m --network none demo true
 is 'what is stopped stays so' "$("$C" inspect always | jq -r '.[0].status.state') $(starts always)" "stopped $n"
-run_ok 'delete of one that would start again' "$C" delete -f twice well never always
+run_ok 'delete of one that would start again' "$C" delete -f twice well never always often unless
 ok 'is for good' wait_until 40 quiet 0
+
+# The machine is lost under them: SIGKILL of the helper. That is no end of theirs, and no wish of their user.
+for p in always on-failure; do
+	box "lost-$p" $p 'echo up; exec sleep 1000'
+	pid=$(service_pid "container.runtime.lost-$p")
+	like 'its helper is there' "$pid" '^[0-9]+$'
+	kill -KILL "$pid"
+	again() # another helper: until its end is noticed, the one that was killed runs
+	{
+		[ "$(service_pid "container.runtime.lost-$p")" != "$pid" ] && [[ $(status "lost-$p") = 'running '* ]]
+	}
+	ok "R: $p: a lost machine is followed by another" wait_until 120 again
+	is "R: $p: which is one restart" "$("$C" inspect "lost-$p" | jq -r '.[0].status | "\(.state) \(.restartCount)"')" 'running 1'
+	run_ok 'and is well' "$C" exec "lost-$p" true
+done
+run_ok 'delete of both' "$C" delete -f lost-always lost-on-failure
 
 # By whom: six that run on, two of them stopped by their user.
 for b in 'u-ran unless-stopped' 'u-stopped unless-stopped' 'a-ran always' 'a-stopped always' 'f-ran on-failure' 'n-ran no'; do
 	box $b 'echo up; exec sleep 1000'
 done
+run_ok 'one is to go when it ends' "$C" run -d --rm --name rm-ran -m 200m -c 1 --network none demo sleep 1000
 run_ok 'one never ran' "$C" create --name a-new --restart always --network none demo true
 run_ok 'two are stopped' "$C" stop -t 0 u-stopped a-stopped
 state()
@@ -63,7 +84,7 @@ settled()
 {
 	[ "$(state)" = "$want" ]
 }
-wait_until 120 settled
+wait_until 120 settled # of rm-ran nothing is left: nobody was there when it ended
 is 'always, unless-stopped and on-failure run again, but what its user stopped, unless it is always' "$(state)" "$want"
 run_ok 'they are well' "$C" exec u-ran true
 run_ok 'what was stopped starts by hand' "$C" start u-stopped
