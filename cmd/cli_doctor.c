@@ -30,8 +30,8 @@ static const char *const state_names[] = {
 
 struct finding {
 	enum state state;
-	char *detail; /* owned */
-	const char *fix;
+	char *detail;    /* owned */
+	const char *fix; /* shown unless the state is ok, and then there is one */
 };
 
 struct doctor {
@@ -219,7 +219,7 @@ static struct finding check_memory(struct doctor *d)
 	path_read_all(AT_FDCWD, "/proc/meminfo", 16 << 10, &info, NULL);
 	at = info.data ? strstr(info.data, "MemAvailable:") : NULL;
 	if (!at || sscanf(at, "MemAvailable: %llu", &kib) != 1 || parse_size(text, &want, NULL))
-		return found(STATE_WARNING, NULL, xstrdup("/proc/meminfo does not say"));
+		return found(STATE_WARNING, "mount /proc", xstrdup("/proc/meminfo does not say"));
 	return found(kib << 10 > want ? STATE_OK : STATE_WARNING,
 		     "a container gets container.memory unless `run --memory` says otherwise",
 		     xasprintf("%llu MiB available, a container may use %llu", kib >> 10,
@@ -245,7 +245,8 @@ static struct finding check_disk(struct doctor *d)
 	struct statfs fs;
 
 	if (statfs(dir, &fs) < 0)
-		return found(STATE_MISSING, NULL, xasprintf("%s: %s", dir, strerror(errno)));
+		return found(STATE_MISSING, "name another directory in CONTAINER_APP_ROOT",
+			     xasprintf("%s: %s", dir, strerror(errno)));
 	avail = (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize;
 	if (access(dir, W_OK))
 		return found(

@@ -37,6 +37,18 @@ like 'logs have records' "$out" 'apiserver'
 run_ok 'system logs --last 1h' "$C" system logs --last 1h
 run "$C" system logs --last nonsense
 ok 'a bad --last is refused' [ "$rc" != 0 ]
+# A record of two hours ago, as the image helper would have written it.
+echo '{"time":"'"$(date -u -d '2 hours ago' +%Y-%m-%dT%H:%M:%S.000000Z)"'","level":"info","service":"container.images","pid":7,"msg":"long ago"}' \
+	>>"$CONTAINER_LOG_ROOT/container.images.log"
+unlike 'it is not of the last hour' "$("$C" system logs --last 1h)" 'long ago'
+like 'it is of the last three, and comes first' "$("$C" system logs --last 3h | head -1)" ' info +container\.images\[7\] long ago$'
+unlike 'nor of the last minutes, which is what is shown unless told' "$("$C" system logs)" 'long ago'
+like 'a number without a unit is seconds' "$("$C" system logs --last 10800)" 'long ago'
+run_ok 'system logs of one service' "$C" system logs --last 3h container.images
+is 'has only that' "$(awk '{ sub(/\[.*/, "", $3); print $3 }' <<<"$out" | sort -u)" container.images
+like 'without a name there are others' "$("$C" system logs --last 3h)" ' container\.apiserver\['
+run_ok 'system logs of a service that is none' "$C" system logs --last 3h container.nothing
+is 'has nothing' "$out" ''
 
 # The configuration.
 documented=$(cat "$TOP"/man/container-system-property-list.1 "$TOP"/man/container-registry.1)
@@ -55,7 +67,10 @@ like 'list has its header' "$out" '^ID +IMAGE +OS +ARCH +STATE +IP +CPUS +MEMORY
 is 'list -q prints nothing' "$("$C" list -q)" ''
 is 'list as JSON' "$("$C" list --format json)" '[]'
 
-# A helper that dies comes back.
+# A helper that dies comes back, and who follows the logs sees it.
+"$C" system logs -f >"$T/followed" 2>&1 &
+follower=$!
+ok 'system logs -f begins with what there is' wait_until 20 grep -q 'long ago' "$T/followed"
 for label in container.images container.network.default; do
 	old=$(service_pid "$label")
 	kill -KILL "$old"
@@ -66,7 +81,11 @@ for label in container.images container.network.default; do
 		[ -n "$p" ] && [ "$p" != null ] && [ "$p" != 0 ] && [ "$p" != "$old" ] && [ -d "/proc/$p" ]
 	}
 	ok "$label comes back after SIGKILL" wait_until 20 restarted
+	ok 'system logs -f says so' wait_until 20 grep -q " container\.apiserver\[[0-9]*\] $label started, pid $(service_pid "$label")\$" "$T/followed"
 done
+ok 'and goes on' kill -0 $follower
+is 'no record comes twice' "$(sort "$T/followed" | uniq -d)" ''
+kill $follower
 ok 'images answer again' wait_until 10 "$C" image list
 
 # Garbage on the socket costs the stranger his connection and nobody else anything.

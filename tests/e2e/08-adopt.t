@@ -41,5 +41,33 @@ run_ok 'system start' "$C" system start
 ok 'what ended meanwhile is stopped' wait_until 20 in_state stay stopped
 run_ok 'and starts again' "$C" start stay
 run_ok 'new containers start' "$C" run --rm demo true
+
+# One that is paused stays so, and is known to be.
+run_ok 'one that counts' "$C" run -d --name still -m 256m demo sh -c 'i=0; while :; do i=$((i+1)); echo $i; sleep 0.2; done'
+counted()
+{
+	local n
+	n=$("$C" logs -n 1 still) && [ "${n:-0}" -gt "$1" ]
+}
+ok 'it counts' wait_until 20 counted 0
+run_ok 'pause' "$C" pause still
+runtime=$(service_pid container.runtime.still)
+old=$(service_pid container.apiserver)
+kill -KILL "$old"
+ok 'the apiserver is dead a third time' wait_until 10 dead
+run_ok 'system start' "$C" system start
+is 'what was paused is paused' "$("$C" inspect still | jq -r '.[0].status.state')" paused
+is 'in the list as well' "$("$C" list -a --format json | jq -r '.[] | select(.id == "still") | .status.state')" paused
+is 'with the same helper' "$(service_pid container.runtime.still)" "$runtime"
+a=$("$C" logs -n 1 still)
+sleep 2
+is 'it does not count' "$("$C" logs -n 1 still)" "$a"
+run_rc 1 'exec is refused' "$C" exec still true
+like 'for that reason' "$err" 'paused'
+run_ok 'unpause' "$C" unpause still
+is 'it runs' "$("$C" inspect still | jq -r '.[0].status.state')" running
+ok 'it counts on' wait_until 20 counted "$a"
+is 'from where it was' "$("$C" logs still | awk '$1 != NR' | head -1)" ''
+run_ok 'exec works in it' "$C" exec still true
 stop_system
 done_testing

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Images on their way out and between names: tag, save, push, prune, ids, disk use. No guest runs.
+# Images on their way out and between names: tag, save, push, prune, ids, disk use. One guest runs, for the last.
 . "$(dirname "$0")/../lib/system.sh"
 demo_images
 start_system
@@ -268,6 +268,33 @@ run_ok 'delete of an image in use takes its names' "$C" image delete demo exampl
 is 'and leaves what the container is made of' "$(ls "$CONTAINER_APP_ROOT/rootfs" | grep -c '^[0-9a-f]\{64\}$') $(ls "$CONTAINER_APP_ROOT/layers" | grep -c '^[0-9a-f]\{64\}$')" '1 3'
 run_ok 'load them again' "$C" load -i "$T/out.tar"
 run_ok 'delete the container' "$C" delete keeper
+set_kernel
+run_ok 'a running container' "$C" run -d --name runner -m 256m demo sh -c 'dd if=/dev/urandom of=/grown bs=1M count=5; sync; echo grown; sleep 1000'
+ok 'that has written' wait_until 30 eval '"$C" logs runner | grep -q grown'
+du_of_containers() # allocated, as du says
+{
+	du -sc -B1 "$CONTAINER_APP_ROOT"/containers/* | tail -1 | cut -f1
+}
+# What is allocated while we look is not compared.
+df_is_du() # jq-filter
+{
+	local before
+	before=$(du_of_containers)
+	seen=$(df "$1")
+	[ "$before" = "$(du_of_containers)" ] && [ "$seen" = "$before" ]
+}
+ok 'its size is what du says of its directory' wait_until 20 df_is_du .containers.sizeInBytes || diag "$seen: $(du -a -B1 "$CONTAINER_APP_ROOT/containers")"
+ok 'which holds what it wrote' [ "$seen" -gt 5000000 ]
+is 'it is active, and nothing of it can be reclaimed' "$(df '[.containers.total, .containers.active, .containers.reclaimable] | join(" ")')" '1 1 0'
+run_ok 'one that does not run' "$C" create --name idle demo true
+is 'is not active' "$(df '[.containers.total, .containers.active] | join(" ")')" '2 1'
+is 'and all of it can be reclaimed' "$(df .containers.reclaimable)" "$(du -s -B1 "$CONTAINER_APP_ROOT/containers/idle" | cut -f1)"
+run_ok 'stop' "$C" stop -t 0 runner
+is 'nothing is active' "$(df .containers.active)" 0
+ok 'all can be reclaimed' wait_until 20 df_is_du .containers.reclaimable
+is 'which is all there is' "$(df '.containers | .sizeInBytes == .reclaimable')" true
+run_ok 'delete them' "$C" delete runner idle
+is 'nothing is left of them' "$(df '.containers | [.total, .active, .sizeInBytes, .reclaimable] | join(" ")')" '0 0 0 0'
 
 # prune
 run_ok 'prune' "$C" image prune

@@ -65,9 +65,20 @@ run_rc 1 'not between containers' "$C" cp box:/tmp/new box:/tmp/new2
 
 # Hostile: links in the way lead nowhere, on either side.
 in_box sh -c 'mkdir /tmp/evil; ln -s /proc/self/fd /tmp/evil/fd; ln -s / /tmp/evil/root; ln -s ../../../../.. /tmp/evil/up'
-mkdir victim && ln -s victim lnk
 run_ok 'links are copied, not followed' "$C" cp box:/tmp/evil .
 is 'as they are' "$(readlink evil/root)" /
+# What is there is a link where the container has a directory: nothing goes through it.
+in_box sh -c 'mkdir -p /tmp/over/sub/deep && echo over >/tmp/over/sub/file && echo over >/tmp/over/sub/deep/file && echo over >/tmp/over/top && ln -s sub /tmp/over/same'
+mkdir -p victim/deep dest/over && ln -s ../../victim dest/over/sub && ln -s "$PWD/victim/file" dest/over/top
+run_rc 1 'a link in the place of a directory is refused' "$C" cp box:/tmp/over dest
+like 'by its name' "$err" 'over/sub'
+run_rc 1 'as contents, too' "$C" cp box:/tmp/over/. dest/over
+run_rc 1 'with owners, too' "$C" cp -a box:/tmp/over dest
+is 'nothing went through it' "$(find victim | sort | tr '\n' ' ')" 'victim victim/deep '
+is 'it is still that link' "$(readlink dest/over/sub)" ../../victim
+rm dest/over/sub
+run_ok 'without it' "$C" cp box:/tmp/over dest
+is 'all is copied, a link in the place of a file replaced' "$([ -L dest/over/top ] || cat dest/over/top dest/over/sub/file dest/over/sub/deep/file | tr '\n' ' ')" 'over over over '
 run_ok 'into a path through a link' "$C" cp src/a box:/tmp/evil/root/tmp/through
 is 'which stays in the container' "$(in_box cat /tmp/through):$(ls /tmp/through 2>/dev/null)" one:
 run_rc 1 "the agent's descriptors are out of reach" "$C" cp src/a box:/tmp/evil/fd/9
