@@ -137,6 +137,7 @@ static int ask_session(struct upload *u)
 	return rc;
 }
 
+/* Asked again when the answer was lost, a registry that had closed it knows no such session: our caller looks whether the blob is there. */
 static int close_session(struct upload *u, struct error **err)
 {
 	const char *query[][2] = {{"digest", u->d->digest}};
@@ -145,8 +146,7 @@ static int close_session(struct upload *u, struct error **err)
 				 .method = "PUT",
 				 .headers = {OCTETS},
 				 .up_data = "",
-				 .loopback = u->c->r->loopback,
-				 .once = true};
+				 .loopback = u->c->r->loopback};
 	struct http_result res = {0};
 	int rc = url ? registry_request(u->c, &q, &res, err) : -1;
 

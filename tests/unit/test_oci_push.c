@@ -34,7 +34,9 @@ static struct {
 	bool leaked;
 } reg;
 
-static unsigned stumbled[4]; /* requests of test_retries: POST, PATCH, PUT of a manifest, token */
+/* Requests of test_retries. */
+enum { STUMBLE_POST, STUMBLE_PATCH, STUMBLE_CLOSE, STUMBLE_MANIFEST, STUMBLE_TOKEN, STUMBLES };
+static unsigned stumbled[STUMBLES];
 
 static void reg_reset(void)
 {
@@ -442,22 +444,27 @@ static void test_mount_refused(void **state)
 	mock_stop(&m);
 }
 
+static int stumble_of(const struct mock_request *r)
+{
+	if (mock_is(r, "/token"))
+		return STUMBLE_TOKEN;
+	if (!mock_has_header(r, "Authorization: Bearer "))
+		return -1;
+	if (!strcmp(r->method, "PUT"))
+		return mock_is(r, "/manifests/") ? STUMBLE_MANIFEST : STUMBLE_CLOSE;
+	return !strcmp(r->method, "POST")    ? STUMBLE_POST
+	       : !strcmp(r->method, "PATCH") ? STUMBLE_PATCH
+					     : -1;
+}
+
 /* Each kind of request fails twice before it is heard, the token service once. */
 static bool stumbles(struct mock *m, struct mock_request *r)
 {
-	static const char *const methods[] = {"POST", "PATCH", "PUT"};
 	CLEANUP_BUF struct buf body = {0};
-	unsigned *n = NULL;
-	size_t i;
+	int kind = stumble_of(r);
+	unsigned *n = kind < 0 ? NULL : &stumbled[kind];
 
-	if (mock_is(r, "/token")) {
-		n = &stumbled[3];
-	} else if (mock_has_header(r, "Authorization: Bearer ")) {
-		for (i = 0; i < ARRAY_SIZE(methods); i++)
-			if (!strcmp(r->method, methods[i]) && (i < 2 || mock_is(r, "/manifests/")))
-				n = &stumbled[i];
-	}
-	if (!n || ++*n > (n == &stumbled[3] ? 1 : 2))
+	if (!n || ++*n > (kind == STUMBLE_TOKEN ? 1 : 2))
 		return registry_hook(m, r);
 	mock_body(r, SIZE_MAX, &body);
 	if (*n == 1)
@@ -478,10 +485,11 @@ static void test_retries(void **state)
 	m.hook = stumbles;
 	reg.bearer = "late";
 	assert_pushed(&m, &im, true);
-	assert_int_equal(stumbled[0], 4); /* two blobs */
-	assert_true(stumbled[1] >= 4);
-	assert_int_equal(stumbled[2], 3);
-	assert_int_equal(stumbled[3], 2);
+	assert_int_equal(stumbled[STUMBLE_POST], 4); /* two blobs */
+	assert_true(stumbled[STUMBLE_PATCH] >= 4);
+	assert_int_equal(stumbled[STUMBLE_CLOSE], 4);
+	assert_int_equal(stumbled[STUMBLE_MANIFEST], 3);
+	assert_int_equal(stumbled[STUMBLE_TOKEN], 2);
 	assert_int_equal(reg.tokens, 1);
 	assert_int_equal(reg.manifests, 1);
 	/* Retry-After was heeded, at the least by a blob and then by the manifest. */
