@@ -47,6 +47,8 @@ int runtime_files_open(struct runtime *rt, struct error **err)
 			     O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (rt->exit_fd < 0 || rt->boot_fd < 0)
 		return error_sys(err, errno, "open the container's logs");
+	/* Room for the exit status, which may come when the disk is full; where there is none already, or no such call, so be it. */
+	(void)fallocate(rt->exit_fd, FALLOC_FL_KEEP_SIZE, 0, EXIT_BYTES);
 	/* The boot log is kept over starts; one that outgrew its bound starts afresh. */
 	if (fstat(rt->boot_fd, &st) == 0 && st.st_size >= RUNTIME_BOOT_LOG_MAX &&
 	    ftruncate(rt->boot_fd, 0) < 0)

@@ -207,6 +207,7 @@ is 'and is known to' "$("$C" inspect on | jq -r '.[0].status.state')" running
 run_ok 'it stops' "$C" stop -t 1 on
 ok 'and is stopped' wait_until 20 in_state on stopped
 run_ok 'which can be seen' "$C" inspect on
+is 'with how it ended' "$(jq '.[0].status.exitCode' <<<"$out")" 137
 rm "$T/full/ballast"
 run_ok 'with room again' "$C" create --name after $SMALL demo true
 run_ok 'what was made before the disk was full starts' "$C" start -a before
