@@ -175,6 +175,22 @@ run_ok 'registry list' "$C" registry list
 like 'columns' "$out" '^HOSTNAME +USERNAME +MODIFIED +CREATED'
 like 'the login' "$out" "$R +tester"
 is 'as JSON' "$("$C" r ls --format json | jq -c '.[] | [.id, .name, .username, (.labels | length)]')" "[\"$R\",\"$R\",\"tester\",0]"
+dates=$("$C" r ls --format json | jq -r '.[0] | .creationDate, .modificationDate')
+is 'with its dates' "$(grep -cE '^20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$' <<<"$dates")" 2
+{ read -r created; read -r modified; } <<<"$dates"
+is 'as YAML' "$("$C" r ls --format yaml)" "- creationDate: \"$created\"
+  id: \"$R\"
+  labels: {}
+  modificationDate: \"$modified\"
+  name: \"$R\"
+  username: tester"
+is 'as TOML' "$("$C" r ls --format toml | grep -vE '^$')" "[[items]]
+creationDate = \"$created\"
+id = \"$R\"
+modificationDate = \"$modified\"
+name = \"$R\"
+username = \"tester\"
+[items.labels]"
 run_ok 'push with the login' "$C" push "$R/p/demo:1"
 "$C" rmi "$R/p/demo:1" >/dev/null 2>&1
 run_ok 'pull with the login' "$C" pull "$R/p/demo:1"

@@ -48,6 +48,10 @@ is 'as names (testListQuietMode)' "$("$C" registry list -q)" ''
 # Tables.
 like 'list (testImageListTableFormat)' "$("$C" image list | head -1)" '^NAME +TAG +DIGEST$'
 like 'list -v' "$("$C" image list -v | head -1)" '^NAME +TAG +INDEX DIGEST +OS +ARCH +VARIANT +FULL SIZE +CREATED +MANIFEST DIGEST$'
+size=$("$C" image inspect demo | jq '.[0].variants[0].size')
+mb=$(awk -v n="$size" 'BEGIN { printf "%.1f MB", n / 1e6 }')
+is 'list -v: a line of what inspect says' "$("$C" image list -v | sed -n '/^demo *latest/{s/  */ /g;s/ *$//;p}')" \
+	"demo latest ${id:0:12} linux amd64 $mb 2023-11-14T22:13:20Z ${id:0:12}"
 is 'list -q drops the default registry' "$("$C" image list -q | sort | paste -sd,)" demo:docker,demo:latest
 like 'registry list (testListDefaultFormat)' "$("$C" registry list)" '^HOSTNAME +USERNAME +MODIFIED +CREATED$'
 like 'df' "$("$C" system df)" $'^TYPE +TOTAL +ACTIVE +SIZE +RECLAIMABLE *\nImages .*\nContainers .*\nLocal Volumes '
@@ -102,6 +106,11 @@ run_ok 'images -a --digests' "$C" images -a --digests
 like 'images --no-trunc' "$("$C" images --no-trunc demo:latest)" "sha256:$id"
 is 'images --format' "$("$C" images demo:latest --format '{{.ID}} {{.Repository}} {{.Tag}} {{.Digest}} {{.CreatedAt}}')" \
 	"${id:0:12} demo latest sha256:$id 2023-11-14T22:13:20Z"
+is 'and what it is called, and how large' "$("$C" images demo:latest --format '{{.Size}}|{{.Reference}}|{{.Name}}')" "$mb|docker.io/library/demo:latest|demo"
+is 'df --format' "$("$C" system df --format '{{.Type}}|{{.TotalCount}}|{{.Active}}|{{.Size}}|{{.Reclaimable}}' | tail -2)" \
+	$'Containers|0|0|0.0 KB|0.0 KB (0%)\nLocal Volumes|0|0|0.0 KB|0.0 KB (0%)'
+like 'df --format, of images' "$("$C" system df --format '{{.Type}}|{{.TotalCount}}|{{.Active}}|{{.Size}}|{{.Reclaimable}}' | head -1)" \
+	'^Images\|2\|0\|([0-9.]+ [KM]B)\|\1 \(100%\)$'
 is 'all of it' "$("$C" images demo:latest --format '{{json .}}' | jq -r .id)" "$id"
 for f in 'reference=dem*|2' 'reference=demo:d*|1' 'label=demo.from|2' 'label=demo.from=image|2' 'label=demo.from=else|0' 'dangling=false|2' \
 	'dangling=true|0' 'until=24h|2' 'until=2020-01-01|0' 'until=1600000000|0' 'until=2023-11-15T00:00:00+01:00|2' 'since=demo|0' "before=${id:0:12}|0"; do
