@@ -144,6 +144,13 @@ done
 row 'second image, all but the top layer shared: wall (podman)' "$(get second.ours.wall)" "$(get second.podman.wall)" s 0.5
 row 'second image: CPU (podman)' "$(get second.ours.cpu)" "$(get second.podman.cpu)" s -
 row 'second image: wall (skopeo + umoci)' "$(get second.ours.wall)" "$(get second.umoci.wall)" s -
+for ((n = 0; n < RUNS; n++)); do
+	for who in ours podman; do
+		measure bash -c "$([ $who = ours ] && echo ours || echo ${who}_) 2"
+		note again.$who
+	done
+done
+row 'pull again, all of it there: wall (podman)' "$(get again.ours.wall)" "$(get again.podman.wall)" s -
 # The registry keeps no cache of blobs: what is gone from its disk is gone.
 "$C" tag "$REGISTRY/bench:1" "$REGISTRY/push:1" >/dev/null
 for ((n = 0; n < RUNS; n++)); do
