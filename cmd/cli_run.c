@@ -335,15 +335,14 @@ static int start_status(struct cli *c, const char *id, int64_t began, struct err
 {
 	CLEANUP_FREE char *since = time_iso8601(began);
 	CLEANUP_JSON struct json_object *reply = NULL;
-	struct json_object *params = json_object_new_object();
+	struct json_object *params;
 	int64_t code;
 
-	json_set_str(params, "id", id);
 	/* Refused for its state: what there is to wait for is not this start's. */
-	if (!err || !*err || (*err)->code == ERR_INVALID_STATE) {
-		json_object_put(params);
+	if (!err || !*err || (*err)->code == ERR_INVALID_STATE)
 		return -1;
-	}
+	params = json_object_new_object();
+	json_set_str(params, "id", id);
 	if (cli_call(c, "container.wait", params, &reply, NULL))
 		return -1;
 	code = json_int(reply, "exitCode", 0);

@@ -597,7 +597,7 @@ static int drop_privileges(struct error **err)
 	return rc;
 }
 
-static int start(struct error **err)
+static int start(bool debug, struct error **err)
 {
 	struct images im = {0};
 	struct config *config;
@@ -616,7 +616,8 @@ static int start(struct error **err)
 	if (!config)
 		return -1;
 	rc = log_init_service(roots.log, "container.images",
-			      log_level_of(config_str(config, "log.level")), err);
+			      debug ? LOG_LVL_DEBUG : log_level_of(config_str(config, "log.level")),
+			      err);
 	umask(077);
 	signal(SIGPIPE, SIG_IGN);
 	if (rc == 0)
@@ -638,7 +639,7 @@ int images_main(int argc, char **argv)
 		return status;
 	alloc_give_back(); /* as oci/memory.c counts on */
 	/* No exit handlers: jobs may still be running in the libraries these would take down. */
-	if (start(&err) == 0)
+	if (start(opt_has(&a, "debug"), &err) == 0)
 		_exit(0);
 	text = error_text(err);
 	log_err(err, "container.images");

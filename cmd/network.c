@@ -372,12 +372,12 @@ static bool may_make_links(void)
 	return v == CAP_SET;
 }
 
-static int network_open(struct network *n, const char *subnet, struct error **err)
+static int network_open(struct network *n, const char *subnet, bool debug, struct error **err)
 {
 	CLEANUP_FREE char *dir = NULL, *label = xasprintf("container.network.%s", n->name);
 
 	if (roots_init(&n->roots, NULL, NULL, NULL, NULL, err) < 0 ||
-	    log_init_service(n->roots.log, label, LOG_LVL_INFO, err) < 0 ||
+	    log_init_service(n->roots.log, label, debug ? LOG_LVL_DEBUG : LOG_LVL_INFO, err) < 0 ||
 	    parse_cidr(subnet, &n->subnet, &n->prefix, err) < 0)
 		return -1;
 	n->user_mode = !may_make_links();
@@ -410,7 +410,8 @@ int network_main(int argc, char **argv)
 	if (strchr(n.name, '/') || n.name[0] == '.' || strlen(n.name) > 40)
 		return role_usage(&role_network, "'--name' is no name of a network");
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	if (network_open(&n, opt_str(&a, "subnet", "192.168.64.0/24"), &e) < 0 ||
+	if (network_open(&n, opt_str(&a, "subnet", "192.168.64.0/24"), opt_has(&a, "debug"), &e) <
+		    0 ||
 	    loop_run(n.loop, &e) < 0) {
 		CLEANUP_FREE char *text = error_text(e);
 

@@ -106,9 +106,14 @@ const struct opt_cmd role_runtime = {
 const struct opt_cmd *const role_cmds[] = {&role_apiserver, &role_images, &role_network,
 					   &role_runtime, NULL};
 
+static char *verb_path(const struct opt_cmd *role)
+{
+	return xasprintf("%s %s", role->name, role->sub[0]->name);
+}
+
 int role_usage(const struct opt_cmd *role, const char *why)
 {
-	CLEANUP_FREE char *path = xasprintf("%s start", role->name);
+	CLEANUP_FREE char *path = verb_path(role);
 	CLEANUP_BUF struct buf b = {0};
 
 	opt_usage_line(role->sub[0], path, &b);
@@ -118,7 +123,7 @@ int role_usage(const struct opt_cmd *role, const char *why)
 
 static void show_help(const struct opt_cmd *role)
 {
-	CLEANUP_FREE char *path = xasprintf("%s start", role->name);
+	CLEANUP_FREE char *path = verb_path(role);
 	CLEANUP_BUF struct buf b = {0};
 
 	opt_help(role->sub[0], path, &b);

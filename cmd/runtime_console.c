@@ -60,11 +60,12 @@ static size_t line_before(const char *p, size_t *end)
 	return to - at;
 }
 
+/* ASCII only, where text_printable() would keep bytes that are no UTF-8: it goes into a JSON answer. */
 static void add_line(struct buf *b, const char *p, size_t n)
 {
 	buf_puts(b, b->len ? " | " : "");
 	for (size_t i = 0; i < MIN(n, WORDS_LINE); i++)
-		buf_printf(b, "%c", p[i] >= ' ' && p[i] < 0x7f ? p[i] : '?');
+		buf_append(b, p[i] >= ' ' && p[i] < 0x7f ? p + i : "?", 1);
 }
 
 char *runtime_last_words(const struct runtime *rt)
