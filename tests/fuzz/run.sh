@@ -1,13 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# tests/fuzz/run.sh [-t SECONDS] [-b BUILD] [TARGET…]: builds the libFuzzer targets (clang, ASan and UBSan) and runs each that long, two at a
-# time. Corpora grow in BUILD/corpus, crashes and logs are in BUILD/<target>. Then what fuzz_merge makes of its corpus
+# tests/fuzz/run.sh [-n] [-t SECONDS] [-b BUILD] [TARGET…]: builds the libFuzzer targets (clang, ASan and UBSan) and, without -n, runs each that
+# long, two at a time. Corpora grow in BUILD/corpus, crashes and logs are in BUILD/<target>. Then what fuzz_merge makes of its corpus
 # goes through fsck.erofs. Ends with "N targets, M executions, K crashes"; fails when K is not 0.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
-seconds=60 build=build/fuzz
-while getopts t:b: o; do
+seconds=60 build=build/fuzz run=1
+while getopts nt:b: o; do
 	case $o in
+	n) run=0 ;;
 	t) seconds=$OPTARG ;;
 	b) build=$OPTARG ;;
 	*) exit 64 ;;
@@ -50,6 +51,7 @@ for t in "${targets[@]}"; do
 	printf '  FUZZ    %s\n' "$build/fuzz_$t"
 	compile "$t" || exit 1
 done
+[ $run = 1 ] || exit 0
 
 # Leaks are looked for at the end of each run, not after each input: that would cost most of the speed.
 export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1:handle_abort=1
