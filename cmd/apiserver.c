@@ -17,11 +17,6 @@
 #include "core/path.h"
 #include "core/version.h"
 
-#define STOP_SECONDS  5
-#define TEARDOWN_MS   10000 /* what is not taken away by then stays on the host */
-#define EXIT_CHECK_MS 5
-#define EXIT_TRIES    200
-
 /* ---- waiters ---- */
 
 static void waiter_unlink(struct waiter *w)
@@ -155,86 +150,6 @@ void status_engine_known(struct apiserver *s)
 }
 
 /* ---- stopping ---- */
-
-/* Gives the last answers time to leave. */
-static void exit_check(void *arg)
-{
-	struct apiserver *s = arg;
-
-	if (s->exit_tries++ < EXIT_TRIES && !rpc_server_idle(s->server))
-		loop_set_timer(s->exit_timer, EXIT_CHECK_MS);
-	else
-		loop_stop(s->loop);
-}
-
-static void services_ended(struct apiserver *s)
-{
-	struct rpc_req *req;
-	bool unused;
-
-	while ((req = waiter_take(&s->stop_reqs, &unused)))
-		rpc_reply(req, NULL);
-	loop_source_free(s->exit_timer);
-	s->exit_timer = loop_add_timer(s->loop, 0, exit_check, s);
-}
-
-static void teardown_over(void *arg)
-{
-	struct apiserver *s = arg;
-
-	if (!s->exit_timer)
-		return;
-	loop_source_free(STEAL(s->exit_timer));
-	services_stop(s, services_ended);
-}
-
-static void torn_down(void *arg, struct json_object *result, struct rpc_fds *fds,
-		      const struct error *e)
-{
-	if (e)
-		log_err(e, "network.teardown");
-	teardown_over(arg);
-}
-
-void apiserver_idle_check(struct apiserver *s)
-{
-	struct container *ct;
-
-	if (!s->stopping || s->exit_timer)
-		return;
-	for (ct = s->containers; ct; ct = ct->next)
-		if (ct->state != CT_STOPPED || ct->files)
-			return;
-	s->exit_timer = loop_add_timer(s->loop, TEARDOWN_MS, teardown_over, s);
-	if (service_call(s, SVC_NETWORK, "network.teardown", NULL, torn_down, s, NULL))
-		teardown_over(s);
-}
-
-/* One that asks for a long time to stop does not get it when everything ends. */
-static void stop_one(struct container *ct)
-{
-	int64_t signo = 0, timeout = -1;
-
-	container_stop_defaults(ct, &signo, &timeout);
-	container_stop(ct, signo, MIN(timeout, STOP_SECONDS));
-}
-
-void apiserver_stop(struct apiserver *s)
-{
-	struct container *ct, *next;
-
-	if (s->stopping)
-		return;
-	log_info("stopping");
-	s->stopping = true;
-	for (ct = s->containers; ct; ct = next) {
-		next = ct->next;
-		files_end(ct, true);
-		if (ct->state != CT_STOPPED)
-			stop_one(ct);
-	}
-	apiserver_idle_check(s);
-}
 
 static void on_stop(void *ctx, struct rpc_req *req, struct json_object *params)
 {

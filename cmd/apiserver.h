@@ -125,6 +125,7 @@ struct container {
 	struct loop_source *again; /* starts it again; NULL: nothing is due */
 	unsigned restarts;         /* by its policy since a user started it */
 	unsigned failures;         /* of these, quick ends in a row */
+	bool told;                 /* to stop, as the system stops */
 	bool by_user;              /* stopped by a user, so no policy starts it */
 	int64_t began;             /* of the last start, Unix seconds */
 	struct rpc_req *restart;   /* container.restart that waits for the end, NULL: none */
@@ -167,7 +168,9 @@ struct apiserver {
 
 	bool stopping;
 	struct waiter *stop_reqs;
-	struct waiter *status_reqs; /* system.status, until the engine is known */
+	struct waiter *status_reqs;     /* system.status, until the engine is known */
+	struct loop_source *turn_timer; /* the next container to be told */
+	int64_t turn_ms;
 	struct loop_source *exit_timer;
 	int exit_tries;
 };
@@ -176,11 +179,14 @@ struct apiserver {
 void waiter_add(struct waiter **list, struct rpc_req *req, bool delete_after);
 /* waiter_take: removes the first waiter and gives its request, NULL when there is none. */
 struct rpc_req *waiter_take(struct waiter **list, bool *delete_after);
-/* apiserver_idle_check: while stopping: goes on when no container is left running. */
-void apiserver_idle_check(struct apiserver *s);
 /* apiserver_ready: containers were adopted: begin to serve. */
 void apiserver_ready(struct apiserver *s);
+
+/* apiserver_stop.c: the end of the system */
+/* apiserver_stop: begins it; stop_reqs are answered at its end. A second call has no effect. */
 void apiserver_stop(struct apiserver *s);
+/* apiserver_idle_check: while stopping, after a container ended: the next one's turn, or what comes after containers. */
+void apiserver_idle_check(struct apiserver *s);
 
 /* apiserver_containers.c: what exists */
 int containers_load(struct apiserver *s, struct error **err);

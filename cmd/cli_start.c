@@ -401,5 +401,9 @@ const struct opt_cmd cmd_system_stop = {
 	.name = "stop",
 	.summary = "Stop all containers and the container services",
 	.group = "SYSTEM SUBCOMMANDS",
+	.notes = "Containers are told to stop in the order of their starts, backwards: each when "
+		 "the "
+		 "one before has ended, or a second after it was told. None gets more than five "
+		 "seconds.",
 	.run = run_system_stop,
 };

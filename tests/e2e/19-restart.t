@@ -90,17 +90,24 @@ run_ok 'they are well' "$C" exec u-ran true
 run_ok 'what was stopped starts by hand' "$C" start u-stopped
 run_ok 'delete of most' "$C" delete -f a-ran a-stopped a-new f-ran n-ran
 
-# The services alone.
+# The services alone. The last started is told first; the next when that has ended, or a moment later, as u-ran does not listen.
 run_ok 'u-stopped is stopped again' "$C" stop -t 0 u-stopped
+for b in late later; do
+	box $b no 'trap "exit 0" TERM; while :; do sleep 0.1; done'
+done
+run_ok 'an older one is started anew' "$C" restart -t 0 u-ran
+since=$(date +%s.%N)
 run_ok 'system stop' "$C" system stop
 run_ok 'system start' "$C" system start
-want='u-ran=running u-stopped=stopped'
+is 'system stop: in the order of their starts, backwards' \
+	"$("$C" events --since "$since" --until "$(date +%s.%N)" -f event=kill --format '{{.ID}}' | tr '\n' ' ')" 'u-ran later late '
+want='late=stopped later=stopped u-ran=running u-stopped=stopped'
 wait_until 120 settled
 is 'system stop is no stop by the user' "$(state)" "$want"
 run_ok 'update --restart' "$C" update --restart always u-stopped
 kill -KILL "$(service_pid container.apiserver)"
 run_ok 'system start' "$C" system start
-want='u-ran=running u-stopped=running'
+want='late=stopped later=stopped u-ran=running u-stopped=running'
 wait_until 120 settled
 is 'another policy counts from then on' "$(state)" "$want"
 run_ok 'all are deleted' "$C" delete --force --all
