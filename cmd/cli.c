@@ -165,8 +165,8 @@ static int run_leaf(struct cli *c, const struct opt_args *a)
 		log_init_stderr("container", LOG_LVL_DEBUG);
 	rc = c->cmd->run(c, a, &e);
 	if (rc < 0) {
+		rc = e && e->status ? e->status : 1;
 		cli_report(c, &e);
-		return 1;
 	}
 	return rc;
 }

@@ -14,11 +14,9 @@
 #include "core/roots.h"
 #include "core/rpc.h"
 
-#define CLI_EXIT_USAGE      64
-#define CLI_EXIT_CANNOT_RUN 126
-#define CLI_EXIT_NOT_FOUND  127
-#define CLI_CONNECT_MS      10000
-#define CLI_SERVER_NAME     "container-apiserver"
+#define CLI_EXIT_USAGE  64
+#define CLI_CONNECT_MS  10000
+#define CLI_SERVER_NAME "container-apiserver"
 
 struct cli {
 	const struct opt_cmd *cmd;

@@ -33,20 +33,6 @@ static int get_init(struct cli *c, const char *name, struct json_object **reply,
 	return 0;
 }
 
-/* What became of the process is the status; a program that cannot be run has one of its own, as shells have it. */
-static int exec_status(struct cli *c, const struct attach *at, int rc, struct error **err)
-{
-	int code;
-
-	if (rc >= 0 || at->started || !err || !*err ||
-	    ((*err)->code != ERR_NOT_FOUND && (*err)->code != ERR_INTERNAL &&
-	     (*err)->code != ERR_INVALID_ARGUMENT /* no such user */))
-		return rc;
-	code = (*err)->code == ERR_NOT_FOUND ? CLI_EXIT_NOT_FOUND : CLI_EXIT_CANNOT_RUN;
-	cli_report(c, err);
-	return code;
-}
-
 static int run_exec(struct cli *c, const struct opt_args *a, struct error **err)
 {
 	struct attach at = {.interactive = opt_has(a, "interactive"),
@@ -66,8 +52,8 @@ static int run_exec(struct cli *c, const struct opt_args *a, struct error **err)
 		return -1;
 	at.process = process;
 	if (!opt_has(a, "detach"))
-		return exec_status(c, &at, attach_run(c, &at, err), err);
-	rc = exec_status(c, &at, attach_detached(c, &at, err), err);
+		return attach_run(c, &at, err);
+	rc = attach_detached(c, &at, err);
 	if (rc)
 		return rc;
 	cli_out(at.id);

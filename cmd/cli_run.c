@@ -327,33 +327,6 @@ static int run_create(struct cli *c, const struct opt_args *a, struct error **er
 	return rc;
 }
 
-/*
- * After a start that failed: reports it and gives 126 or 127 when that was due to the program; else -1. An end from
- * before it began is an earlier start's.
- */
-static int start_status(struct cli *c, const char *id, int64_t began, struct error **err)
-{
-	CLEANUP_FREE char *since = time_iso8601(began);
-	CLEANUP_JSON struct json_object *reply = NULL;
-	struct json_object *params;
-	int64_t code;
-
-	/* Refused for its state: what there is to wait for is not this start's. */
-	if (!err || !*err || (*err)->code == ERR_INVALID_STATE)
-		return -1;
-	params = json_object_new_object();
-	json_set_str(params, "id", id);
-	if (cli_call(c, "container.wait", params, &reply, NULL))
-		return -1;
-	code = json_int(reply, "exitCode", 0);
-	if (strcmp(json_str(reply, "exitedAt", ""), since) < 0)
-		return -1;
-	if (code != CLI_EXIT_CANNOT_RUN && code != CLI_EXIT_NOT_FOUND)
-		return -1;
-	cli_report(c, err);
-	return (int)code;
-}
-
 static int run_run(struct cli *c, const struct opt_args *a, struct error **err)
 {
 	struct attach at = {.interactive = opt_has(a, "interactive"),
@@ -366,12 +339,8 @@ static int run_run(struct cli *c, const struct opt_args *a, struct error **err)
 		return rc;
 	at.id = id;
 	rc = opt_has(a, "detach") ? attach_detached(c, &at, err) : attach_run(c, &at, err);
-	if (rc < 0 && !at.started) {
-		rc = start_status(c, id, 0, err);
+	if (rc < 0 && !at.started)
 		delete_quietly(c, id);
-	}
-	if (rc > 0 && !at.started)
-		return rc;
 	if (rc >= 0 && opt_has(a, "detach"))
 		cli_out(id);
 	return rc;
@@ -419,7 +388,6 @@ static int run_start(struct cli *c, const struct opt_args *a, struct error **err
 	CLEANUP_JSON struct json_object *reply = NULL;
 	struct json_object *one;
 	bool attached = opt_has(a, "attach") || opt_has(a, "interactive");
-	int64_t began = time_now();
 	int rc;
 
 	if (cli_get(c, a->pos[0], &reply, &one, err))
@@ -437,8 +405,6 @@ static int run_start(struct cli *c, const struct opt_args *a, struct error **err
 	at.tty = json_flag(json_obj(json_obj(one, "configuration"), "initProcess"), "terminal",
 			   false);
 	rc = attached ? attach_run(c, &at, err) : attach_detached(c, &at, err);
-	if (rc < 0 && attached && !at.started)
-		rc = start_status(c, at.id, began, err);
 	if (!rc && !attached)
 		cli_out(a->pos[0]);
 	return rc;

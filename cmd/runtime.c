@@ -179,8 +179,7 @@ void runtime_init_exited(struct runtime *rt)
 void runtime_init_failed(struct runtime *rt, struct error *e)
 {
 	rt->start_error = e;
-	/* As shells say it: 127 not found, 126 cannot run. */
-	rt->procs->exit_code = e->code == ERR_NOT_FOUND ? 127 : 126;
+	rt->procs->exit_code = e->status = runtime_program_status(e);
 	runtime_exit_record(rt, rt->procs->exit_code, time_now());
 	rt->stop_stage = 1;
 	stop_after(rt, 1000);
@@ -566,10 +565,13 @@ static void exec_answered(void *arg, struct json_object *result, struct rpc_fds 
 	struct rt_process *proc = arg;
 	struct rpc_req *req = STEAL(proc->start_req);
 	struct json_object *o;
+	struct error *own;
 
 	if (e) {
+		own = error_copy(e);
+		own->status = proc->task ? 0 : runtime_program_status(e);
 		runtime_process_remove(proc);
-		rpc_reply_error(req, error_copy(e));
+		rpc_reply_error(req, own);
 		return;
 	}
 	if (proc->state == RT_PROC_STARTING)

@@ -207,6 +207,8 @@ struct rt_process *runtime_process_new(struct runtime *rt, const char *id, bool 
 				       struct error **err);
 struct rt_process *runtime_process_find(struct runtime *rt, const char *id);
 void runtime_process_exited(struct rt_process *proc, int code);
+/* runtime_program_status: the status of a process that the guest could not begin, as shells say it: 127 not found, 126 cannot run. */
+int runtime_program_status(const struct error *e);
 void runtime_process_settle(struct rt_process *proc); /* after each stream's end */
 void runtime_process_remove(struct rt_process *proc);
 void runtime_process_wait(struct rt_process *proc, struct rpc_req *req);

@@ -197,7 +197,7 @@ static void check_started(void *arg, struct json_object *result, struct rpc_fds 
 	if (!e || !h->proc || h->proc->reported)
 		return;
 	buf_puts(&h->proc->capture, e->msg);
-	runtime_process_exited(h->proc, e->code == ERR_NOT_FOUND ? 127 : 126);
+	runtime_process_exited(h->proc, runtime_program_status(e));
 }
 
 static int check_begin(struct health *h, struct error **err)

@@ -200,6 +200,11 @@ void runtime_process_exited(struct rt_process *proc, int code)
 	runtime_process_settle(proc);
 }
 
+int runtime_program_status(const struct error *e)
+{
+	return e->code == ERR_NOT_FOUND ? 127 : 126;
+}
+
 /* ---- the agent ---- */
 
 static void agent_ready(struct runtime *rt, struct json_object *params)

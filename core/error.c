@@ -94,6 +94,7 @@ int error_wrap(struct error **err, const char *fmt, ...)
 		return -1;
 	va_start(ap, fmt);
 	*err = error_new((*err)->code, (*err)->sys, format(fmt, ap), *err);
+	(*err)->status = (*err)->cause->status;
 	va_end(ap);
 	return -1;
 }
@@ -116,6 +117,7 @@ struct error *error_copy(const struct error *e)
 	c = xcalloc(1, sizeof(*c));
 	*c = (struct error){.code = e->code,
 			    .sys = e->sys,
+			    .status = e->status,
 			    .msg = xstrdup(e->msg),
 			    .cause = error_copy(e->cause)};
 	return c;

@@ -30,7 +30,8 @@ enum error_code {
 
 struct error {
 	enum error_code code;
-	int sys; /* errno behind it, 0 if none */
+	int sys;    /* errno behind it, 0 if none */
+	int status; /* the exit status of a command that ends by it; 0: none of its own, so 1 */
 	char *msg;
 	struct error *cause; /* owned; NULL at the innermost */
 };
@@ -46,7 +47,7 @@ int error_set(struct error **err, enum error_code code, const char *fmt, ...) PR
  * unsupported, EINTR: interrupted, else internalError). Returns -1. */
 int error_sys(struct error **err, int sys, const char *fmt, ...) PRINTF(3, 4);
 
-/* error_wrap: puts context in front of the error in *err, keeping its code; it becomes the cause.
+/* error_wrap: puts context in front of the error in *err, keeping its code and status; it becomes the cause.
  * Returns -1. No-op when err or *err is NULL. */
 int error_wrap(struct error **err, const char *fmt, ...) PRINTF(2, 3);
 

@@ -15,6 +15,8 @@ struct json_object *rpc_error_to_json(const struct error *e)
 
 	json_set_str(o, "code", error_code_name(e->code));
 	json_set_str(o, "message", e->msg);
+	if (e->status)
+		json_set_int(o, "status", e->status);
 	if (e->cause)
 		json_set(o, "cause", rpc_error_to_json(e->cause));
 	return o;
@@ -28,6 +30,7 @@ struct error *rpc_error_from_json(struct json_object *o)
 
 	error_set(&e, error_code_parse(json_str(o, "code", "unknown")), "%s",
 		  json_str(o, "message", "unspecified error"));
+	e->status = (int)MIN(MAX(json_int(o, "status", 0), 0), UINT8_MAX);
 	if (cause)
 		e->cause = rpc_error_from_json(cause);
 	return e;

@@ -12,7 +12,8 @@
  * After it:
  *     {"id": 7, "method": "container.start", "params": {…}}       call
  *     {"id": 7, "result": {…}}                                    reply, or
- *     {"id": 7, "error": {"code": "notFound", "message": "…", "cause": {…}}}
+ *     {"id": 7, "error": {"code": "notFound", "message": "…", "cause": {…}}}; with "status" (error.h)
+ *                                                                  when there is one
  *     {"id": 7, "event": {…}}                                     progress of a call still running
  *     {"event": "exit", "params": {…}}                            notice, answers nothing
  * Both sides may call. Replies may come in any order. A frame that breaks the rules ends the

@@ -839,6 +839,23 @@ static void wire_errors(void **state)
 	json_set_str(o, "message", "%s%n");
 	e = rpc_error_from_json(o);
 	assert_string_equal(e->msg, "%s%n");
+	assert_int_equal(e->status, 0);
+	error_free(e);
+	json_object_put(o);
+	/* An exit status goes with its error, through wrapping and over the wire. */
+	e = NULL;
+	error_set(&e, ERR_NOT_FOUND, "no program");
+	e->status = 127;
+	error_wrap(&e, "start it");
+	o = rpc_error_to_json(e);
+	error_free(e);
+	e = rpc_error_from_json(o);
+	assert_int_equal(e->status, 127);
+	assert_int_equal(e->cause->status, 127);
+	error_free(e);
+	json_set_int(o, "status", 256 + 3);
+	e = rpc_error_from_json(o);
+	assert_int_equal(e->status, 255);
 	error_free(e);
 	json_object_put(o);
 }
