@@ -514,10 +514,12 @@ static void start_expired(void *arg)
 static void start_again(void *arg)
 {
 	struct runtime *rt = arg;
+	CLEANUP_FREE char *words = runtime_last_words(rt);
 
 	if (rt->start_req && !rt->vm_gone && !rt->agent_ready && vm_again(rt->vm))
-		log_warn("the guest did not come up in %d s: its machine is reset",
-			 AGAIN_MS / 1000);
+		log_warn("the guest did not come up in %d s: its machine is reset; %s dialled us, "
+			 "its console ended with \"%s\"",
+			 AGAIN_MS / 1000, rt->agent ? "it has" : "it never", words ? words : "");
 }
 
 /* What serves the files of a stopped container leaves its log alone. */

@@ -155,7 +155,7 @@ static void input_writable(void *arg)
 	struct rt_stream *s = arg;
 
 	if (input_flush(s))
-		input_arm(s);
+		runtime_stdin_open(s->proc);
 }
 
 /* The guest's process closed its standard input: nothing can be delivered any more. */
@@ -177,6 +177,8 @@ static void stream_closed(void *arg)
 	struct rt_stream *s = arg;
 
 	s->vs = NULL;
+	if (!s->proc->rt->agent_ready)
+		return; /* the machine was reset before anything ran: it will dial again */
 	s->done = true;
 	stream_detach_fd(s);
 	runtime_process_settle(s->proc);
@@ -201,9 +203,17 @@ int runtime_stream_accept(struct rt_stream *s, struct vsock_stream *vs, struct e
 		return error_set(err, ERR_INVALID_STATE, "port %u dialled twice", s->port);
 	s->vs = vs;
 	vsock_stream_set_ops(vs, s->kind == RT_STDIN ? &input_ops : &output_ops, s);
-	if (s->kind == RT_STDIN)
-		input_arm(s);
+	runtime_stdin_open(s->proc);
 	return 0;
+}
+
+void runtime_stdin_open(struct rt_process *proc)
+{
+	struct rt_stream *s = &proc->stream[RT_STDIN];
+
+	/* What a machine that is reset has taken is lost, so nothing is sent before it is up. */
+	if (s->vs && !s->done && proc->rt->agent_ready)
+		input_arm(s);
 }
 
 /* ---- set-up and tear-down ---- */

@@ -454,6 +454,19 @@ void virtio_config_changed(struct virtio_dev *dev)
 		dev->config_notify(dev->config_arg);
 }
 
+void virtio_log_queues(struct virtio_dev *dev)
+{
+	char text[256];
+	unsigned q;
+
+	dev_lock(dev);
+	for (q = 0; q < dev->nqueues && dev->active; q++) {
+		virtq_describe(&dev->vq[q], text, sizeof(text));
+		log_warn("virtio-%s queue %u: %s", dev->ops->name, q, text);
+	}
+	dev_unlock(dev);
+}
+
 void virtio_dev_broken(struct virtio_dev *dev, const char *why)
 {
 	dev_lock(dev);

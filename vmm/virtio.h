@@ -180,6 +180,8 @@ bool virtio_next(struct virtio_dev *dev, unsigned q, struct virtq_chain *c);
 /* virtio_notify: an interrupt for queue q if the driver wants one. */
 void virtio_notify(struct virtio_dev *dev, unsigned q);
 void virtio_config_changed(struct virtio_dev *dev);
+/* virtio_log_queues: warns of where each queue is, for a machine that hangs. Any thread. */
+void virtio_log_queues(struct virtio_dev *dev);
 void virtio_dev_broken(struct virtio_dev *dev, const char *why);
 /* virtio_wake: makes ops->work run on the device's thread soon, or all workers look at all their queues. Any thread. */
 void virtio_wake(struct virtio_dev *dev);

@@ -12,6 +12,7 @@
  * or both sides could miss each other (§2.7.13.4.1).
  */
 #include <linux/virtio_ring.h>
+#include <stdio.h>
 
 #include "vmm/virtq.h"
 
@@ -76,6 +77,21 @@ bool virtq_empty(const struct virtq *q)
 uint16_t virtq_pending(const struct virtq *q)
 {
 	return q->ready ? (uint16_t)(load16(q->avail_ring, AVAIL_IDX) - q->last_avail) : 0;
+}
+
+void virtq_describe(const struct virtq *q, char *text, size_t size)
+{
+	if (!q->ready) {
+		snprintf(text, size, "not running");
+		return;
+	}
+	snprintf(text, size,
+		 "offered %u, taken %u, answered %u, the driver sees %u; kicks after %u (flags "
+		 "%u), interrupts after %u (flags %u), last at %u",
+		 load16(q->avail_ring, AVAIL_IDX), q->last_avail, q->used_idx,
+		 load16(q->used_ring, USED_IDX), load16(q->used_ring, AVAIL_EVENT(q->size)),
+		 load16(q->used_ring, USED_FLAGS), load16(q->avail_ring, USED_EVENT(q->size)),
+		 load16(q->avail_ring, AVAIL_FLAGS), q->signalled);
 }
 
 /* One walk through a table of descriptors, the queue's own or an indirect one. */

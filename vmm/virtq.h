@@ -58,6 +58,8 @@ void virtq_unpop(struct virtq *q);
 bool virtq_empty(const struct virtq *q);
 /* virtq_pending: how many chains the driver says wait behind the last popped one. */
 uint16_t virtq_pending(const struct virtq *q);
+/* virtq_describe: the indices of both sides, for a log. */
+void virtq_describe(const struct virtq *q, char *text, size_t size);
 /* virtq_push: returns a chain; len is what was written to its writable part. The driver sees it
  * after virtq_publish(), so that several (mergeable receive buffers) appear at once. */
 void virtq_push(struct virtq *q, uint16_t head, uint32_t len);

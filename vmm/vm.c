@@ -303,8 +303,12 @@ int vm_resume(struct vm *vm, struct error **err)
 
 bool vm_again(struct vm *vm)
 {
+	unsigned i;
+
 	if (vm->state != VM_RUNNING || !vm->ops->again)
 		return false;
+	for (i = 0; i < vm->ndevs; i++)
+		virtio_log_queues(vm->devs[i]);
 	vm->ops->again(vm);
 	return true;
 }

@@ -13,6 +13,7 @@
 
 #include "cmd/runtime.c"
 #include "cmd/runtime_process.c"
+#include "vmm/vsock_impl.h"
 
 const unsigned char guest_init_start[1], guest_init_end[1];
 
@@ -210,6 +211,45 @@ static void test_fails_once(void **state)
 	turns(f);
 	assert_ptr_equal(f->rt.start_error, first);
 	assert_string_equal(first->msg, "a");
+}
+
+/* A machine that hung after it had dialled is reset and dials again: nothing of standard input went to its first life. */
+static void test_dials_again(void **state)
+{
+	struct fix *f = *state;
+	struct rt_stream *in = &f->rt.procs->stream[RT_STDIN],
+			 *out = &f->rt.procs->stream[RT_STDOUT];
+	struct vsock_stream first[2] = {0}, second[2] = {0}, third = {0};
+	int pair[2];
+	char byte;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+	*in = (struct rt_stream){.proc = f->rt.procs, .kind = RT_STDIN, .port = 1, .fd = pair[1]};
+	*out = (struct rt_stream){.proc = f->rt.procs, .kind = RT_STDOUT, .port = 2, .fd = -1};
+	assert_int_equal(write(pair[0], "typed", 5), 5);
+	assert_int_equal(runtime_accept(&f->rt, 1, &first[0]), 0);
+	assert_int_equal(runtime_accept(&f->rt, 2, &first[1]), 0);
+	assert_int_equal(runtime_accept(&f->rt, 2, &third), -1); /* twice in one life */
+	turns(f);
+	first[0].ops->writable(first[0].arg);
+	turns(f);
+	assert_int_equal(in->pending.len, 0);
+	first[0].ops->closed(first[0].arg);
+	first[1].ops->closed(first[1].arg);
+
+	assert_int_equal(runtime_accept(&f->rt, 1, &second[0]), 0);
+	assert_int_equal(runtime_accept(&f->rt, 2, &second[1]), 0);
+	turns(f);
+	assert_null(in->src);
+	bring_up(f);
+	/* The stream is nobody's, so it takes what it is given: the input is gone from the socket. */
+	assert_non_null(in->src);
+	assert_int_equal(recv(pair[1], &byte, 1, MSG_PEEK), -1);
+	second[0].ops->closed(second[0].arg);
+	second[1].ops->closed(second[1].arg);
+	assert_int_equal(runtime_accept(&f->rt, 2, &third), -1);
+	assert_true(in->done && in->fd < 0);
+	close(pair[0]);
 }
 
 /* G: notices about nobody, of no kind, in no order, change nothing. */
@@ -502,6 +542,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_exit_before_start, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_wait_for_failed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_fails_once, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_dials_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_nonsense, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_client_hangs_up, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_console_flood, setup, teardown),
