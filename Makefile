@@ -169,15 +169,25 @@ bench-images: all
 bench-vmm: all
 	$(Q)third_party/deps.sh build test lab
 	$(Q)tests/bench/vmm.sh
+VMM_LIBS := -Wl,--start-group $(B)/libvmm.a $(B)/libcore.a -Wl,--end-group -ljson-c -lcrypto -lcap -lseccomp -lzstd -llz4 -llzma -lz
 # vmm_boot times the product's functions: the linker puts its own around them.
 comma    := ,
 WRAPPED  := ioctl gmem_new boot_load_elf boot_load_initrd acpi_build boot_write_params jail_prepare jail_enter filter_arm filter_thread
 $(B)/bench/vmm_boot: tests/bench/vmm_boot.c $(B)/libvmm.a $(B)/libcore.a
 	$(call say,BENCH,$@)
 	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(addprefix -Wl$(comma)--wrap=,$(WRAPPED)) \
-	    -Wl,--start-group $(B)/libvmm.a $(B)/libcore.a -Wl,--end-group -ljson-c -lcrypto -lcap -lseccomp -lzstd -llz4 -llzma -lz
+	    $(VMM_LIBS)
+$(B)/bench/vmboot: tests/lab/vmboot.c
+$(B)/bench/vsock_host: tests/bench/vsock_host.c
+$(B)/bench/vmboot $(B)/bench/vsock_host: $(B)/libvmm.a $(B)/libcore.a
+	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^) $(VMM_LIBS)
 $(B)/bench/race: tests/bench/race.c
+$(B)/bench/tsc: tests/lab/tsc.c
+$(B)/bench/race $(B)/bench/tsc:
 	$(Q)mkdir -p $(@D) && $(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $<
+# What runs in a guest has nothing of ours in it.
+$(B)/bench/blkload $(B)/bench/netload $(B)/bench/vsockload: $(B)/bench/%: tests/bench/%.c
+	$(Q)mkdir -p $(@D) && $(CC) -O2 -static -o $@ $<
 $(B)/bench/pid1: tests/bench/pid1.S
 	$(Q)mkdir -p $(@D) && $(CC) -nostdlib -static -s -o $@ $<
 kernel:

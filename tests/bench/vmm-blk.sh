@@ -4,11 +4,13 @@
 # mode (the host's page cache, warm). Ours and QEMU's with each of its ways to do I/O run all the time and are measured in turn, a moment each: a busy
 # host is as busy for all. The figures are medians; the ratio is the median of the rounds' ratios, to the better of QEMU's ways. Rows go to $BENCH_TSV
 # (appended; build/bench/vmm-blk.tsv). RUNS=n rounds (15), SECS=seconds of each load (0.4), AIO="io_uring threads", ENGINE=qemu|kvm (kvm: both on
-# /dev/kvm; only where that is real, or in the lab), ROWS="…", PRIO="chrt -f 10" on a busy machine: what all are started with.
+# /dev/kvm; only where that is real, or in the lab), ROWS="…", PRIO="chrt -f 10" on a busy machine: what all are started with. ALONE=n: one machine
+# at a time does all its loads, and that n times: in the lab three of them are too many. DISK_MIB=n (256).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 B=${BUILD:-build}
 RUNS=${RUNS:-15} SECS=${SECS:-0.4} AIO=${AIO:-io_uring threads} ENGINE=${ENGINE:-qemu}
+ALONE=${ALONE:-0} DISK_MIB=${DISK_MIB:-256}
 ROWS=${ROWS:-randread1 randread32 seqread writeflush write}
 tsv=${BENCH_TSV:-$B/bench/vmm-blk.tsv}
 w=${WORK:-$(mktemp -d /tmp/bench-blk.XXXXXX)}
@@ -23,19 +25,7 @@ trap finish EXIT
 mkdir -p "$B/bench" "$(dirname "$tsv")"
 [ -s "$tsv" ] || printf 'row\tours\ttheirs\tunit\tratio\tbar\tverdict\n' >"$tsv"
 
-built() # target source…
-{
-	[ -w "$B/bench" ] || return 0
-	[ "$1" -nt "$2" ] && [ "$1" -nt "$B/libvmm.a" ] || { shift; return 1; }
-}
-if ! built "$B/bench/vmboot" tests/lab/vmboot.c; then
-	make --no-print-directory lib-vmm lib-core >/dev/null
-	gcc -O2 -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -pthread -o "$B/bench/vmboot" tests/lab/vmboot.c -Wl,--start-group "$B/libvmm.a" "$B/libcore.a" \
-		-Wl,--end-group -ljson-c -lcrypto -lcap -lseccomp -lzstd -llz4 -llzma -lz
-fi
-built "$B/bench/blkload" tests/bench/blkload.c || gcc -O2 -static -o "$B/bench/blkload" tests/bench/blkload.c
-built "$B/bench/tsc" tests/lab/tsc.c || gcc -O2 -o "$B/bench/tsc" tests/lab/tsc.c
-
+[ -n "${LAB:-}" ] || make --no-print-directory -s B="$B" "$B"/bench/{vmboot,blkload,tsc}
 # The guest: our own kernel where it was made, else the distribution's with the modules that a disk needs.
 mkdir -p "$w/root/dev" "$w/root/proc" "$w/root/modules"
 cp "$B/bench/blkload" "$w/root/init"
@@ -52,7 +42,7 @@ else
 fi
 (cd "$w/root" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --quiet) >"$w/initrd"
 disk=$w/disk
-head -c $((256 << 20)) /dev/urandom >"$disk"
+head -c $((DISK_MIB << 20)) /dev/urandom >"$disk"
 words="blkload=/dev/vda,/dev/vdb printk.devkmsg=on" # the kernel would drop lines that come fast
 
 ours()
@@ -91,35 +81,58 @@ median()
 {
 	sort -n | awk '{ v[NR] = $1 } END { if (!NR) exit 1; print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'
 }
-figures() # who row
+collect() # who…: the figures of what has run
 {
-	tr -d '\r' <"$w/$1.out" | sed -n "s/.*blkload $2 \([0-9.]*\)\$/\1/p" | tail -n +2 # the first one warms up
+	local r who
+	for who; do
+		for r in $ROWS; do
+			tr -d '\r' <"$w/$who.out" | sed -n "s/.*blkload $r \([0-9.]*\)\$/\1/p" | tail -n +2 >>"$w/$who.$r" # the first one warms up
+		done
+	done
 }
 
-for who in ours $AIO; do
-	head -c 4096 /dev/zero >"$w/$who.orders"
-	if [ $who = ours ]; then ours; else theirs $who; fi >"$w/$who.out" &
-done
-n=0
-for r in $ROWS; do
-	for _ in $(seq 0 "$RUNS"); do
-		n=$((n + 1))
-		for who in ours $AIO; do
-			order $who $n "$SECS" "$r" || exit 1
+boot() # who
+{
+	head -c 4096 /dev/zero >"$w/$1.orders"
+	if [ "$1" = ours ]; then ours; else theirs "$1"; fi >"$w/$1.out" &
+}
+loads() # who…: each load, and each of its rounds, of all of them in turn
+{
+	local n=0 r who
+	for r in $ROWS; do
+		for _ in $(seq 0 "$RUNS"); do
+			n=$((n + 1))
+			for who; do
+				order "$who" $n "$SECS" "$r" || exit 1
+			done
 		done
+	done
+}
+if [ "$ALONE" = 0 ]; then
+	for who in ours $AIO; do boot "$who"; done
+	loads ours $AIO
+	collect ours $AIO
+fi
+for _ in $(seq "$ALONE"); do
+	for who in ours $AIO; do
+		boot "$who"
+		loads "$who"
+		kill $!
+		wait $! || true
+		collect "$who"
 	done
 done
 declare -A name=([randread1]='4k random read, depth 1' [randread32]='4k random read, depth 32' [seqread]='128k sequential read' [writeflush]='4k write and flush'
 	[write]='128k write') unit=([randread1]=IOPS [randread32]=IOPS [seqread]=MiB/s [writeflush]=IOPS [write]=MiB/s)
 printf '%-36s %10s %10s %-6s %6s %5s  %s\n' "disk, $ENGINE engine" ours theirs '' ratio bar verdict
 for r in $ROWS; do
-	o=$(figures ours "$r" | median)
+	o=$(median <"$w/ours.$r")
 	best=0 best_aio=-
 	for a in $AIO; do
-		t=$(figures "$a" "$r" | median)
+		t=$(median <"$w/$a.$r")
 		if awk -v a="$t" -v b="$best" 'BEGIN { exit !(a > b) }'; then best=$t best_aio=$a; fi
 	done
-	q=$(paste <(figures ours "$r") <(figures "$best_aio" "$r") | awk '$2 { print $1 / $2 }' | median)
+	q=$(paste "$w/ours.$r" "$w/$best_aio.$r" | awk '$2 { print $1 / $2 }' | median)
 	awk -v n="blk, $ENGINE: ${name[$r]}" -v o="$o" -v t="$best" -v q="$q" -v u="${unit[$r]}" -v aio="$best_aio" -v f="$tsv" 'BEGIN {
 		verdict = q >= 1 ? "ok" : "short"
 		printf "%s\t%s\t%s\t%s\t%.2f\t>= 1\t%s\n", n, o, t, u, q, verdict >>f

@@ -1,27 +1,21 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# vmm-net.sh: TCP through our network card and through QEMU's own, on taps, both on the qemu engine with the same kernel and initramfs. Both
+# vmm-net.sh: TCP through our network card and through QEMU's own, on taps, both on the same engine with the same kernel and initramfs. Both
 # guests run all the time and are measured in turn: one stream each way, four streams each way; medians. Appends rows to $BENCH_TSV
-# (build/bench/vmm-net.tsv). ROUNDS=n (7), SECONDS_EACH=s (1). Where /dev/vhost-net is, QEMU with vhost=on is printed as well.
+# (build/bench/vmm-net.tsv). ROUNDS=n (7), SECONDS_EACH=s (1), ENGINE=qemu|kvm and ALONE=n as in vmm-blk.sh. Where /dev/vhost-net is, QEMU with
+# vhost=on is printed as well.
 #
 # The kernel is that of `make kernel` when there, else the distribution's.
 . "$(dirname "$0")/../lib/system.sh"
 set -e
 ROUNDS=${ROUNDS:-7}
 SECONDS_EACH=${SECONDS_EACH:-1}
+ENGINE=${ENGINE:-qemu} ALONE=${ALONE:-0}
 tsv=${BENCH_TSV:-$BUILD/bench/vmm-net.tsv}
 mkdir -p "$(dirname "$tsv")" "$BUILD/bench"
 [ -n "${BENCH_TSV:-}" ] || printf 'row\tours\ttheirs\tunit\tratio\tbar\tverdict\n' >"$tsv"
 
-# What is measured is built from the same tree as the product.
-make -C "$TOP" --no-print-directory -s B="${BUILD#"$TOP"/}" lib-vmm lib-core
-tool()
-{
-	gcc -std=gnu17 -O2 -Wall -Wextra -Wno-unused-parameter -I"$TOP" -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -pthread "$@"
-}
-tool -static -o "$BUILD/bench/netload" "$TOP/tests/bench/netload.c"
-tool -o "$BUILD/bench/vmboot" "$TOP/tests/lab/vmboot.c" "$BUILD/libvmm.a" "$BUILD/libcore.a" -ljson-c -lcrypto -lcap -lseccomp -lzstd -llz4 -llzma -lz
-
+[ -n "${LAB:-}" ] || make -C "$TOP" --no-print-directory -s B="$BUILD" "$BUILD"/bench/{vmboot,netload}
 if [ -s "$BUILD/kernel/vmlinux" ]; then
 	kernel=$BUILD/kernel/vmlinux
 	modules=
@@ -48,33 +42,66 @@ tap() # number
 	ip addr add "10.9.$1.1/24" dev "t$1"
 	ip link set "t$1" up
 }
+case $ENGINE in
+qemu) accel=tcg,thread=multi cpu=max pc=pit=off,pic=off, ;;
+kvm) accel=kvm cpu=host pc= ;;
+esac
+ours() # number
+{
+	setsid timeout 1000 "$BUILD/bench/vmboot" -e "$ENGINE" -m 256 -t 1000 -n "t$1,10.9.$1.2" -a "$(words "$1")" "$kernel" "$T/initramfs" >"$T/ours.log" 2>&1 &
+}
 theirs() # number vhost
 {
 	tap "$1"
-	setsid timeout 1000 qemu-system-x86_64 -M microvm,acpi=on,ioapic2=off,pit=off,pic=off,rtc=on,isa-serial=on,auto-kernel-cmdline=off \
-		-nodefaults -no-user-config -nographic -display none -no-reboot -accel tcg,thread=multi -cpu max -smp 1 -m 256 \
+	setsid timeout 1000 qemu-system-x86_64 -M microvm,acpi=on,ioapic2=off,${pc}rtc=on,isa-serial=on,auto-kernel-cmdline=off \
+		-nodefaults -no-user-config -nographic -display none -no-reboot -accel $accel -cpu $cpu -smp 1 -m 256 \
 		-global virtio-mmio.force-legacy=false -kernel "$kernel" -initrd "$T/initramfs" -serial "file:$T/theirs$1.log" \
 		-append "console=ttyS0 quiet reboot=t panic=-1 tsc=reliable tsc_early_khz=$("$BUILD/bench/netload" tsc) no_timer_check 8250.nr_uarts=1 cryptomgr.notests random.trust_cpu=on $(words "$1")" \
 		-netdev "tap,id=n,ifname=t$1,script=no,downscript=no,vhost=$2" -device virtio-net-device,netdev=n,mac=f2:00:00:00:00:02,host_mtu=1500 \
 		>"$T/qemu$1.log" 2>&1 &
 }
-
-tap 1
-setsid timeout 1000 "$BUILD/bench/vmboot" -e qemu -m 256 -t 1000 -n t1,10.9.1.2 -a "$(words 1)" "$kernel" "$T/initramfs" >"$T/ours.log" 2>&1 &
-theirs 2 off
-guests=(ours=10.9.1.2 theirs=10.9.2.2)
+boot() # who
+{
+	case $1 in
+	ours)
+		tap 1
+		ours 1
+		;;
+	theirs) theirs 2 off ;;
+	vhost) theirs 3 on ;;
+	esac
+}
+declare -A address=([ours]=10.9.1.2 [theirs]=10.9.2.2 [vhost]=10.9.3.2)
+loads() # who…: the numbers of all of them, measured in turn
+{
+	local who guests=()
+	for who; do guests+=("$who=${address[$who]}"); done
+	sleep 2
+	[ "$(jobs -rp | wc -l)" = $# ] || bail "the machines run: $(tail -qn 1 "$T"/*.log)"
+	setsid timeout 900 "$BUILD/bench/netload" "$ROUNDS" "$SECONDS_EACH" "${guests[@]}" >>"$T/numbers" || {
+		diag "$(tail -5 "$T"/*.log)"
+		exit 1
+	}
+}
+all=(ours theirs)
 if [ -w /dev/vhost-net ]; then
-	theirs 3 on
-	guests+=(vhost=10.9.3.2)
+	all+=(vhost)
 else
 	echo '# no /dev/vhost-net here: QEMU with vhost=on is not measured'
 fi
-sleep 2
-[ "$(jobs -rp | wc -l)" = ${#guests[@]} ] || bail "the machines run: $(tail -qn 1 "$T"/*.log)"
-setsid timeout 900 "$BUILD/bench/netload" "$ROUNDS" "$SECONDS_EACH" "${guests[@]}" >"$T/numbers" || {
-	diag "$(tail -5 "$T"/*.log)"
-	exit 1
-}
+if [ "$ALONE" = 0 ]; then
+	for who in "${all[@]}"; do boot "$who"; done
+	loads "${all[@]}"
+fi
+for _ in $(seq "$ALONE"); do
+	for who in "${all[@]}"; do
+		boot "$who"
+		loads "$who"
+		kill $!
+		wait $! || true
+		ip link del "t${address[$who]:5:1}"
+	done
+done
 
 median() # row name
 {
@@ -90,8 +117,8 @@ row() # name key
 		tee -a "$tsv" | awk -F'\t' '{ printf "%-34s %9s %9s %-7s %6s %5s  %s\n", $1, $2, $3, $4, $5, $6, $7 }'
 	[ ! -w /dev/vhost-net ] || printf '%-34s %9s %9s %s\n' "  QEMU with vhost=on" '' "$(median "$2" vhost)" Mbit/s
 }
-printf '%-34s %9s %9s %-7s %6s %5s  %s\n' row ours theirs '' ratio bar verdict
-row 'net, 1 TCP stream, guest sends' tx1
-row 'net, 1 TCP stream, guest receives' rx1
-row 'net, 4 TCP streams, guest sends' tx4
-row 'net, 4 TCP streams, guest receives' rx4
+printf '%-34s %9s %9s %-7s %6s %5s  %s\n' "net, $ENGINE engine" ours theirs '' ratio bar verdict
+row "net, $ENGINE: 1 TCP stream, guest sends" tx1
+row "net, $ENGINE: 1 TCP stream, guest receives" rx1
+row "net, $ENGINE: 4 TCP streams, guest sends" tx4
+row "net, $ENGINE: 4 TCP streams, guest receives" rx4
