@@ -226,7 +226,7 @@ static struct finding check_memory(struct doctor *d)
 			       (unsigned long long)want >> 20));
 }
 
-/* The nearest directory of path that exists. */
+/* The nearest of path and what it lies in that exists. */
 static char *existing(const char *path)
 {
 	char *p = xstrdup(path), *slash;
@@ -240,6 +240,7 @@ static char *existing(const char *path)
 static struct finding check_disk(struct doctor *d)
 {
 	CLEANUP_FREE char *dir = existing(d->cli->roots.app);
+	CLEANUP_FREE char *inside = xasprintf("%s/.", dir);
 	CLEANUP_CLOSE int fd = -1;
 	uint64_t avail;
 	struct statfs fs;
@@ -248,7 +249,7 @@ static struct finding check_disk(struct doctor *d)
 		return found(STATE_MISSING, "name another directory in CONTAINER_APP_ROOT",
 			     xasprintf("%s: %s", dir, strerror(errno)));
 	avail = (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize;
-	if (access(dir, W_OK))
+	if (access(inside, W_OK))
 		return found(
 			STATE_MISSING,
 			"give this user the directory, or name another one in CONTAINER_APP_ROOT",

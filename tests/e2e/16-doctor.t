@@ -84,6 +84,8 @@ is 'a name server that containers cannot reach' "$(state_of dns)" warning
 umount /etc/resolv.conf
 mkdir "$T/small"
 mount -t tmpfs -o size=1m tmpfs "$T/small"
+echo >"$T/plain"
+is 'a place for images below a file' "$(CONTAINER_APP_ROOT=$T/plain/app state_of disk)" missing
 is 'a full disk' "$(CONTAINER_APP_ROOT=$T/small state_of disk)" warning
 umount "$T/small"
 mount -t tmpfs tmpfs /sys/fs/cgroup
