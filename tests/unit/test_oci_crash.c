@@ -22,6 +22,8 @@
 #define NAME  "docker.io/library/x:t"
 #define OTHER "docker.io/library/y:t"
 
+static bool in_memory; /* the store has a file system of its own, which may be filled */
+
 /* ---- fate ---- */
 enum fate { FATE_NONE, FATE_KILL, FATE_FULL };
 static enum fate fate;
@@ -324,6 +326,11 @@ static int run_commit(struct scene *s, struct error **err)
 static int before_other(struct scene *s, struct error **err)
 {
 	return is_there(s) ? 0 : run_load(s, err);
+}
+
+static int run_none(struct scene *s, struct error **err)
+{
+	return 0;
 }
 
 /* An image without a name: its layers are also those of one that has one. */
@@ -673,6 +680,52 @@ static void test_full_pruning(void **state)
 	full_everywhere(&s, *state);
 }
 
+/* Not a block is left, and the way out is to delete something. */
+static void fill(struct fx *f)
+{
+	CLEANUP_FREE char *path = xasprintf("%s/filler", f->dir), *chunk = xcalloc(1, 1 << 20);
+	CLEANUP_CLOSE int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	size_t n;
+
+	assert_true(fd >= 0);
+	for (n = 1 << 20; n >= 512; n /= 2)
+		while (syscall(SYS_write, fd, chunk, n) == (long)n)
+			;
+}
+
+static void remove_on_full(struct scene s, struct fx *f)
+{
+	CLEANUP_FREE char *filler = xasprintf("%s/filler", f->dir);
+
+	scene_open(&s, f);
+	must(&s, s.before, "before", 0);
+	fill(f);
+	must(&s, s.run, "on a full disk", 0);
+	unlink(filler);
+	check(&s, "removed on a full disk at", 0);
+	close_store(&s);
+	reopen(&s);
+	check(&s, "opened again at", 0);
+	assert_int_equal(names_of(&s), s.keeps ? 1 : 0);
+	must(&s, s.before, "again", 0);
+	check(&s, "again at", 0);
+	must(&s, s.run, "again", 0);
+	must(&s, s.keeps ? run_delete : run_none, "in the end", 0);
+	assert_int_equal(fx_count(f->store->blobs), 0);
+	scene_close(&s);
+	fx_forget(f);
+}
+
+static void test_full_removing(void **state)
+{
+	if (!in_memory) {
+		print_message("no file system of its own: nothing is filled\n");
+		skip();
+	}
+	remove_on_full(delete, *state);
+	remove_on_full(prune, *state);
+}
+
 /* ---- order ---- */
 static void sit(struct scene *s, bool opening)
 {
@@ -751,6 +804,7 @@ static int setup(void **state)
 		return 0;
 	oci_store_free(f->store);
 	assert_int_equal(mount("none", f->dir, "tmpfs", 0, "size=256m"), 0);
+	in_memory = true;
 	f->store = oci_store_open(f->dir, NULL, NULL);
 	return f->store ? 0 : -1;
 }
@@ -772,8 +826,8 @@ int main(void)
 		T(test_killed_pulling),  T(test_killed_loading),    T(test_killed_deleting),
 		T(test_killed_tagging),  T(test_killed_committing), T(test_killed_pruning),
 		T(test_full_pulling),    T(test_full_loading),      T(test_full_tagging),
-		T(test_full_committing), T(test_full_pruning),      T(test_order_coming),
-		T(test_order_going),
+		T(test_full_committing), T(test_full_pruning),      T(test_full_removing),
+		T(test_order_coming),    T(test_order_going),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
