@@ -184,6 +184,9 @@ f 644 0:0 4 /a
 f 644 0:0 6 /b"
 holds rootmode 'd 1711 7:0 - /
 f 644 0:0 1 /f'
+holds xattrs "$ROOT
+d 755 0:0 - /d
+f 644 0:0 1 /d/f"
 holds zstdbomb "$ROOT
 f 644 0:0 536870912 /zeros"
 # What extracting leaves out is looked at in the metadata.
