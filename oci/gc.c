@@ -7,6 +7,9 @@
  * metadata. What a running operation has pinned counts as marked. Sweep: one pass over the three
  * directories, under the store's lock, in which the victims are only renamed; freeing their blocks comes
  * after. A document that cannot be read ends the collection before anything is removed.
+ *
+ * Names are written before anything goes. Where the disk has not a block left for that, what was unpacked of the victims goes first:
+ * until the names are written, it can be made again.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -19,10 +22,10 @@
 
 struct collector {
 	struct oci_store *s;
+	struct json_object *names;  /* those that count */
 	struct json_object *marked; /* set of keys */
 	struct json_object *only;   /* set of keys, or NULL */
-	char trash[64];             /* directory below ingest */
-	int trash_fd;
+	char trash[64];             /* what the victims' names in ingest begin with */
 	uint64_t seq, freed;
 };
 
@@ -87,8 +90,8 @@ static int mark_doc(struct collector *c, const struct oci_desc *d, int depth, st
 
 static int mark_names(struct collector *c, struct error **err)
 {
-	struct json_object_iterator it = json_object_iter_begin(c->s->names);
-	struct json_object_iterator end = json_object_iter_end(c->s->names);
+	struct json_object_iterator it = json_object_iter_begin(c->names);
+	struct json_object_iterator end = json_object_iter_end(c->names);
 
 	for (; !json_object_iter_equal(&it, &end); json_object_iter_next(&it)) {
 		struct oci_desc d;
@@ -121,26 +124,42 @@ static int mark_busy(struct collector *c, struct json_object *busy, struct error
 	return 0;
 }
 
+static void trash_name(const struct collector *c, uint64_t i, char out[KEY_MAX])
+{
+	snprintf(out, KEY_MAX, "%s-%llu", c->trash, (unsigned long long)i);
+}
+
+/* Makes nothing, so that it works on a full disk. */
 static int condemn(struct collector *c, int dir, const char *name, struct error **err)
 {
-	char to[32];
+	char to[KEY_MAX];
 
-	if (c->trash_fd < 0) {
+	if (!c->trash[0]) {
 		CLEANUP_FREE char *uuid = random_uuid();
 
 		snprintf(c->trash, sizeof(c->trash), "trash-%s", uuid);
-		if (path_mkdirs_at(c->s->ingest, c->trash, 0700, err) < 0)
-			return -1;
-		c->trash_fd =
-			path_open_beneath(c->s->ingest, c->trash, O_RDONLY | O_DIRECTORY, 0, err);
-		if (c->trash_fd < 0)
-			return -1;
 	}
 	c->freed += path_usage(dir, name, 1);
-	snprintf(to, sizeof(to), "%llu", (unsigned long long)c->seq++);
-	if (renameat(dir, name, c->trash_fd, to) < 0)
+	trash_name(c, c->seq, to);
+	if (renameat(dir, name, c->s->ingest, to) < 0)
 		return error_sys(err, errno, "collect %s", name);
+	c->seq++;
 	return 0;
+}
+
+static void empty_trash(struct collector *c)
+{
+	uint64_t i;
+
+	for (i = 0; i < c->seq; i++) {
+		CLEANUP_ERROR struct error *why = NULL;
+		char name[KEY_MAX];
+
+		trash_name(c, i, name);
+		if (path_remove_tree(c->s->ingest, name, &why) < 0)
+			log_err(why, "collect");
+	}
+	c->seq = 0;
 }
 
 static int sweep_dir(struct collector *c, int dir, const char *kind, struct error **err)
@@ -171,39 +190,63 @@ static int sweep_dir(struct collector *c, int dir, const char *kind, struct erro
 	return rc;
 }
 
+/* From what is derived to what it is derived from. */
+static int sweep_unpacked(struct collector *c, struct json_object *busy, struct error **err)
+{
+	if (mark_names(c, err) < 0 || mark_busy(c, busy, err) < 0 ||
+	    sweep_dir(c, c->s->rootfs, KEY_ROOTFS, err) < 0)
+		return -1;
+	return sweep_dir(c, c->s->layers, KEY_LAYER, err);
+}
+
 static int collect_locked(struct collector *c, struct json_object *busy, struct error **err)
 {
-	if (mark_names(c, err) < 0 || mark_busy(c, busy, err) < 0)
-		return -1;
-	/* From what is derived to what it is derived from. */
-	if (sweep_dir(c, c->s->rootfs, KEY_ROOTFS, err) < 0 ||
-	    sweep_dir(c, c->s->layers, KEY_LAYER, err) < 0 ||
-	    sweep_dir(c, c->s->blobs, KEY_BLOB, err) < 0)
-		return -1;
-	return 0;
+	return sweep_unpacked(c, busy, err) < 0 ? -1 : sweep_dir(c, c->s->blobs, KEY_BLOB, err);
 }
 
 int store_collect(struct oci_store *s, struct json_object *busy, struct json_object *only,
 		  uint64_t *reclaimed, struct error **err)
 {
-	struct collector c = {.s = s, .only = only, .trash_fd = -1};
+	struct collector c = {.s = s, .only = only};
 	int rc;
 
 	c.marked = json_object_new_object();
 	pthread_mutex_lock(&s->lock);
+	c.names = s->names;
 	rc = collect_locked(&c, busy, err);
 	pthread_mutex_unlock(&s->lock);
-	if (c.trash_fd >= 0) {
-		CLEANUP_ERROR struct error *why = NULL;
-
-		close(c.trash_fd);
-		if (path_remove_tree(s->ingest, c.trash, &why) < 0)
-			log_err(why, "collect");
-	}
+	empty_trash(&c);
 	json_object_put(c.marked);
 	if (reclaimed)
 		*reclaimed += c.freed;
 	return rc < 0 ? error_wrap(err, "collect unused content") : 0;
+}
+
+/* What was unpacked for names that are to go makes room for writing those that stay. */
+static int make_room(struct oci_store *s, struct json_object *names, struct json_object *busy,
+		     uint64_t *freed)
+{
+	struct collector c = {.s = s, .names = names, .marked = json_object_new_object()};
+	int rc = sweep_unpacked(&c, busy, NULL);
+
+	empty_trash(&c);
+	json_object_put(c.marked);
+	*freed += c.freed;
+	return rc;
+}
+
+/* store_names_write() of fewer names than there are, on a full disk too. Adds to *freed what had to go for that. */
+static int write_fewer(struct oci_store *s, struct json_object *names, struct json_object *busy,
+		       uint64_t *freed, struct error **err)
+{
+	struct error *why = NULL;
+
+	if (store_names_write(s, names, &why) == 0)
+		return 0;
+	if (!error_is_full(why) || make_room(s, names, busy, freed) < 0)
+		return error_move(err, why);
+	error_free(why);
+	return store_names_write(s, names, err);
 }
 
 /* ---- prune and usage ---- */
@@ -291,7 +334,7 @@ static int mark_active(struct collector *c, struct json_object *busy, int64_t *a
 int oci_usage(struct oci_store *s, struct json_object *busy, struct json_object **out,
 	      struct error **err)
 {
-	struct collector c = {.s = s, .trash_fd = -1};
+	struct collector c = {.s = s};
 	int64_t active = 0;
 	int rc;
 
@@ -353,7 +396,7 @@ int oci_prune(struct oci_store *s, bool all, struct json_object *only, struct js
 		abort(); /* out of memory */
 	prune_names(s, names, all, only, busy, deleted);
 	if (json_object_array_length(deleted))
-		rc = store_names_write(s, names, err);
+		rc = write_fewer(s, names, busy, &reclaimed, err);
 	json_object_put(names);
 	pthread_mutex_unlock(&s->lock);
 	if (rc < 0 || store_collect(s, busy, NULL, &reclaimed, err) < 0)
@@ -387,7 +430,8 @@ static int drop_name(struct oci_store *s, struct json_object *names, const char 
 }
 
 static int drop_names(struct oci_store *s, const char *const *refs, size_t n, bool force,
-		      struct json_object *deleted, struct buf *missing, struct error **err)
+		      struct json_object *busy, struct json_object *deleted, struct buf *missing,
+		      uint64_t *reclaimed, struct error **err)
 {
 	struct json_object *names = NULL;
 	int rc = 0;
@@ -399,7 +443,7 @@ static int drop_names(struct oci_store *s, const char *const *refs, size_t n, bo
 	for (i = 0; i < n && rc == 0; i++)
 		rc = drop_name(s, names, refs[i], force, deleted, missing, err);
 	if (rc == 0 && json_object_array_length(deleted))
-		rc = store_names_write(s, names, err);
+		rc = write_fewer(s, names, busy, reclaimed, err);
 	json_object_put(names);
 	pthread_mutex_unlock(&s->lock);
 	return rc;
@@ -412,7 +456,7 @@ int oci_delete(struct oci_store *s, const char *const *refs, size_t n, bool forc
 	CLEANUP_BUF struct buf missing = {0};
 	uint64_t reclaimed = 0;
 
-	if (drop_names(s, refs, n, force, deleted, &missing, err) < 0 ||
+	if (drop_names(s, refs, n, force, busy, deleted, &missing, &reclaimed, err) < 0 ||
 	    store_collect(s, busy, NULL, &reclaimed, err) < 0) {
 		json_object_put(deleted);
 		return -1;

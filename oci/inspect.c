@@ -10,7 +10,7 @@
 #include "core/log.h"
 #include "oci/store.h"
 
-static void variant_free(struct variant *v)
+void variant_free(struct variant *v)
 {
 	oci_desc_free(&v->desc);
 	oci_doc_free(&v->doc);

@@ -127,6 +127,29 @@ static bool acl_ok(const uint8_t *v, size_t len)
 	return len >= 4 && len % 8 == 4 && v[0] == 2 && !v[1] && !v[2] && !v[3];
 }
 
+/* struct vfs_cap_data: the three versions that the kernel takes; a file with any other does not run. */
+static bool cap_ok(const uint8_t *v, size_t len)
+{
+	static const uint8_t sizes[] = {[1] = 12, [2] = 20, [3] = 24};
+
+	return len >= 4 && v[3] >= 1 && v[3] < ARRAY_SIZE(sizes) && len == sizes[v[3]];
+}
+
+static bool xattr_ok(uint8_t index, const struct tar_xattr *x)
+{
+	if (x->len > LAYER_MAX_XATTR)
+		return false;
+	switch (index) {
+	case 2:
+	case 3:
+		return acl_ok(x->value, x->len);
+	case 6:
+		return cap_ok(x->value, x->len);
+	default:
+		return true;
+	}
+}
+
 /* Appends one attribute as struct erofs_xattr_entry, name rest, value. Attributes of other kinds
  * say nothing in a container's root (labels of the packer's host) and are left out. */
 static int xattr_encode(struct buf *b, const struct tar_xattr *x, struct error **err)
@@ -142,7 +165,7 @@ static int xattr_encode(struct buf *b, const struct tar_xattr *x, struct error *
 			return 0;
 		bool acl = xattr_names[i].index == 2 || xattr_names[i].index == 3;
 
-		if (x->len > LAYER_MAX_XATTR || (acl && !acl_ok(x->value, x->len)))
+		if (!xattr_ok(xattr_names[i].index, x))
 			return error_set(err, ERR_INVALID_ARGUMENT, "bad extended attribute %s",
 					 x->name);
 		if (xattr_names[i].index == 6)
@@ -201,7 +224,9 @@ static int layer_content(struct layer *l, const struct tar_entry *e, struct laye
 	r->type = types[e->type];
 	switch (e->type) {
 	case TAR_FILE:
-		return pack_file(l->pack, &l->data, l->tar, e, r, err);
+		return pack_file(l->pack, &l->data, l->tar, e, r, err) < 0
+			       ? error_wrap(err, "%.200s", e->path)
+			       : 0;
 	case TAR_HARDLINK:
 		if (path_normalise(e->linkname, link, err) < 0)
 			return -1;

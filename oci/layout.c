@@ -169,8 +169,15 @@ int layout_write(struct oci_store *s, struct error **err)
 int layout_begin(struct oci_store *s, struct error **err)
 {
 	static const char text[] = "{\"imageLayoutVersion\":\"1.0.0\"}";
+	CLEANUP_CLOSE int blobs = -1;
 
 	if (faccessat(s->content, "oci-layout", F_OK, 0) == 0)
 		return 0;
+	/* A new store: the directory of digests has a name that lasts, too. What is above is synced with this file and the first name. */
+	blobs = path_open_beneath(s->content, "blobs", O_RDONLY | O_DIRECTORY, 0, err);
+	if (blobs < 0)
+		return -1;
+	if (fsync(blobs) < 0)
+		return error_sys(err, errno, "sync blobs");
 	return state_write_text(s->content, "oci-layout", text, sizeof(text) - 1, 0600, err);
 }

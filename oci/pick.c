@@ -12,6 +12,7 @@
 struct picker {
 	struct oci_op *op;
 	const struct oci_platform *want; /* NULL: all */
+	struct oci_platform runs;        /* the one to keep for picked_variant() */
 	struct picked *out;
 	struct buf available; /* platforms seen, for the error */
 };
@@ -48,8 +49,29 @@ static int need_blob(struct picker *p, const struct oci_desc *d, struct error **
 	return 0;
 }
 
-/* 1: picked, 0: another platform. */
-static int pick_manifest(struct picker *p, const struct oci_desc *d, const struct oci_doc *doc,
+/* What was read of a manifest, for those who need one; takes doc and config over if it is the better one so far. */
+static void keep_variant(struct picked *out, const struct oci_platform *runs,
+			 const struct oci_desc *d, struct oci_doc *doc, struct oci_config *config)
+{
+	CLEANUP_FREE char *name = platform_string(&config->platform);
+	bool right = platform_eq(&config->platform, runs);
+
+	buf_printf(&out->platforms, "%s%s", out->platforms.len ? ", " : "", name);
+	if (out->n_variants++ && (out->right || !right))
+		return;
+	variant_free(&out->variant);
+	out->right = right;
+	oci_desc_copy(&out->variant.desc, d);
+	out->variant.doc = *doc;
+	*doc = (struct oci_doc){0};
+	/* Its text may be megabytes, and nobody asks for it. */
+	json_object_put(STEAL(config->json));
+	out->variant.config = *config;
+	*config = (struct oci_config){0};
+}
+
+/* 1: picked, 0: another platform. May take doc over. */
+static int pick_manifest(struct picker *p, const struct oci_desc *d, struct oci_doc *doc,
 			 struct error **err)
 {
 	CLEANUP_CONFIG struct oci_config config = {0};
@@ -69,6 +91,8 @@ static int pick_manifest(struct picker *p, const struct oci_desc *d, const struc
 	for (i = 0; i < doc->n; i++)
 		if (need_blob(p, &doc->entries[i], err) < 0)
 			return -1;
+	if (!has_digest(p->out->docs, p->out->n_docs, d->digest))
+		keep_variant(p->out, &p->runs, d, doc, &config);
 	add_once(&p->out->docs, &p->out->n_docs, d);
 	return 1;
 }
@@ -161,14 +185,31 @@ static int pick_doc(struct picker *p, struct oci_desc *d, int depth, struct erro
 					    : pick_index(p, d, depth, err);
 }
 
+static int no_platform(const struct oci_platform *want, const struct buf *available,
+		       struct error **err)
+{
+	CLEANUP_FREE char *name = platform_string(want);
+
+	return error_set(err, ERR_NOT_FOUND, "it has no content for platform %s (available: %s)",
+			 name, available->len ? available->data : "none");
+}
+
 static int nothing_picked(struct picker *p, struct error **err)
 {
-	CLEANUP_FREE char *want = p->want ? platform_string(p->want) : NULL;
-
-	if (!want)
+	if (!p->want)
 		return error_set(err, ERR_NOT_FOUND, "none of its manifests is in the store");
-	return error_set(err, ERR_NOT_FOUND, "it has no content for platform %s (available: %s)",
-			 want, p->available.len ? p->available.data : "none");
+	return no_platform(p->want, &p->available, err);
+}
+
+const struct variant *picked_variant(const struct picked *p, struct error **err)
+{
+	struct oci_platform host;
+
+	if (p->right || p->n_variants == 1)
+		return &p->variant;
+	oci_platform_host(&host);
+	no_platform(&host, &p->platforms, err);
+	return NULL;
 }
 
 int pick_image(struct oci_op *op, const struct oci_desc *root, const struct oci_platform *want,
@@ -178,6 +219,10 @@ int pick_image(struct oci_op *op, const struct oci_desc *root, const struct oci_
 	int rc;
 
 	*out = (struct picked){0};
+	if (want)
+		p.runs = *want;
+	else
+		oci_platform_host(&p.runs);
 	oci_desc_copy(&out->root, root);
 	rc = pick_doc(&p, &out->root, 0, err);
 	if (rc == 0)
@@ -203,5 +248,7 @@ void picked_free(struct picked *p)
 	oci_desc_free(&p->root);
 	free_all(p->docs, p->n_docs);
 	free_all(p->blobs, p->n_blobs);
+	variant_free(&p->variant);
+	buf_free(&p->platforms);
 	*p = (struct picked){0};
 }

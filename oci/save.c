@@ -192,19 +192,6 @@ static void add_repo_tag(struct json_object *tags, const char *name)
 	json_add_str(tags, name);
 }
 
-static const struct variant *docker_variant(const struct variants *vs, const char *platform,
-					    struct error **err)
-{
-	struct oci_platform want;
-
-	oci_platform_host(&want);
-	if (platform && oci_platform_parse(platform, &want, err) < 0)
-		return NULL;
-	if (!platform && vs->n == 1)
-		return &vs->v[0];
-	return variants_pick(vs, &want, err);
-}
-
 /* The entry of manifest.json for one configuration, which the archive has as `config`; names of one image share it. */
 static struct json_object *docker_entry(struct json_object *list, const char *config)
 {
@@ -237,16 +224,12 @@ static int put_layout_blob(struct save *s, const struct oci_desc *d, struct erro
 }
 
 /* One image for docker, whose daemon runs one platform; what it could not run anyway is only in the index. */
-static void add_docker_view(struct save *s, const struct saved *im, const char *platform,
-			    struct json_object *list)
+static void add_docker_view(const struct saved *im, struct json_object *list)
 {
-	CLEANUP_VARIANTS struct variants vs = {0};
-	const struct variant *v = NULL;
+	const struct variant *v = picked_variant(&im->picked, NULL);
 	struct json_object *entry, *layers;
 	CLEANUP_FREE char *config = NULL;
 
-	if (variants_load(s->op.s, -1, &im->root, &vs, NULL) == 0)
-		v = docker_variant(&vs, platform, NULL);
 	if (!v || v->doc.n != v->config.n)
 		return;
 	config = layout_path(v->doc.config.digest);
@@ -264,12 +247,12 @@ static void add_docker_view(struct save *s, const struct saved *im, const char *
 }
 
 /* A manifest.json that points at the layout's blobs, as docker's own `save` writes it since version 25: older ones load nothing else. */
-static int put_docker_view(struct save *s, const char *platform, struct error **err)
+static int put_docker_view(struct save *s, struct error **err)
 {
 	CLEANUP_JSON struct json_object *list = json_object_new_array();
 
 	for (size_t i = 0; i < s->n; i++)
-		add_docker_view(s, &s->images[i], platform, list);
+		add_docker_view(&s->images[i], list);
 	return json_object_array_length(list) ? put_json(s, "manifest.json", list, err) : 0;
 }
 
@@ -284,7 +267,7 @@ static struct json_object *index_entry(const struct saved *im)
 	return d;
 }
 
-static int save_layout(struct save *s, const char *platform, struct error **err)
+static int save_layout(struct save *s, struct error **err)
 {
 	CLEANUP_JSON struct json_object *index = json_object_new_object();
 	struct json_object *arr = json_object_new_array();
@@ -296,7 +279,7 @@ static int save_layout(struct save *s, const char *platform, struct error **err)
 	for (i = 0; i < s->n; i++)
 		json_object_array_add(arr, index_entry(&s->images[i]));
 	if (put_text(s, "oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}", err) < 0 ||
-	    put_json(s, "index.json", index, err) < 0 || put_docker_view(s, platform, err) < 0)
+	    put_json(s, "index.json", index, err) < 0 || put_docker_view(s, err) < 0)
 		return -1;
 	for (i = 0; i < s->n; i++) {
 		const struct picked *p = &s->images[i].picked;
@@ -377,20 +360,17 @@ static int save_docker_image(struct save *s, const struct variant *v, struct jso
 	return 0;
 }
 
-static int save_docker(struct save *s, const char *platform, struct error **err)
+static int save_docker(struct save *s, struct error **err)
 {
 	CLEANUP_JSON struct json_object *list = json_object_new_array();
 	size_t i;
 
 	for (i = 0; i < s->n; i++) {
-		CLEANUP_VARIANTS struct variants vs = {0};
 		const struct saved *im = &s->images[i];
-		const struct variant *v = NULL;
+		const struct variant *v = picked_variant(&im->picked, err);
 		CLEANUP_FREE char *config = NULL;
 		struct json_object *entry;
 
-		if (variants_load(s->op.s, -1, &im->root, &vs, err) == 0)
-			v = docker_variant(&vs, platform, err);
 		if (!v)
 			return error_wrap(err, "image %s", im->name);
 		config = xasprintf("%s.json", digest_hex(v->doc.config.digest));
@@ -470,7 +450,7 @@ static int save_run(struct save *s, const char *const *refs, size_t n,
 		return -1;
 	if (o->docker)
 		s->item.total = 0; /* known only when the layers are unpacked */
-	return o->docker ? save_docker(s, o->platform, err) : save_layout(s, o->platform, err);
+	return o->docker ? save_docker(s, err) : save_layout(s, err);
 }
 
 int oci_save(struct oci_store *st, const char *const *refs, size_t n, int fd,

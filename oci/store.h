@@ -185,6 +185,14 @@ int layout_begin(struct oci_store *s, struct error **err);
 /* layout_write: brings content/index.json in step with the names. Call with s->lock held. */
 int layout_write(struct oci_store *s, struct error **err);
 
+/* One image: a manifest and its configuration. */
+struct variant {
+	struct oci_desc desc; /* the manifest's, with platform */
+	struct oci_doc doc;
+	struct oci_config config;
+};
+void variant_free(struct variant *v);
+
 /* ---- pick.c: what of an image goes to another place ---- */
 struct picked {
 	struct oci_desc root;  /* what the name leads to there */
@@ -192,20 +200,21 @@ struct picked {
 	size_t n_docs;
 	struct oci_desc *blobs; /* configurations and layers, each once */
 	size_t n_blobs;
+	struct variant variant; /* for picked_variant(); its configuration without the JSON */
+	size_t n_variants;      /* picked, of which it is one */
+	bool right;             /* it is of the platform asked for, or this host's */
+	struct buf platforms;   /* of all that are picked, as text */
 };
 /* pick_image: all variants that are here, or those of one platform. An index that names more than that is replaced by
  * one that names only what is picked, put into op's session. Everything is pinned. */
 int pick_image(struct oci_op *op, const struct oci_desc *root, const struct oci_platform *want,
 	       struct picked *out, struct error **err);
+/* picked_variant: of what is picked, what those take who run one platform: the only one, or this host's. Borrowed; NULL: notFound. */
+const struct variant *picked_variant(const struct picked *p, struct error **err);
 void picked_free(struct picked *p);
 #define CLEANUP_PICKED CLEANUP(picked_free)
 
 /* ---- variants: the images of an index that are here (inspect.c) ---- */
-struct variant {
-	struct oci_desc desc; /* the manifest's, with platform */
-	struct oci_doc doc;
-	struct oci_config config;
-};
 struct variants {
 	struct variant *v;
 	size_t n;

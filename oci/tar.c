@@ -37,6 +37,7 @@ enum {
 
 struct tar_reader {
 	struct oci_reader src;
+	uint64_t members; /* asked for so far */
 	uint8_t *buf;
 	size_t pos, len;
 	bool eof, done;
@@ -560,7 +561,6 @@ static int tar_type(const uint8_t *h, enum tar_type *type, struct error **err)
 static int tar_member(struct tar_reader *t, const uint8_t *h, uint64_t size, struct tar_entry *e,
 		      struct error **err)
 {
-	memset(e, 0, sizeof(*e));
 	if (tar_type(h, &e->type, err) < 0 || tar_names(t, h, e, err) < 0 ||
 	    tar_owner_times(t, h, e, err) < 0)
 		return -1;
@@ -581,13 +581,11 @@ static int tar_member(struct tar_reader *t, const uint8_t *h, uint64_t size, str
 	return 1;
 }
 
-int tar_next(struct tar_reader *t, struct tar_entry *e, struct error **err)
+static int tar_next_member(struct tar_reader *t, struct tar_entry *e, struct error **err)
 {
 	uint8_t h[TAR_BLOCK_SIZE] = {0};
 	bool meta = false;
 
-	if (t->done)
-		return 0;
 	if (tar_skip_data(t, err) < 0)
 		return -1;
 	tar_pax_clear(&t->pax);
@@ -619,6 +617,20 @@ int tar_next(struct tar_reader *t, struct tar_entry *e, struct error **err)
 			return tar_member(t, h, (uint64_t)size, e, err);
 		meta = h[H_TYPE] != 'g' && h[H_TYPE] != 'V';
 	}
+}
+
+int tar_next(struct tar_reader *t, struct tar_entry *e, struct error **err)
+{
+	int rc;
+
+	memset(e, 0, sizeof(*e));
+	if (t->done)
+		return 0;
+	t->members++;
+	rc = tar_next_member(t, e, err);
+	if (rc < 0 && e->path)
+		return error_wrap(err, "member %" PRIu64 ", \"%.200s\"", t->members, e->path);
+	return rc < 0 ? error_wrap(err, "member %" PRIu64, t->members) : rc;
 }
 
 /* ---- data ---- */

@@ -136,5 +136,10 @@ run_ok 'the helper is well' "$C" image list
 is 'no image' "$("$C" image list -q)" ''
 mount -o remount,size=64m "$T/small"
 run_ok 'with room it loads' "$C" image load -i "$IMAGES/demo.oci.tar"
+head -c 100M /dev/zero >"$T/small/filler" 2>/dev/null
+is 'not a block is left' "$(stat -f -c %a "$T/small")" 0
+run_ok 'R: then it can still be deleted' "$C" image delete demo
+is 'R: it is gone' "$("$C" image list -q)" ''
+is 'R: with all it had' "$(ls "$T/small/app/content/blobs/sha256" "$T/small/app/layers" "$T/small/app/rootfs" | grep -c '^[0-9a-f]\{64\}$')" 0
 stop_system
 done_testing

@@ -73,7 +73,7 @@ fsck() ( # in a shell of its own
 	local dir=$build/merge/images f bad=0 n=0
 	mkdir -p "$dir"
 	ulimit -s unlimited # it calls itself for each directory
-	FUZZ_KEEP=$dir "$build/fuzz_merge" -runs=0 "$build/corpus/merge" $(seeds_of merge) >/dev/null 2>&1
+	FUZZ_KEEP=$dir "$build/fuzz_merge" -runs=0 "$build/corpus/merge" $(seeds_of merge) >"$build/merge/images.log" 2>&1 || echo $? >"$build/merge/status"
 	for f in $(ls "$dir" | sort -R --random-source=tests/fuzz/run.sh | head -200); do
 		n=$((n + 1))
 		timeout 10 fsck.erofs "$dir/$f" >"$build/merge/fsck.log" 2>&1 && rm -f "${dir:?}/$f" && continue
@@ -82,6 +82,8 @@ fsck() ( # in a shell of its own
 		mv "$dir/$f" "$build/merge/crash-fsck-$f"
 	done
 	rm -rf "$dir"
+	# No image is no image without a fault.
+	[ $n != 0 ] || echo none >"$build/merge/status"
 	printf '%-12s %10d images, %d that fsck.erofs refuses\n' merge $n $bad
 )
 

@@ -155,13 +155,13 @@ static void test_xattrs(void **state)
 		{"trusted.overlay.opaque", "y", 1},
 		{"user.overlay.redirect", "y", 1},
 		{"security.selinux", "label", 5},
-		{"security.capability", "capcapcapcapcapcapca", 20},
+		{"security.capability", "\1\0\0\2capcapcapcapcapc", 20},
 		{"system.posix_acl_access", "\2\0\0\0\1\0\6\0\377\377\377\377", 12},
 		{"com.apple.quarantine", "q", 1},
 		{"trusted.t", "", 0},
 	};
 	static const char want[] = "\1\1\2\0av1\0"
-				   "\12\6\24\0capabilitycapcapcapcapcapcapca\0\0"
+				   "\12\6\24\0capability\1\0\0\2capcapcapcapcapc\0\0"
 				   "\0\2\14\0\2\0\0\0\1\0\6\0\377\377\377\377"
 				   "\1\4\0\0t\0\0";
 	struct layer *l = *state;
@@ -274,6 +274,10 @@ static void test_bad_attributes(void **state)
 		const char *key, *value, *word;
 	} bad[] = {
 		{"SCHILY.xattr.system.posix_acl_access", "u::rw-", "attribute"},
+		{"SCHILY.xattr.security.capability", "\1\1\1\2 and too long to be one",
+		 "bad extended attribute security.capability"},
+		{"SCHILY.xattr.security.capability", "\1\1\1\4twelve more", "attribute"},
+		{"SCHILY.xattr.security.capability", "\1\1", "attribute"},
 		{"uid", "4294967295", "owner"},
 		{"gid", "99999999999", "owner"},
 		{"GNU.sparse.size", "9000000000000000000", "sparse"},

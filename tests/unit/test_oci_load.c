@@ -2,8 +2,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_oci_load.c - archives, good and hostile: what loads, and that the rest leaves nothing behind. */
 #include <pthread.h>
+#include <sys/syscall.h>
 
 #include "tests/unit/oci_fixture.h"
+
+/* How often the file of a name was opened. */
+static struct json_object *opened;
+
+int openat(int dir, const char *path, int flags, ...)
+{
+	va_list ap;
+	int fd;
+
+	va_start(ap, flags);
+	fd = (int)syscall(SYS_openat, dir, path, flags,
+			  flags & (O_CREAT | O_TMPFILE) ? va_arg(ap, mode_t) : 0);
+	va_end(ap);
+	if (fd >= 0 && opened)
+		json_set_int(opened, path, json_int(opened, path, 0) + 1);
+	return fd;
+}
 
 static int load(struct fx *f, const struct buf *tar, bool force, struct json_object **images,
 		struct error **err)
@@ -466,17 +484,130 @@ static void test_docker_bad(void **state)
 	}
 }
 
+/* ---- and out again ---- */
+/* Two platforms; what is not asked for is there as well. */
+static void load_both(struct fx *f, struct fx_image *amd, struct fx_image *arm)
+{
+	CLEANUP_JSON struct json_object *images = NULL;
+	CLEANUP_BUF struct buf inner = {0}, entries = {0}, tar = {0};
+	const char *index;
+
+	fx_make(f, arm);
+	fx_make(f, amd);
+	fx_entry(&inner, MEDIA_OCI_MANIFEST, arm->manifest, arm->manifest_size, "arm64", NULL);
+	fx_entry(&inner, MEDIA_OCI_MANIFEST, amd->manifest, amd->manifest_size, "amd64", NULL);
+	index = fx_index(f, inner.data);
+	fx_entry(&entries, MEDIA_OCI_INDEX, index, fx_size(f, index), NULL, "multi");
+	fx_layout_tar(f, entries.data, &tar);
+	tm_end(&tar);
+	assert_int_equal(load(f, &tar, false, &images, NULL), 0);
+}
+
+static int save(struct fx *f, const struct oci_save_opts *o, struct buf *out, struct error **err)
+{
+	CLEANUP_CLOSE int fd = memfd_create("saved", MFD_CLOEXEC);
+	CLEANUP_JSON struct json_object *names = NULL;
+	const char *refs[] = {"multi"};
+
+	if (oci_save(f->store, refs, 1, fd, o, NULL, &names, err) < 0)
+		return -1;
+	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+	return fd_read_all(fd, 64u << 20, out, err);
+}
+
+/* manifest.json names that image, and not the other. */
+static void assert_docker_has(const struct buf *tar, const struct fx_image *it,
+			      const struct fx_image * not )
+{
+	const char *at = memmem(tar->data, tar->len, "[{\"Config\":", 11);
+	CLEANUP_FREE char *line = NULL;
+
+	assert_non_null(at);
+	line = xstrndup(at, strcspn(at, "]"));
+	assert_non_null(strstr(line, digest_hex(it->config)));
+	assert_null(strstr(line, digest_hex(not ->config)));
+}
+
+/* A document is read once, however many ways the archive tells of it; copying it is the second time it is opened. */
+static void assert_read_once(const struct fx_image *im, int manifest)
+{
+	assert_int_equal(json_int(opened, digest_hex(im->manifest), 0), manifest);
+	assert_int_equal(json_int(opened, digest_hex(im->config), 0), 2);
+}
+
+static void test_save_reads_once(void **state)
+{
+	struct fx *f = *state;
+	struct fx_image amd = {.text = "amd"}, arm = {.text = "arm", .arch = "arm64"};
+	struct oci_save_opts all = {0}, docker = {.docker = true},
+			     one = {.docker = true, .platform = "linux/arm64"},
+			     none = {.docker = true, .platform = "linux/s390x"};
+	CLEANUP_BUF struct buf a = {0}, b = {0}, c = {0}, d = {0};
+	struct error *e = NULL;
+
+	load_both(f, &amd, &arm);
+	opened = json_object_new_object();
+	assert_int_equal(save(f, &all, &a, NULL), 0);
+	assert_read_once(&amd, 2);
+	assert_read_once(&arm, 2);
+	assert_docker_has(&a, &amd, &arm);
+	json_object_put(opened);
+	opened = json_object_new_object();
+	assert_int_equal(save(f, &docker, &b, NULL), 0);
+	assert_read_once(&amd, 1);
+	assert_docker_has(&b, &amd, &arm);
+	json_object_put(STEAL(opened));
+	assert_int_equal(save(f, &one, &c, NULL), 0);
+	assert_docker_has(&c, &arm, &amd);
+	assert_int_equal(save(f, &none, &d, &e), -1);
+	fx_assert_error(e, "available: linux/arm64, linux/amd64");
+	assert_int_equal(fx_count(f->store->ingest), 0);
+}
+
+/* An image for two other hosts: docker, which runs one platform, is told to choose; the layout has both. */
+static void test_save_for_others(void **state)
+{
+	struct fx *f = *state;
+	struct fx_image a = {.text = "a", .arch = "s390x"}, b = {.text = "b", .arch = "ppc64le"};
+	struct oci_save_opts layout = {0}, docker = {.docker = true};
+	CLEANUP_BUF struct buf tar = {0}, none = {0};
+	struct error *e = NULL;
+
+	load_both(f, &a, &b);
+	assert_int_equal(save(f, &docker, &none, &e), -1);
+	fx_assert_error(e, "no content for platform linux/amd64 (available: linux/ppc64le, "
+			   "linux/s390x)");
+	assert_int_equal(save(f, &layout, &tar, NULL), 0);
+	assert_null(memmem(tar.data, tar.len, "manifest.json", 13));
+	assert_non_null(memmem(tar.data, tar.len, digest_hex(a.layer), OCI_HEX_LEN));
+	assert_non_null(memmem(tar.data, tar.len, digest_hex(b.layer), OCI_HEX_LEN));
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, fx_setup, fx_teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_layout),           T(test_names),          T(test_index),
-		T(test_no_layers),        T(test_pipe),           T(test_cancel),
-		T(test_truncated),        T(test_nothing),        T(test_unsafe_paths),
-		T(test_odd_members),      T(test_blob_mismatch),  T(test_missing_blob),
-		T(test_diff_id_mismatch), T(test_wrong_size),     T(test_foreign_layer),
-		T(test_all_or_nothing),   T(test_docker_archive), T(test_docker_bad),
+		T(test_layout),
+		T(test_names),
+		T(test_index),
+		T(test_no_layers),
+		T(test_pipe),
+		T(test_cancel),
+		T(test_truncated),
+		T(test_nothing),
+		T(test_unsafe_paths),
+		T(test_odd_members),
+		T(test_blob_mismatch),
+		T(test_missing_blob),
+		T(test_diff_id_mismatch),
+		T(test_wrong_size),
+		T(test_foreign_layer),
+		T(test_all_or_nothing),
+		T(test_docker_archive),
+		T(test_docker_bad),
+		T(test_save_reads_once),
+		T(test_save_for_others),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

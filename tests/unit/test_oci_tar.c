@@ -347,6 +347,20 @@ static void test_fields_refused(void **state)
 	refuse_field(156, "2", 1, true, "no target");
 }
 
+/* Of many members, which it is. */
+static void test_refused_says_where(void **state)
+{
+	struct archive *a = *state;
+	uint8_t h[512];
+
+	tm_file(&a->b, "first", "x");
+	tm_file(&a->b, "second", "y");
+	tm_header(h, &(struct tm_opts){.type = '3', .name = "third", .maj = 5000}, 0);
+	buf_append(&a->b, h, 512);
+	tm_end(&a->b);
+	assert_refused(a, "member 3, \"third\": tar header: device major");
+}
+
 static const struct {
 	const char *key, *value, *word;
 } bad_pax[] = {
@@ -515,6 +529,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_sparse, setup, teardown),
 		cmocka_unit_test(test_sparse_refused),
 		cmocka_unit_test(test_fields_refused),
+		cmocka_unit_test_setup_teardown(test_refused_says_where, setup, teardown),
 		cmocka_unit_test(test_pax_refused),
 		cmocka_unit_test(test_truncated),
 		cmocka_unit_test_setup_teardown(test_no_padding, setup, teardown),
