@@ -26,6 +26,8 @@
 #define MEDIA_DOCKER_CONFIG   "application/vnd.docker.container.image.v1+json"
 
 #define ANNOTATION_REF_NAME "org.opencontainers.image.ref.name"
+/* In the index.json of an archive: the digest of what the entry is a view of (layout.c). */
+#define ANNOTATION_ORIGINAL "container.image.original"
 
 /* ---- platform.c ---- */
 void platform_normalise(struct oci_platform *p);

@@ -200,6 +200,11 @@ int pick_image(struct oci_op *op, const struct oci_desc *root, const struct oci_
 void picked_free(struct picked *p);
 #define CLEANUP_PICKED CLEANUP(picked_free)
 
+/* layout_view (layout.c): d as readers of layouts want it: what is in docker's types said in OCI's, the rest as it is. The
+ * documents made for that go into op's session and are out->docs; out->root leads to it. */
+int layout_view(struct oci_op *op, const struct oci_desc *d, struct picked *out,
+		struct error **err);
+
 /* ---- variants: the images of an index that are here (inspect.c) ---- */
 struct variant {
 	struct oci_desc desc; /* the manifest's, with platform */
