@@ -61,6 +61,7 @@ struct viewer {
 	struct oci_store *s;
 	struct oci_op *op;
 	struct picked *out; /* with op: their documents */
+	size_t total;       /* oci_total_add() */
 };
 
 static int session_of(const struct viewer *v)
@@ -147,7 +148,8 @@ static struct json_object *view_of(struct viewer *v, const struct oci_desc *d, i
 	     strcmp(d->media_type, MEDIA_DOCKER_MANIFEST)) ||
 	    depth > OCI_MAX_DEPTH || !blob_exists(v->s, session_of(v), d->digest, NULL))
 		return descriptor(d->media_type, d);
-	if (blob_read_doc(v->s, session_of(v), d, &doc, err) < 0)
+	if (oci_total_add(&v->total, d->size, err) < 0 ||
+	    blob_read_doc(v->s, session_of(v), d, &doc, err) < 0)
 		return NULL;
 	view = view_document(v, &doc, depth, err);
 	return view ? put_view(v, d, view, err) : NULL;

@@ -214,6 +214,7 @@ struct variant {
 struct variants {
 	struct variant *v;
 	size_t n;
+	size_t total; /* oci_total_add() */
 };
 /* variants_load: every image manifest below root whose blobs are here. Missing manifests are skipped, damaged
  * ones are errors. */

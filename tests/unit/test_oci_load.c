@@ -137,6 +137,21 @@ static void test_index(void **state)
 	fx_assert_error(e, "available: linux/amd64");
 }
 
+static void test_nested_bomb(void **state)
+{
+	struct fx *f = *state;
+	struct fx_image im = {.text = "hello"};
+	CLEANUP_BUF struct buf entries = {0}, tar = {0};
+	const char *bomb;
+
+	fx_make(f, &im);
+	bomb = fx_bomb(f, &im);
+	fx_entry(&entries, MEDIA_OCI_INDEX, bomb, fx_size(f, bomb), NULL, "bomb");
+	fx_layout_tar(f, entries.data, &tar);
+	tm_end(&tar);
+	assert_refused(f, &tar, "larger than 24 MiB together");
+}
+
 /* ---- what came in docker's types ---- */
 static void replace(struct buf *b, const char *what, const char *with)
 {
@@ -570,26 +585,13 @@ static void test_docker_bad(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_layout),
-		T(test_names),
-		T(test_index),
-		T(test_docker_types),
-		T(test_docker_types_lie),
-		T(test_no_layers),
-		T(test_pipe),
-		T(test_cancel),
-		T(test_truncated),
-		T(test_nothing),
-		T(test_unsafe_paths),
-		T(test_odd_members),
-		T(test_blob_mismatch),
-		T(test_missing_blob),
-		T(test_diff_id_mismatch),
-		T(test_wrong_size),
-		T(test_foreign_layer),
-		T(test_all_or_nothing),
-		T(test_docker_archive),
-		T(test_docker_bad),
+		T(test_layout),           T(test_names),          T(test_index),
+		T(test_nested_bomb),      T(test_docker_types),   T(test_docker_types_lie),
+		T(test_no_layers),        T(test_pipe),           T(test_cancel),
+		T(test_truncated),        T(test_nothing),        T(test_unsafe_paths),
+		T(test_odd_members),      T(test_blob_mismatch),  T(test_missing_blob),
+		T(test_diff_id_mismatch), T(test_wrong_size),     T(test_foreign_layer),
+		T(test_all_or_nothing),   T(test_docker_archive), T(test_docker_bad),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
