@@ -214,7 +214,7 @@ screen() # what a terminal shows in the end of what it got
 }
 escapes() # which control sequences there are
 {
-	grep -ao "$E[^A-Za-z]*." | sed -E "s/$E//; s/[0-9]+A/nA/" | sort -u | paste -sd' '
+	grep -ao "${E}[^A-Za-z]*." | sed -E "s/$E//; s/[0-9]+A/nA/" | sort -u | paste -sd' '
 }
 drawn() # auto, ansi or color: the lines that were drawn, each once, a bar as what it is a bar of; anything else stays as it is
 {
