@@ -196,7 +196,9 @@ const struct opt_cmd cmd_image_save = {
 	.opts = save_opts,
 	.pos = save_pos,
 	.notes = "Without a platform all variants in the store are written. An index that names "
-		 "more than is written is replaced by one that names what is. A docker-archive "
+		 "more than is written is replaced by one that names what is. What came in "
+		 "docker's media types is written in OCI's too, which is what others read; a load "
+		 "here brings back what it was. A docker-archive "
 		 "holds one variant: the platform given, else the host's.",
 	.run = run_save,
 };

@@ -327,8 +327,9 @@ const struct opt_cmd cmd_registry = {
 	.group = ROOT_GROUP,
 	.notes = "How registries are spoken to is in the configuration: registry.domain is the one "
 		 "that short names mean; registry.ca a file of certificates to trust besides the "
-		 "host's; registry.insecure the hosts whose certificate is not looked at, or that "
-		 "speak plain http; registry.mirrors pairs such as "
+		 "host's; registry.insecure the hosts that are spoken to by plain http, or with "
+		 "--scheme https without a look at their certificate; registry.mirrors pairs such "
+		 "as "
 		 "'docker.io=https://mirror.example', asked first and without credentials; "
 		 "registry.timeout the seconds after which a transfer that gets nowhere is broken "
 		 "off "

@@ -65,23 +65,23 @@ static void item_line(const struct progress *p, const struct progress_item *it, 
 	}
 }
 
-/* Cuts a line to the screen so that it stays one line; escapes do not count as columns. */
+/* Cuts a line to the screen so that it stays one line; escapes do not count as columns, and a colour ends with the line. */
 static void clip(struct buf *b, size_t from, unsigned width)
 {
 	unsigned col = 0;
-	bool escape = false;
+	bool escape = false, colour = false;
 
 	for (size_t i = from; i < b->len; i++) {
 		char c = b->data[i];
 
 		if (c == '\033')
-			escape = true;
+			escape = colour = true;
 		else if (escape)
 			escape = c != 'm';
 		else if (((unsigned char)c & 0xc0) != 0x80 && ++col >= width) {
 			b->len = i;
 			b->data[i] = 0;
-			buf_puts(b, "\033[0m");
+			buf_puts(b, colour ? "\033[0m" : "");
 			return;
 		}
 	}

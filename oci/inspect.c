@@ -36,7 +36,8 @@ static int add_variant(struct oci_store *s, int session_fd, const struct oci_des
 	out->v = xreallocarray(out->v, out->n + 1, sizeof(*out->v));
 	v = &out->v[out->n];
 	*v = (struct variant){0};
-	if (blob_read_config(s, session_fd, &doc->config, &v->config, err) < 0)
+	if (oci_total_add(&out->total, doc->config.size, err) < 0 ||
+	    blob_read_config(s, session_fd, &doc->config, &v->config, err) < 0)
 		return error_wrap(err, "manifest %.19s", d->digest);
 	oci_desc_copy(&v->desc, d);
 	v->desc.platform = v->config.platform;
@@ -56,7 +57,8 @@ static int collect(struct oci_store *s, int session_fd, const struct oci_desc *d
 	if (depth > OCI_MAX_DEPTH)
 		return error_set(err, ERR_INVALID_ARGUMENT, "indexes nested deeper than %d",
 				 OCI_MAX_DEPTH);
-	if (blob_read_doc(s, session_fd, d, &doc, err) < 0)
+	if (oci_total_add(&out->total, d->size, err) < 0 ||
+	    blob_read_doc(s, session_fd, d, &doc, err) < 0)
 		return -1;
 	if (doc.kind == OCI_DOC_MANIFEST)
 		return add_variant(s, session_fd, d, &doc, out, err);

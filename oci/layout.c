@@ -6,7 +6,8 @@
  * readers of layouts look for OCI's types only: for them the index leads to a view, the same document said in OCI's types, over
  * the same configuration and layers. Views are blobs like others; the collector keeps those that the index names.
  *
- * All of this is made again whenever the store is opened, so nothing here waits for the disk.
+ * All of this is made again whenever the store is opened, so nothing here waits for the disk. A saved archive has views too
+ * (save.c), made in the session of the call.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -55,11 +56,24 @@ static const char *layer_type(const char *type)
 	return str_suffix(type, ".zstd") ? MEDIA_OCI_LAYER "+zstd" : MEDIA_OCI_LAYER;
 }
 
-static struct json_object *view_of(struct oci_store *s, const struct oci_desc *d, int depth,
+/* Where views are made: in content/, or with op in its session. */
+struct viewer {
+	struct oci_store *s;
+	struct oci_op *op;
+	struct picked *out; /* with op: their documents */
+	size_t total;       /* oci_total_add() */
+};
+
+static int session_of(const struct viewer *v)
+{
+	return v->op ? v->op->session_fd : -1;
+}
+
+static struct json_object *view_of(struct viewer *v, const struct oci_desc *d, int depth,
 				   struct error **err);
 
-static struct json_object *view_document(struct oci_store *s, const struct oci_doc *doc, int depth,
-					 struct error **err)
+static struct json_object *view_document(struct viewer *viewer, const struct oci_doc *doc,
+					 int depth, struct error **err)
 {
 	CLEANUP_JSON struct json_object *o = json_object_new_object();
 	struct json_object *arr = json_object_new_array();
@@ -73,7 +87,7 @@ static struct json_object *view_document(struct oci_store *s, const struct oci_d
 	json_set(o, index ? "manifests" : "layers", arr);
 	for (i = 0; i < doc->n; i++) {
 		const struct oci_desc *e = &doc->entries[i];
-		struct json_object *v = index ? view_of(s, e, depth + 1, err)
+		struct json_object *v = index ? view_of(viewer, e, depth + 1, err)
 					      : descriptor(layer_type(e->media_type), e);
 
 		if (!v)
@@ -83,28 +97,48 @@ static struct json_object *view_document(struct oci_store *s, const struct oci_d
 	return STEAL(o);
 }
 
+static int put_in_content(struct oci_store *s, const struct oci_desc *d, const char *text,
+			  struct error **err)
+{
+	char key[KEY_MAX];
+
+	key_make(key, KEY_BLOB, digest_hex(d->digest));
+	json_set_bool(s->views, key, true);
+	if (blob_intact(s, -1, d->digest, d->size))
+		return 0;
+	return write_unsynced(s->ingest, s->blobs, digest_hex(d->digest), text, err);
+}
+
+static int put_in_session(const struct viewer *v, struct oci_desc *d, const char *text,
+			  struct error **err)
+{
+	struct picked *out = v->out;
+
+	if (blob_put(v->op, text, d->size, d->digest, err) < 0)
+		return -1;
+	out->docs = xreallocarray(out->docs, out->n_docs + 1, sizeof(*out->docs));
+	oci_desc_copy(&out->docs[out->n_docs++], d);
+	return 0;
+}
+
 /* Puts a view's document among the blobs; the descriptor that leads to it. */
-static struct json_object *put_view(struct oci_store *s, const struct oci_desc *from,
+static struct json_object *put_view(const struct viewer *v, const struct oci_desc *from,
 				    struct json_object *doc, struct error **err)
 {
 	const char *text =
 		json_object_to_json_string_ext(doc, JSON_C_TO_STRING_PLAIN |
 							    JSON_C_TO_STRING_NOSLASHESCAPE);
 	struct oci_desc d = *from;
-	char key[KEY_MAX];
 
 	d.size = strlen(text);
 	digest_of(text, d.size, d.digest);
-	key_make(key, KEY_BLOB, digest_hex(d.digest));
-	json_set_bool(s->views, key, true);
-	if (!blob_intact(s, -1, d.digest, d.size) &&
-	    write_unsynced(s->ingest, s->blobs, digest_hex(d.digest), text, err) < 0)
+	if ((v->op ? put_in_session(v, &d, text, err) : put_in_content(v->s, &d, text, err)) < 0)
 		return NULL;
 	return descriptor(json_str(doc, "mediaType", ""), &d);
 }
 
 /* The descriptor that a layout's index has for d: d itself, or its view. What is not here has none. */
-static struct json_object *view_of(struct oci_store *s, const struct oci_desc *d, int depth,
+static struct json_object *view_of(struct viewer *v, const struct oci_desc *d, int depth,
 				   struct error **err)
 {
 	CLEANUP_JSON struct json_object *view = NULL;
@@ -112,23 +146,38 @@ static struct json_object *view_of(struct oci_store *s, const struct oci_desc *d
 
 	if ((strcmp(d->media_type, MEDIA_DOCKER_LIST) &&
 	     strcmp(d->media_type, MEDIA_DOCKER_MANIFEST)) ||
-	    depth > OCI_MAX_DEPTH || !blob_exists(s, -1, d->digest, NULL))
+	    depth > OCI_MAX_DEPTH || !blob_exists(v->s, session_of(v), d->digest, NULL))
 		return descriptor(d->media_type, d);
-	if (blob_read_doc(s, -1, d, &doc, err) < 0)
+	if (oci_total_add(&v->total, d->size, err) < 0 ||
+	    blob_read_doc(v->s, session_of(v), d, &doc, err) < 0)
 		return NULL;
-	view = view_document(s, &doc, depth, err);
-	return view ? put_view(s, d, view, err) : NULL;
+	view = view_document(v, &doc, depth, err);
+	return view ? put_view(v, d, view, err) : NULL;
+}
+
+int layout_view(struct oci_op *op, const struct oci_desc *d, struct picked *out, struct error **err)
+{
+	struct viewer v = {.s = op->s, .op = op, .out = out};
+	CLEANUP_JSON struct json_object *root = NULL;
+
+	*out = (struct picked){0};
+	root = view_of(&v, d, 0, err);
+	if (root && oci_desc_parse(root, &out->root, err) == 0)
+		return 0;
+	picked_free(out);
+	return -1;
 }
 
 static int add_name(struct oci_store *s, struct json_object *arr, const char *name,
 		    struct json_object *from, struct error **err)
 {
 	struct json_object *a = json_object_new_object(), *v = NULL;
+	struct viewer content = {.s = s};
 	struct oci_desc d;
 
 	json_set_str(a, ANNOTATION_REF_NAME, name);
 	if (oci_desc_parse(from, &d, err) == 0)
-		v = view_of(s, &d, 0, err);
+		v = view_of(&content, &d, 0, err);
 	oci_desc_free(&d);
 	if (!v) {
 		json_object_put(a);

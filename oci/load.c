@@ -283,10 +283,49 @@ static int add_image(struct load *l, const char *name, const struct oci_desc *ro
 	return 0;
 }
 
+/* What the entry is a view of (save.c), if the archive has it and it says the same: nobody sees another image than who only
+ * reads the entry. False for none; the caller frees *out. */
+static bool original_of(struct load *l, const struct oci_desc *d, const char *digest,
+			struct oci_desc *out)
+{
+	CLEANUP_PICKED struct picked view = {0};
+	bool index = media_is_index(d->media_type);
+
+	*out = (struct oci_desc){0};
+	if (!digest || !oci_digest_check(digest))
+		return false;
+	op_pin(&l->op, KEY_BLOB, digest_hex(digest));
+	if (!blob_exists(l->op.s, l->op.session_fd, digest, &out->size))
+		return false;
+	strcpy(out->digest, digest);
+	out->media_type = xstrdup(index ? MEDIA_DOCKER_LIST : MEDIA_DOCKER_MANIFEST);
+	if (layout_view(&l->op, out, &view, NULL) == 0 && !strcmp(view.root.digest, d->digest))
+		return true;
+	oci_desc_free(out);
+	return false;
+}
+
+/* One entry of index.json. */
+static int add_entry(struct load *l, const struct oci_desc *d, struct json_object *json,
+		     struct error **err)
+{
+	const char *original = json_str(json_obj(json, "annotations"), ANNOTATION_ORIGINAL, NULL);
+	struct oci_desc root;
+	bool is_view;
+	int rc;
+
+	if (d->attestation || (!media_is_index(d->media_type) && !media_is_manifest(d->media_type)))
+		return 0;
+	is_view = original_of(l, d, original, &root);
+	rc = add_image(l, d->name, is_view ? &root : d, err);
+	oci_desc_free(&root);
+	return rc;
+}
+
 static int find_in_layout(struct load *l, struct error **err)
 {
 	CLEANUP_DOC struct oci_doc doc = {0};
-	CLEANUP_JSON struct json_object *layout = NULL;
+	CLEANUP_JSON struct json_object *layout = NULL, *index = NULL;
 	size_t i;
 
 	if (l->layout.len) {
@@ -300,15 +339,11 @@ static int find_in_layout(struct load *l, struct error **err)
 		return error_wrap(err, "index.json");
 	if (doc.kind != OCI_DOC_INDEX)
 		return error_set(err, ERR_INVALID_ARGUMENT, "index.json is not an index");
-	for (i = 0; i < doc.n; i++) {
-		const struct oci_desc *d = &doc.entries[i];
-
-		if (d->attestation ||
-		    (!media_is_index(d->media_type) && !media_is_manifest(d->media_type)))
-			continue;
-		if (add_image(l, d->name, d, err) < 0)
+	index = json_parse(l->index.data, l->index.len, NULL); /* it parsed above */
+	for (i = 0; i < doc.n; i++)
+		if (add_entry(l, &doc.entries[i],
+			      json_object_array_get_idx(json_arr(index, "manifests"), i), err) < 0)
 			return -1;
-	}
 	return 0;
 }
 

@@ -254,6 +254,18 @@ int oci_doc_parse(const void *p, size_t n, const char *media_type, struct oci_do
 	return error_wrap(err, "manifest");
 }
 
+int oci_total_add(size_t *total, uint64_t size, struct error **err)
+{
+	/* Small ones cost more than their bytes. */
+	*total += (size_t)MAX(size, (uint64_t)4096);
+	if (*total <= OCI_MAX_TOTAL)
+		return 0;
+	return error_set(
+		err, ERR_INVALID_ARGUMENT,
+		"its indexes, manifests and configurations are larger than %u MiB together",
+		OCI_MAX_TOTAL >> 20);
+}
+
 static int config_parse(struct oci_config *out, struct error **err)
 {
 	struct json_object *rootfs, *ids;

@@ -16,6 +16,7 @@
 #define OCI_MAX_ENTRIES  1024 /* of one index */
 #define OCI_MAX_DEPTH    3    /* of nested indexes */
 #define OCI_MAX_BLOB     ((int64_t)1 << 42)
+#define OCI_MAX_TOTAL    (24u << 20) /* of all documents of one image: oci_total_add() */
 
 #define MEDIA_OCI_INDEX       "application/vnd.oci.image.index.v1+json"
 #define MEDIA_OCI_MANIFEST    "application/vnd.oci.image.manifest.v1+json"
@@ -26,6 +27,8 @@
 #define MEDIA_DOCKER_CONFIG   "application/vnd.docker.container.image.v1+json"
 
 #define ANNOTATION_REF_NAME "org.opencontainers.image.ref.name"
+/* In the index.json of an archive: the digest of what the entry is a view of (layout.c). */
+#define ANNOTATION_ORIGINAL "container.image.original"
 
 /* ---- platform.c ---- */
 void platform_normalise(struct oci_platform *p);
@@ -67,6 +70,9 @@ void oci_desc_free(struct oci_desc *d);
 int oci_doc_parse(const void *p, size_t n, const char *media_type, struct oci_doc *out,
 		  struct error **err);
 void oci_doc_free(struct oci_doc *d);
+/* oci_total_add: one more index, manifest or configuration of an image, of that many bytes. Each counts as often as it is
+ * named: an index in an index may name one a thousand times a thousand times. Fails above OCI_MAX_TOTAL; *total starts at 0. */
+int oci_total_add(size_t *total, uint64_t size, struct error **err);
 #define CLEANUP_DOC CLEANUP(oci_doc_free)
 
 bool media_is_index(const char *type);

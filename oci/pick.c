@@ -14,6 +14,7 @@ struct picker {
 	const struct oci_platform *want; /* NULL: all */
 	struct oci_platform runs;        /* the one to keep for picked_variant() */
 	struct picked *out;
+	size_t total;         /* oci_total_add() */
 	struct buf available; /* platforms seen, for the error */
 };
 
@@ -179,7 +180,8 @@ static int pick_doc(struct picker *p, struct oci_desc *d, int depth, struct erro
 		return error_set(err, ERR_INVALID_ARGUMENT, "indexes nested deeper than %d",
 				 OCI_MAX_DEPTH);
 	op_pin(p->op, KEY_BLOB, digest_hex(d->digest));
-	if (blob_read_doc(p->op->s, -1, d, &doc, err) < 0)
+	if (oci_total_add(&p->total, d->size, err) < 0 ||
+	    blob_read_doc(p->op->s, -1, d, &doc, err) < 0)
 		return -1;
 	return doc.kind == OCI_DOC_MANIFEST ? pick_manifest(p, d, &doc, err)
 					    : pick_index(p, d, depth, err);

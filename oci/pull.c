@@ -36,6 +36,7 @@ struct pull {
 	size_t n_manifests;
 	struct pull_layer *layers; /* to fetch, each digest once */
 	size_t n_layers;
+	size_t total;         /* oci_total_add() */
 	struct buf available; /* platforms seen, for the error */
 };
 
@@ -49,7 +50,7 @@ static void forget_choice(struct pull *p)
 		oci_desc_free(&p->layers[i].desc);
 	free(STEAL(p->manifests));
 	free(STEAL(p->layers));
-	p->n_manifests = p->n_layers = 0;
+	p->n_manifests = p->n_layers = p->total = 0;
 	oci_desc_free(&p->root);
 	buf_free(&p->available);
 	registry_conn_free(STEAL(p->conn));
@@ -175,6 +176,8 @@ static int fetch_doc(struct pull *p, const struct oci_desc *d, struct oci_doc *d
 
 	if (d->size > OCI_MAX_MANIFEST)
 		return error_set(err, ERR_INVALID_ARGUMENT, "manifest is larger than 4 MiB");
+	if (op_check(&p->op, err) < 0 || oci_total_add(&p->total, d->size, err) < 0)
+		return -1;
 	op_pin(&p->op, KEY_BLOB, digest_hex(d->digest));
 	if (blob_intact(p->op.s, -1, d->digest, d->size))
 		return blob_read_doc(p->op.s, -1, d, doc, err);
@@ -266,6 +269,8 @@ static int consider(struct pull *p, const struct oci_desc *d, const struct oci_d
 	if (doc->config.size > OCI_MAX_CONFIG)
 		return error_set(err, ERR_INVALID_ARGUMENT,
 				 "image configuration is larger than 8 MiB");
+	if (oci_total_add(&p->total, doc->config.size, err) < 0)
+		return -1;
 	for (i = 0; i < doc->n; i++)
 		if (media_layer_check(doc->entries[i].media_type, err) < 0)
 			return -1;

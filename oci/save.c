@@ -5,6 +5,9 @@
  * The tar goes to a descriptor that may be a pipe, so it is written once, forward, and every size is known before its
  * bytes: blobs are copied as they are. docker's format wants layers uncompressed; those are first unpacked into a
  * session, which also checks their diffID. Equal images give equal archives: members have no time and no owner.
+ *
+ * Many who read layouts know OCI's media types only. What came in docker's is led to by a view in OCI's (layout.c); the
+ * documents as they came are there beside it, and load.c prefers them.
  */
 #include <fcntl.h>
 #include <limits.h>
@@ -22,6 +25,7 @@ struct saved {
 	char *name;
 	struct oci_desc root;
 	struct picked picked;
+	struct picked view; /* of it, for a layout */
 };
 
 struct save {
@@ -259,37 +263,52 @@ static int put_docker_view(struct save *s, struct error **err)
 /* What names an image for those who read the archive: the full name, for docker and containerd too. */
 static struct json_object *index_entry(const struct saved *im)
 {
-	struct json_object *d = oci_desc_to_json(&im->picked.root), *a = json_object_new_object();
+	struct json_object *d = oci_desc_to_json(&im->view.root), *a = json_object_new_object();
 
 	json_set_str(a, "io.containerd.image.name", im->name);
 	json_set_str(a, ANNOTATION_REF_NAME, im->name);
+	if (strcmp(im->view.root.digest, im->picked.root.digest))
+		json_set_str(a, ANNOTATION_ORIGINAL, im->picked.root.digest);
 	json_set(d, "annotations", a);
 	return d;
+}
+
+static int put_layout_blobs(struct save *s, const struct oci_desc *v, size_t n, struct error **err)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		if (put_layout_blob(s, &v[i], err) < 0)
+			return -1;
+	return 0;
 }
 
 static int save_layout(struct save *s, struct error **err)
 {
 	CLEANUP_JSON struct json_object *index = json_object_new_object();
 	struct json_object *arr = json_object_new_array();
-	size_t i, j;
+	size_t i;
 
 	json_set_int(index, "schemaVersion", 2);
 	json_set_str(index, "mediaType", MEDIA_OCI_INDEX);
 	json_set(index, "manifests", arr);
-	for (i = 0; i < s->n; i++)
-		json_object_array_add(arr, index_entry(&s->images[i]));
+	for (i = 0; i < s->n; i++) {
+		struct saved *im = &s->images[i];
+
+		if (layout_view(&s->op, &im->picked.root, &im->view, err) < 0)
+			return error_wrap(err, "image %s", im->name);
+		json_object_array_add(arr, index_entry(im));
+	}
 	if (put_text(s, "oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}", err) < 0 ||
 	    put_json(s, "index.json", index, err) < 0 || put_docker_view(s, err) < 0)
 		return -1;
 	for (i = 0; i < s->n; i++) {
-		const struct picked *p = &s->images[i].picked;
+		const struct picked *p = &s->images[i].picked, *v = &s->images[i].view;
 
-		for (j = 0; j < p->n_docs; j++)
-			if (put_layout_blob(s, &p->docs[j], err) < 0)
-				return -1;
-		for (j = 0; j < p->n_blobs; j++)
-			if (put_layout_blob(s, &p->blobs[j], err) < 0)
-				return -1;
+		if (put_layout_blobs(s, v->docs, v->n_docs, err) < 0 ||
+		    put_layout_blobs(s, p->docs, p->n_docs, err) < 0 ||
+		    put_layout_blobs(s, p->blobs, p->n_blobs, err) < 0)
+			return -1;
 	}
 	return put_end(s, err);
 }
@@ -436,6 +455,7 @@ static void save_free(struct save *s)
 		free(s->images[i].name);
 		oci_desc_free(&s->images[i].root);
 		picked_free(&s->images[i].picked);
+		picked_free(&s->images[i].view);
 	}
 	free(s->images);
 	json_object_put(s->written);

@@ -214,10 +214,16 @@ const struct variant *picked_variant(const struct picked *p, struct error **err)
 void picked_free(struct picked *p);
 #define CLEANUP_PICKED CLEANUP(picked_free)
 
+/* layout_view (layout.c): d as readers of layouts want it: what is in docker's types said in OCI's, the rest as it is. The
+ * documents made for that go into op's session and are out->docs; out->root leads to it. */
+int layout_view(struct oci_op *op, const struct oci_desc *d, struct picked *out,
+		struct error **err);
+
 /* ---- variants: the images of an index that are here (inspect.c) ---- */
 struct variants {
 	struct variant *v;
 	size_t n;
+	size_t total; /* oci_total_add() */
 };
 /* variants_load: every image manifest below root whose blobs are here. Missing manifests are skipped, damaged
  * ones are errors. */

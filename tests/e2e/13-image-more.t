@@ -145,6 +145,91 @@ if command -v skopeo >/dev/null; then
 	run_ok 'save it' "$C" save -o "$T/multi2.tar" "$REGISTRY/multi:1"
 	run_ok 'skopeo reads all of it' "${sk[@]}" copy -q --all "oci-archive:$T/multi2.tar" "dir:$T/dir4"
 	run_ok 'push of one platform' "$C" push --platform linux/amd64 "$REGISTRY/multi:1"
+
+	# Three platforms, in an index inside an index. The arm ones are of another day and have the first layer only.
+	rm -rf "$T/nest" && mkdir "$T/nest"
+	tar -C "$T/nest" -xf "$T/stdout.tar"
+	B=$T/nest/blobs/sha256
+	OCI=application/vnd.oci.image
+	put() # media type: puts standard input into the layout, prints its descriptor
+	{
+		local d
+		cat >"$T/nest/blob"
+		d=$(sha256sum "$T/nest/blob" | cut -d' ' -f1)
+		jq -nc --arg t "$1" --arg d "sha256:$d" --argjson n "$(stat -c %s "$T/nest/blob")" '{mediaType: $t, digest: $d, size: $n}'
+		mv "$T/nest/blob" "$B/$d"
+	}
+	arm() # date platform: an image like demo; prints its descriptor
+	{
+		local config
+		config=$(jq -c --arg d "$1" --argjson p "$2" '. + $p | .created = $d | .rootfs.diff_ids |= .[:1] | .history |= .[:1]' "$B/$(jq -r .config.digest "$B/$digest" | cut -d: -f2)" |
+			put $OCI.config.v1+json)
+		jq -c --argjson c "$config" '.config = $c | .layers |= .[:1]' "$B/$digest" | put $OCI.manifest.v1+json | jq -c --argjson p "$2" '.platform = $p'
+	}
+	arm64=$(arm 2022-02-02T02:02:02Z '{"os": "linux", "architecture": "arm64"}')
+	armv6=$(arm 2021-01-01T01:01:01Z '{"os": "linux", "architecture": "arm", "variant": "v6"}')
+	amd64=$(jq -nc --arg d "sha256:$digest" --argjson n "$(stat -c %s "$B/$digest")" '{mediaType: "application/vnd.oci.image.manifest.v1+json", digest: $d, size: $n,
+		platform: {os: "linux", architecture: "amd64"}}')
+	index() # descriptors: an index of them, its descriptor
+	{
+		jq -nc '{schemaVersion: 2, mediaType: "application/vnd.oci.image.index.v1+json", manifests: $ARGS.positional}' --jsonargs "$@" | put $OCI.index.v1+json
+	}
+	inner=$(index "$arm64" "$armv6" "$amd64")
+	outer=$(index "$inner")
+	jq -nc --argjson o "$outer" --arg r "$REGISTRY/nest:1" '{schemaVersion: 2, manifests: [$o + {annotations: {"org.opencontainers.image.ref.name": $r}}]}' >"$T/nest/index.json"
+	tar -C "$T/nest" -cf "$T/nest.tar" oci-layout index.json blobs
+	run_ok 'load an index in an index' "$C" load -i "$T/nest.tar"
+	of() # descriptor: the digest's digits
+	{
+		jq -r .digest <<<"$1" | cut -d: -f2
+	}
+	row() # descriptor os arch variant date: what list -v says of it
+	{
+		local m=$B/$(of "$1")
+		awk -v h="$REGISTRY/nest 1 $(of "$outer" | cut -c1-12) $2" -v n="$(($(stat -c %s "$m") + $(jq '[.config.size, .layers[].size] | add' "$m")))" -v t="$3 $(of "$1" | cut -c1-12)" \
+			'BEGIN { printf "%s %.1f MB %s\n", h, n / 1e6, t }'
+	}
+	is 'list -v: a row for each platform' "$("$C" image list -v | sed -n "\\,^$REGISTRY/nest ,{s/  */ /g;s/ *\$//;p}")" "$(row "$arm64" 'linux arm64' 2022-02-02T02:02:02Z
+		row "$armv6" 'linux arm v6' 2021-01-01T01:01:01Z
+		row "$amd64" 'linux amd64' 2023-11-14T22:13:20Z)"
+	is 'list: one for all' "$("$C" image list | grep -c "^$REGISTRY/nest ")" 1
+	run_ok 'push it' "$C" push "$REGISTRY/nest:1"
+	at() # repository tag-or-digest: the document there
+	{
+		curl -fs -H "Accept: $OCI.index.v1+json, $OCI.manifest.v1+json" "http://$REGISTRY/v2/$1/manifests/$2"
+	}
+	is 'every document arrives as it was' "$(for d in "$outer" "$inner" "$arm64" "$armv6" "$amd64"; do at nest "sha256:$(of "$d")" | sha256sum | cut -d' ' -f1; done)" \
+		"$(for d in "$outer" "$inner" "$arm64" "$armv6" "$amd64"; do of "$d"; done)"
+	is 'the tag leads to the outer one' "$(at nest 1 | sha256sum | cut -d' ' -f1)" "$(of "$outer")"
+	run_ok 'save it' "$C" save -o "$T/nest2.tar" "$REGISTRY/nest:1"
+	run_ok 'delete it' "$C" rmi "$REGISTRY/nest:1"
+	run_ok 'load what was saved' "$C" load -i "$T/nest2.tar"
+	is 'is what it was' "$("$C" image inspect "$REGISTRY/nest:1" | jq -r '.[0] | [.id, (.variants | length)] | join(" ")')" "$(of "$outer") 3"
+	"$C" rmi "$REGISTRY/nest:1" >/dev/null 2>&1
+	run_ok 'pull what was pushed' "$C" pull "$REGISTRY/nest:1"
+	is 'is what it was' "$("$C" image inspect "$REGISTRY/nest:1" | jq -r '.[0] | [.id, (.variants | length)] | join(" ")')" "$(of "$outer") 3"
+	# One platform of it, however that is said: a repository gets that and nothing of the others.
+	configs()
+	{
+		local d c
+		for d in "$arm64" "$armv6" "$amd64"; do
+			c=$(jq -r .config.digest "$B/$(of "$d")")
+			curl -fsI "http://$REGISTRY/v2/$1/blobs/$c" >/dev/null && jq -r '.platform | .architecture + (.variant // "")' <<<"$d"
+		done
+	}
+	n=0
+	for how in '--platform linux/arm/v6|armv6' '--os linux --arch arm64|arm64' '-a arm64|arm64' '--os linux|amd64' '--arch x86_64|amd64'; do
+		n=$((n + 1))
+		"$C" tag "$REGISTRY/nest:1" "$REGISTRY/one$n:1" >/dev/null
+		run_ok "push ${how%|*}" "$C" push ${how%|*} "$REGISTRY/one$n:1"
+		is 'the indexes name that only' "$(at one$n "$(at one$n 1 | jq -r '.manifests[].digest')" | jq -r '.manifests[].platform | .architecture + (.variant // "")')" "${how#*|}"
+		is 'and nothing else was sent' "$(configs one$n)" "${how#*|}"
+		"$C" rmi "$REGISTRY/one$n:1" >/dev/null 2>&1
+	done
+	"$C" tag "$REGISTRY/nest:1" "$REGISTRY/env:1" >/dev/null
+	run_ok 'push, as the environment says' env CONTAINER_DEFAULT_PLATFORM=linux/arm64 "$C" push "$REGISTRY/env:1"
+	is 'that only' "$(configs env)" arm64
+	"$C" rmi "$REGISTRY/env:1" "$REGISTRY/nest:1" >/dev/null 2>&1
 	for r in a/demo:1 b/demo:1 multi:1; do "$C" rmi "$REGISTRY/$r"; done >/dev/null 2>&1
 	"$C" rmi 127.0.0.1:1/a/demo:1 >/dev/null 2>&1
 	run_ok 'pull what was pushed' "$C" pull "$REGISTRY/b/demo:1"
@@ -354,6 +439,16 @@ run_ok 'load' "$C" load -i "$T/out.tar"
 "$C" tag demo "$REGISTRY/m/demo:1" >/dev/null
 run_ok 'fill the mirror' "$C" push "$REGISTRY/m/demo:1"
 M=$REGISTRY
+# Another has the same and wants to know who asks. It is also to be had at an address that is no private one.
+tester=(env CONTAINER_REGISTRY_USER=tester CONTAINER_REGISTRY_TOKEN=s3cret-word) # the login that does at R
+"$C" tag demo "$R/m/demo:1" >/dev/null
+run_ok 'fill a mirror that asks' "${tester[@]}" CONTAINER_REGISTRY_HOST="$R" "$C" push "$R/m/demo:1"
+ip addr add 203.0.113.9/32 dev lo
+free_port
+W=203.0.113.9:$T_PORT
+socat -r "$T/w.bytes" "TCP-LISTEN:$T_PORT,bind=203.0.113.9,fork,reuseaddr" "TCP:$R" 2>/dev/null &
+wait_until 20 curl -s "http://$W/v2/" || bail 'it is to be had there'
+: >"$T/w.bytes"
 make_certificate
 REGISTRY_HTTP_TLS_CERTIFICATE=$T/cert.pem REGISTRY_HTTP_TLS_KEY=$T/key.pem start_registry tls
 S=$REGISTRY
@@ -361,7 +456,7 @@ S=$REGISTRY
 run_rc 1 'a certificate nobody vouches for' "$C" push --scheme https "$S/t/demo:1"
 like 'says so' "$err" 'TLS|certificate'
 stop_system
-jq -n --arg ca "$T/cert.pem" --arg m "docker.io=http://$M" '{registry: {ca: $ca, mirrors: $m}}' >"$CONTAINER_CONFIG"
+jq -n --arg ca "$T/cert.pem" --arg m "docker.io=http://$R, docker.io=http://$M" '{registry: {ca: $ca, mirrors: $m}}' >"$CONTAINER_CONFIG"
 start_system
 run_ok 'with registry.ca' "$C" push --scheme https "$S/t/demo:1"
 ok 'by HTTP/2' wait_until 10 grep -qF '"PUT /v2/t/demo/manifests/1 HTTP/2.0"' "$T/tls.log"
@@ -378,14 +473,40 @@ four_blobs()
 }
 ok 'configuration and layers' wait_until 10 four_blobs
 is 'by HTTP/2 too' "$(blobs 2.0)" 4
-run_ok 'pull through a mirror' "$C" pull docker.io/m/demo:1
+ok 'a login that is kept for a mirror' login s3cret-word
+seen=$(wc -l <"$T/private.log")
+run_ok 'pull through a mirror, with a login for the registry' "${tester[@]}" CONTAINER_REGISTRY_HOST=docker.io "$C" pull docker.io/m/demo:1
 is 'the name is that of the registry' "$out" 'docker.io/m/demo:1'
+asked_first() # status: how often the mirror that asks who we are answered with it
+{
+	sed "1,${seen}d" "$T/private.log" | grep -c "\"GET /v2/m/demo/manifests/1 HTTP/1.1\" $1 "
+}
+ok 'the first mirror was asked' wait_until 10 eval '[ "$(asked_first 401)" = 1 ]'
+is 'it was not told who we are' "$(asked_first '[23]..')" 0
+run_ok 'though either login would have done' "${tester[@]}" CONTAINER_REGISTRY_HOST="$R" "$C" pull "$R/m/demo:1"
+"$C" rmi "$R/m/demo:1" >/dev/null 2>&1
+run_ok 'as would the one that is kept' "$C" pull "$R/m/demo:1"
 run_rc 1 'what the mirror lacks is asked of the registry' "$C" pull docker.io/m/lacking:1
 like 'which cannot be reached here' "$err" 'registry-1.docker.io'
+# A host in the world is asked by https, and by nothing else, unless the configuration or the command says so.
+run_rc 1 'a host in the world that has no TLS' "${tester[@]}" CONTAINER_REGISTRY_HOST="$W" "$C" pull "$W/m/demo:1"
+like 'says so' "$err" 'TLS: '
+ok 'it was asked, by https' test -s "$T/w.bytes"
+is 'not by http' "$(grep -ac 'HTTP/1' "$T/w.bytes")" 0
+ok 'nor is a password tried there' bash -c "! printf s3cret-word | $C login -u tester --password-stdin $W 2>/dev/null"
+is 'by http' "$(grep -ac 'HTTP/1' "$T/w.bytes")" 0
+run_ok 'with --scheme http' "${tester[@]}" CONTAINER_REGISTRY_HOST="$W" "$C" pull --scheme http "$W/m/demo:1"
+ok 'it is http' grep -aq '^GET /v2/m/demo/manifests/1 HTTP/1' "$T/w.bytes"
 stop_system
-jq -n --arg s "$S" '{registry: {insecure: $s}}' >"$CONTAINER_CONFIG"
+jq -n --arg s "$S,$W" '{registry: {insecure: $s}}' >"$CONTAINER_CONFIG"
 start_system
 run_ok 'with registry.insecure' "$C" pull --scheme https "$S/t/demo:1"
+run_ok 'or by http' "${tester[@]}" CONTAINER_REGISTRY_HOST="$W" "$C" pull "$W/m/demo:1"
+ok 'with a login' bash -c "printf s3cret-word | $C login -u tester --password-stdin $W 2>/dev/null"
+"$C" tag "$W/m/demo:1" "$W/pushed:1" >/dev/null
+run_ok 'both ways' "$C" push "$W/pushed:1"
+run_rc 1 'unless https is asked for' "$C" pull --scheme https "$W/m/demo:1"
+like 'which it has not' "$err" 'TLS: '
 stop_system
 echo '{"registry": {"mirrors": "docker.io"}}' >"$CONTAINER_CONFIG"
 run_rc 1 'a mirror without a URL' "$C" system property list

@@ -189,16 +189,108 @@ run_rc 1 'a wrong one' "$C" login -u tester -p wrong "$REGISTRY"
 like 'is refused' "$err" 'refuses these credentials'
 is 'and the good one is kept' "$("$C" registry list -q)" "$REGISTRY"
 
-# Progress: plain lines where there is no terminal, none when told so: testAutoProgressFallsBackToPlainWhenPiped,
-# testExplicitPlainProgress, testExplicitAnsiProgress, testNoneProgressSuppressesOutput.
+# Progress, byte by byte: testAutoProgressFallsBackToPlainWhenPiped, testExplicitPlainProgress, testExplicitAnsiProgress,
+# testNoneProgressSuppressesOutput. Plain is a line for each thing; ansi draws a bar for each, again and again in place, and wipes all in the end.
 "$C" load -q -i "$IMAGES/demo.oci.tar" >/dev/null
 "$C" tag demo "$REGISTRY/p:1" >/dev/null
-for how in 'auto|upload blob' 'plain|upload blob' 'ansi|\[1/1\]' 'color|\[1/1\]' 'none|^$'; do
-	run_ok "push --progress ${how%|*}" "$C" push --progress "${how%|*}" "$REGISTRY/p:1"
-	like 'says' "$err" "${how#*|}"
-	case $how in ansi* | color*) ;; *) unlike 'in plain letters' "$err" $'\033' ;; esac
+export TERM=xterm
+E=$'\033'
+on_terminal() # shell command: what its terminal gets
+{
+	timeout "$T_LIMIT" script -qec "$1" /dev/null </dev/null | sed 's/\r$//'
+}
+screen() # what a terminal shows in the end of what it got
+{
+	perl -0777 -ne 'my ($x, $y, @s) = (0, 0, "");
+		while (/\G(?:\e\[(\d+)A|(\e\[J)|\e\[\d+m|(\r)|(\n)|([^\e]))/gcs) {
+			if (defined $1) { $y -= $1; die "above the top" if $y < 0 }
+			elsif (defined $2) { $#s = $y; $s[$y] = substr $s[$y], 0, $x }
+			elsif (defined $3) { $x = 0 }
+			elsif (defined $4) { $s[++$y] //= ""; $x = 0 }
+			elsif (defined $5) { substr($s[$y], $x++, 1) = $5 }
+		}
+		die "unknown escape" if pos() != length;
+		print map { "$_\n" } @s'
+}
+escapes() # which control sequences there are
+{
+	grep -ao "${E}[^A-Za-z]*." | sed -E "s/$E//; s/[0-9]+A/nA/" | sort -u | paste -sd' '
+}
+drawn() # auto, ansi or color: the lines that were drawn, each once, a bar as what it is a bar of; anything else stays as it is
+{
+	sed -E "s/^\r$E\[[0-9]+A$E\[J//" | if [ "$1" = color ]; then sed -E "s/^$E\[1m(.*)$E\[0m\$/\1/; s/$E\[32m(\[[^]]*\])$E\[0m /\1 /"; else cat; fi |
+		sed -E 's/^  ([a-z]+ [a-z]+ [0-9a-f]{12}) \[[=> ]{20}\] [0-9.]+ [KM]?B of ([0-9.]+ [KM]?B)$/\1 \2/' | sort -u
+}
+item() # words digest size: a line of plain
+{
+	awk -v w="$1" -v d="${2#sha256:}" -v n="$3" 'BEGIN { split("B KB MB", unit); for (u = 1; n >= 1000; u++) n /= 1000; printf "%s %.12s %.*f %s\n", w, d, (u > 1), n, unit[u] }'
+}
+blob_of() # digest: its file
+{
+	echo "$CONTAINER_APP_ROOT/content/blobs/sha256/${1#sha256:}"
+}
+manifest=$(cat "$(blob_of "$id")")
+config=$(jq -r .config.digest <<<"$manifest")
+mapfile -t diffs < <(jq -r '.rootfs.diff_ids[]' "$(blob_of "$config")")
+mapfile -t layers < <(jq -r '.layers[] | "\(.digest) \(.size)"' <<<"$manifest")
+uploads=$(jq -r '(.config, .layers[]) | "\(.digest) \(.size)"' <<<"$manifest" | while read -r d n; do item 'upload blob' "$d" "$n"; done)
+downloads=$(item 'download config' "$config" "$(jq .config.size <<<"$manifest")"; for l in "${layers[@]}"; do item 'download layer' $l; done)
+unpacks=$(for i in "${!layers[@]}"; do item 'unpack layer' "${diffs[i]}" "${layers[i]#* }"; done)
+pushing=$'[1/1] Pushing image\n'$uploads
+ref=$REGISTRY/p:1
+push="'$C' push '$ref'"
+ANSI='[J [nA' COLOR='[0m [1m [32m [J [nA'
+
+for how in 'auto|plain' 'plain|plain' 'none|' "ansi|$ANSI" "color|$COLOR"; do
+	run_ok "push --progress ${how%%|*}, no terminal" "$C" push --progress "${how%%|*}" "$ref"
+	is 'the reference, and nothing else, on standard output' "$out" "$ref"
+	case $how in
+	*plain) is 'a line for each blob' "$(sort <<<"$err")" "$(sort <<<"$pushing")" ;;
+	none*) is 'nothing' "$err" '' ;;
+	*)
+		is 'only the escapes it is about' "$(escapes <<<"$err")" "${how#*|}"
+		is 'a bar for each blob' "$(drawn "${how%%|*}" <<<"$err" | sed '/^$/d')" "$(sort <<<"$pushing")"
+		;;
+	esac
 done
-run_ok 'pull -q' "$C" pull -q "$REGISTRY/p:1"
+for how in "auto|$ANSI" "ansi|$ANSI" "color|$COLOR" 'plain|' 'none|'; do
+	got=$(on_terminal "$push --progress ${how%%|*}")
+	is "push --progress ${how%%|*} on a terminal: its escapes" "$(escapes <<<"$got")" "${how#*|}"
+	case $how in
+	plain*) is 'a line for each blob, and the reference last' "$(sed '$d' <<<"$got" | sort; tail -1 <<<"$got")" "$(sort <<<"$pushing"; echo "$ref")" ;;
+	none*) is 'the reference' "$got" "$ref" ;;
+	*)
+		is 'a bar for each blob' "$(drawn "${how%%|*}" <<<"$got")" "$(sort <<<"$pushing"$'\n'"$ref")"
+		is 'the reference is all that stays' "$(screen <<<"$got")" "$ref"
+		;;
+	esac
+done
+is 'auto is plain where TERM is dumb' "$(on_terminal "TERM=dumb $push" | sort)" "$(sort <<<"$pushing"$'\n'"$ref")"
+is 'color is ansi with NO_COLOR' "$(on_terminal "NO_COLOR=1 $push --progress color" | escapes)" "$ANSI"
+is 'standard error decides: a terminal' "$(on_terminal "$push >'$T/stdout'" | escapes) $(cat "$T/stdout")" "$ANSI $ref"
+is 'or none' "$(on_terminal "$push 2>'$T/stderr'"; sort "$T/stderr")" "$(echo "$ref"; sort <<<"$pushing")"
+is 'quiet' "$(on_terminal "$push -q")" "$ref"
+got=$(on_terminal "stty cols 40; $push --progress ansi")
+is 'a line is no longer than the screen is wide' "$(sed -E "s/^\r$E\[[0-9]+A$E\[J//" <<<"$got" | grep '^  ' | awk '{ print length($0) }' | sort -u)" 39
+is 'and cut without more escapes' "$(escapes <<<"$got")" "$ANSI"
+is 'in color those end before the cut' "$(on_terminal "stty cols 40; $push --progress color" | grep -a '^  ' | grep -avc "$E\[0m\$")" 0
+like 'of an error stays what it says' "$(on_terminal "'$C' pull --progress ansi 127.0.0.1:1/p:1" | screen)" '^Error: [^'$'\n'']*127.0.0.1:1/p:1[^'$'\n'']*$'
+
+anew() # nothing is here
+{
+	"$C" image delete --all >/dev/null 2>&1
+}
+anew
+run_ok 'pull, no terminal' "$C" pull "$ref"
+is 'says what it does first' "$(head -1 <<<"$err")" '[1/1] Fetching image'
+is 'a line for each download and each layer that is unpacked' "$(sed 1d <<<"$err" | sort)" "$(sort <<<"$downloads"$'\n'"$unpacks")"
+for how in ansi color; do
+	anew
+	got=$(on_terminal "'$C' pull --progress $how '$ref'")
+	is "pull --progress $how: a bar for each layer" "$(drawn $how <<<"$got" | grep -v '^unpack')" "$(sort <<<$'[1/1] Fetching image\n'"$downloads"$'\n'"$ref")"
+	is 'of which nothing stays' "$(screen <<<"$got")" "$ref"
+done
+run_ok 'pull -q' "$C" pull -q "$ref"
 is 'is quiet' "$err" ''
 stop_system
 done_testing

@@ -189,6 +189,22 @@ UNUSED static void fx_entry(struct buf *out, const char *type, const char *diges
 	buf_puts(out, "}");
 }
 
+/* An index that names another a thousand times, and that one a manifest as often: a million documents in three. */
+UNUSED static const char *fx_bomb(struct fx *f, const struct fx_image *im)
+{
+	CLEANUP_BUF struct buf inner = {0}, outer = {0};
+	const char *digest;
+	int i;
+
+	for (i = 0; i < 1000; i++)
+		fx_entry(&inner, MEDIA_OCI_MANIFEST, im->manifest, im->manifest_size, "amd64",
+			 NULL);
+	digest = fx_index(f, inner.data);
+	for (i = 0; i < 1000; i++)
+		fx_entry(&outer, MEDIA_OCI_INDEX, digest, fx_size(f, digest), NULL, NULL);
+	return fx_index(f, outer.data);
+}
+
 /* Every blob under its digest, then the layout's two files. */
 UNUSED static void fx_layout_tar(struct fx *f, const char *entries, struct buf *out)
 {

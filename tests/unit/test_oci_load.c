@@ -155,6 +155,120 @@ static void test_index(void **state)
 	fx_assert_error(e, "available: linux/amd64");
 }
 
+static void test_nested_bomb(void **state)
+{
+	struct fx *f = *state;
+	struct fx_image im = {.text = "hello"};
+	CLEANUP_BUF struct buf entries = {0}, tar = {0};
+	const char *bomb;
+
+	fx_make(f, &im);
+	bomb = fx_bomb(f, &im);
+	fx_entry(&entries, MEDIA_OCI_INDEX, bomb, fx_size(f, bomb), NULL, "bomb");
+	fx_layout_tar(f, entries.data, &tar);
+	tm_end(&tar);
+	assert_refused(f, &tar, "larger than 24 MiB together");
+}
+
+/* ---- what came in docker's types ---- */
+static void replace(struct buf *b, const char *what, const char *with)
+{
+	char *at = strstr(b->data, what);
+	CLEANUP_FREE char *rest = NULL;
+
+	assert_non_null(at);
+	rest = xstrdup(at + strlen(what));
+	b->len = (size_t)(at - b->data);
+	buf_printf(b, "%s%s", with, rest);
+}
+
+/* The image once more, in docker's types. */
+static const char *in_docker_types(struct fx *f, const struct fx_image *im)
+{
+	CLEANUP_BUF struct buf b = {0};
+
+	buf_puts(&b, fx_get(f, im->manifest)->data.data);
+	replace(&b, MEDIA_OCI_MANIFEST, MEDIA_DOCKER_MANIFEST);
+	replace(&b, MEDIA_OCI_CONFIG, MEDIA_DOCKER_CONFIG);
+	replace(&b, FX_LAYER_GZIP, "application/vnd.docker.image.rootfs.diff.tar.gzip");
+	return fx_put(f, b.data, b.len);
+}
+
+static void assert_is(struct json_object *images, const char *digest)
+{
+	struct json_object *im = json_object_array_get_idx(images, 0);
+
+	assert_int_equal(json_object_array_length(images), 1);
+	assert_string_equal(json_str(im, "id", ""), digest_hex(digest));
+	assert_string_equal(name_of(images, 0), "docker.io/demo/d:1");
+}
+
+/* A saved archive leads others to a view of it in OCI's types; here it becomes again what it was. */
+static void test_docker_types(void **state)
+{
+	struct fx *f = *state;
+	struct fx_image im = {.text = "hello"};
+	CLEANUP_JSON struct json_object *images = NULL, *again = NULL, *names = NULL;
+	CLEANUP_BUF struct buf entries = {0}, tar = {0}, none = {0}, text = {0};
+	CLEANUP_CLOSE int fd = -1;
+	struct oci_save_opts o = {0};
+	const char *docker, *ref = "demo/d:1";
+	void *other;
+
+	fx_make(f, &im);
+	docker = in_docker_types(f, &im);
+	fx_entry(&entries, MEDIA_DOCKER_MANIFEST, docker, fx_size(f, docker), NULL, ref);
+	fx_layout_tar(f, entries.data, &tar);
+	tm_end(&tar);
+	assert_int_equal(load(f, &tar, false, &images, NULL), 0);
+	assert_is(images, docker);
+	fd = fx_memfd(&none);
+	assert_int_equal(oci_save(f->store, &ref, 1, fd, &o, NULL, &names, NULL), 0);
+	fx_setup(&other);
+	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+	assert_int_equal(oci_load(((struct fx *)other)->store, fd, false, NULL, &again, NULL), 0);
+	assert_is(again, docker);
+	fx_teardown(&other);
+	buf_reserve(&text, 4096);
+	assert_int_equal(fd_pread_full(fd, text.data, 4096, 0, NULL), 0);
+	/* index.json comes behind oci-layout: headers and contents are blocks of 512 bytes. */
+	assert_non_null(strstr(text.data + 1536, "\"mediaType\":\"" MEDIA_OCI_MANIFEST "\""));
+	assert_null(strstr(text.data + 1536, "vnd.docker"));
+}
+
+/* An entry that says to be a view of what it is not counts as what it is. */
+static void test_docker_types_lie(void **state)
+{
+	struct fx_image im = {.text = "hello"}, evil = {.text = "evil"};
+	struct fx *f = *state;
+	char missing[OCI_DIGEST_LEN + 1];
+	const char *lies[4];
+	size_t i;
+
+	fx_make(f, &im);
+	fx_make(f, &evil);
+	digest_of("x", 1, missing);
+	lies[0] = in_docker_types(f, &evil);
+	lies[1] = evil.manifest;
+	lies[2] = missing;
+	lies[3] = "../../etc/passwd";
+	for (i = 0; i < ARRAY_SIZE(lies); i++) {
+		CLEANUP_JSON struct json_object *images = NULL;
+		CLEANUP_BUF struct buf entries = {0}, tar = {0};
+
+		fx_entry(&entries, MEDIA_OCI_MANIFEST, im.manifest, im.manifest_size, NULL,
+			 "demo/d:1");
+		replace(&entries, "\"annotations\":{",
+			"\"annotations\":{\"" ANNOTATION_ORIGINAL "\":\"@\",");
+		replace(&entries, "@", lies[i]);
+		fx_layout_tar(f, entries.data, &tar);
+		tm_end(&tar);
+		assert_int_equal(load(f, &tar, false, &images, NULL), 0);
+		assert_is(images, im.manifest);
+		assert_int_equal(fx_count(f->store->ingest), 0);
+	}
+}
+
 static void test_no_layers(void **state)
 {
 	struct fx *f = *state;
@@ -588,25 +702,17 @@ static void test_save_for_others(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_layout),
-		T(test_names),
-		T(test_index),
-		T(test_no_layers),
-		T(test_pipe),
-		T(test_cancel),
-		T(test_truncated),
-		T(test_nothing),
-		T(test_unsafe_paths),
-		T(test_odd_members),
-		T(test_blob_mismatch),
-		T(test_missing_blob),
-		T(test_diff_id_mismatch),
-		T(test_wrong_size),
-		T(test_foreign_layer),
-		T(test_all_or_nothing),
-		T(test_docker_archive),
-		T(test_docker_bad),
-		T(test_save_reads_once),
+		T(test_layout),          T(test_names),
+		T(test_index),           T(test_nested_bomb),
+		T(test_docker_types),    T(test_docker_types_lie),
+		T(test_no_layers),       T(test_pipe),
+		T(test_cancel),          T(test_truncated),
+		T(test_nothing),         T(test_unsafe_paths),
+		T(test_odd_members),     T(test_blob_mismatch),
+		T(test_missing_blob),    T(test_diff_id_mismatch),
+		T(test_wrong_size),      T(test_foreign_layer),
+		T(test_all_or_nothing),  T(test_docker_archive),
+		T(test_docker_bad),      T(test_save_reads_once),
 		T(test_save_for_others),
 	};
 

@@ -143,6 +143,26 @@ static void test_nested_too_deep(void **state)
 	mock_stop(&m);
 }
 
+static void test_nested_bomb(void **state)
+{
+	struct fx *f = *state;
+	struct fx_image im = {.text = "hello"};
+	struct oci_pull_opts o = {.scheme = "auto", .all_platforms = true};
+	struct mock m = {.type = MEDIA_OCI_INDEX};
+	CLEANUP_FREE char *ref = NULL;
+	struct json_object *image = NULL;
+	struct error *e = NULL;
+
+	fx_make(f, &im);
+	m.manifest = fx_bomb(f, &im);
+	mock_start(&m, f);
+	assert_refused(&m, "larger than 24 MiB together");
+	ref = xasprintf("127.0.0.1:%d/r:t", m.port);
+	assert_int_equal(oci_pull(f->store, ref, &o, NULL, &image, &e), -1);
+	fx_assert_error(e, "larger than 24 MiB together");
+	mock_stop(&m);
+}
+
 static void test_confused_documents(void **state)
 {
 	struct fx *f = *state;
@@ -807,17 +827,29 @@ static void test_full_disk(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_plain),           T(test_platforms),
-		T(test_nested_too_deep), T(test_confused_documents),
-		T(test_digest_mismatch), T(test_digest_reference),
-		T(test_endless_bodies),  T(test_short_bodies),
-		T(test_resume),          T(test_range_ignored),
-		T(test_retries),         T(test_resume_often),
-		T(test_token),           T(test_bad_auth),
-		T(test_redirects),       T(test_bad_image),
-		T(test_nobody_there),    T(test_cancel),
-		T(test_unpacks_along),   T(test_digest_decides),
-		T(test_shared_download), T(test_full_disk),
+		T(test_plain),
+		T(test_platforms),
+		T(test_nested_too_deep),
+		T(test_nested_bomb),
+		T(test_confused_documents),
+		T(test_digest_mismatch),
+		T(test_digest_reference),
+		T(test_endless_bodies),
+		T(test_short_bodies),
+		T(test_resume),
+		T(test_range_ignored),
+		T(test_retries),
+		T(test_resume_often),
+		T(test_token),
+		T(test_bad_auth),
+		T(test_redirects),
+		T(test_bad_image),
+		T(test_nobody_there),
+		T(test_cancel),
+		T(test_unpacks_along),
+		T(test_digest_decides),
+		T(test_shared_download),
+		T(test_full_disk),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
