@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # check-apple.sh: holds tests/APPLE.md to the scripts: each name is in the script that is said to have it, each name a script has is on the page,
-# and what is quoted of a test is in it. PARITY.md has each command and flag of apple-cli.tsv, and the scripts that it names are there, and every link between our pages leads somewhere.
+# and what is quoted of a test is in it. PARITY.md has each command and flag of apple-cli.tsv, and the scripts that it names are there. Every link
+# between our pages leads somewhere.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bad=0

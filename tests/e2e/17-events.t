@@ -41,8 +41,8 @@ ok 'five results are kept' wait_until 30 bash -c '[ "$("$1" inspect well | jq ".
 
 # How often, and how long: each check leaves the time it was made at, and with /hang it begins what does not end, also in a process group of
 # its own. What comes of it is looked at further down, when time has passed.
-run_ok 'run' "$C" run -d --init --name pulse -m 200m -c 1 --network none --health-start-period 5s --health-start-interval 200ms --health-interval 3s \
-	--health-retries 1 --health-timeout 6s \
+run_ok 'run' "$C" run -d --init --name pulse -m 200m -c 1 --network none --health-start-period 4s --health-start-interval 200ms --health-interval 2s \
+	--health-retries 1 --health-timeout 4s \
 	--health-cmd 'cut -d" " -f1 /proc/uptime >>/beats; [ ! -e /hang ] || { sh -mc "sleep 1233 & sleep 1234"; }; test -e /fine' demo sleep 1000
 
 # One that is paused is not asked.
@@ -79,16 +79,16 @@ beats() # those that are too quick; quick, slow
 {
 	"$C" exec pulse cat /beats | awk '
 		NR == 1 { first = $1 }
-		NR > 1 { gap = $1 - last; early = last < first + 5; bad += gap < (early ? 0.19 : 2.9); quick += early && gap < 2.9; slow += !early }
+		NR > 1 { gap = $1 - last; early = last < first + 4; bad += gap < (early ? 0.19 : 1.9); quick += early && gap < 1.9; slow += !early }
 		{ last = $1 }
 		END { print bad + 0, quick + 0, slow + 0 }'
 }
 beaten()
 {
-	read -r bad quick slow < <(beats) && [ "$slow" -ge 2 ]
+	read -r bad quick slow < <(beats) && [ "$slow" -ge 1 ]
 }
 ok 'the start period of the other one is over' wait_until 30 beaten
-ok "--health-start-interval, then --health-interval ($quick and $slow)" [ "$bad" = 0 -a "$quick" -ge 2 -a "$quick" -le 26 ]
+ok "--health-start-interval, then --health-interval ($quick and $slow)" [ "$bad" = 0 -a "$quick" -ge 2 -a "$quick" -le 21 ]
 ok 'then a failure counts' jq -e '.[0].status.health | .status == "unhealthy" and .failingStreak >= 1' <<<"$("$C" inspect pulse)"
 run_ok 'make it well' "$C" exec pulse touch /fine
 pulse_is() # health
@@ -118,13 +118,14 @@ run_ok '--until in the future ends' "$C" events --until "$(($(date +%s) + 2))"
 # The check that hung: it failed, and nothing is left of it.
 ok 'a check that takes too long is a failure' wait_until 30 pulse_is unhealthy
 run_ok 'the next one is not to hang' "$C" exec pulse rm /hang
-is 'which is told' "$("$C" inspect pulse | jq -c '[.[0].status.health.log[] | select(.exitCode == -1) | .output] | unique')" '["Health check exceeded timeout (6.000 s)"]'
+is 'which is told' "$("$C" inspect pulse | jq -c '[.[0].status.health.log[] | select(.exitCode == -1) | .output] | unique')" '["Health check exceeded timeout (4.000 s)"]'
 ok 'and the next one succeeds' wait_until 30 pulse_is healthy
 is 'it was killed, and its children with it' "$("$C" exec pulse ps | grep -c '[s]leep 123')" 0
 is 'for who looks from outside too' "$("$C" top pulse | grep -c 'sleep 123\|\[sleep\]')" 0
 like 'who sees the others' "$("$C" top pulse)" 'sleep 1000'
-is 'each change was an event' "$("$C" events --since 10m --until "$(date +%s.%N)" -f container=pulse --format '{{.Action}}' | sed -n 's/health_status: //p' | grep -v starting | xargs)" \
-	'unhealthy healthy unhealthy healthy'
+# On a host that is very busy a check may take too long by itself.
+like 'each change was an event' "$("$C" events --since 10m --until "$(date +%s.%N)" -f container=pulse --format '{{.Action}}' | sed -n 's/health_status: //p' | grep -v starting | xargs)" \
+	'^unhealthy healthy( unhealthy healthy)+$'
 run_rc 1 'an unknown filter' "$C" events -f color=blue
 run_rc 1 'an unknown field' "$C" events --format '{{.Color}}'
 run_rc 64 'an unknown format' "$C" events --format xml
