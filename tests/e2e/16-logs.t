@@ -85,6 +85,12 @@ is 'a longer one' "$(lines --since 1h1000m)" 'n 1 n 2 n 3 n 4 n 5'
 is '--until a duration' "$(lines --until 5400s)" 'n 1 n 2'
 is 'both' "$(lines --since 3h --until 1.5h) $(lines --since 110m --until 30m)" 'n 1 n 2 '
 is 'and -n' "$(lines --until 1h -n 1)" 'n 2'
+# A line in two parts with one of the other stream in between: who does not get its beginning does not get its end.
+ok 'half a line' tell 'printf half' 'half$'
+ok 'another stream' tell 'echo between >&2' between
+ok 'the other half' tell 'echo " a line"' '^ a line$'
+is '-n cuts before it' "$("$C" logs -n 1 log 2>&1)" between
+is 'or has it whole' "$("$C" logs -n 2 log 2>/dev/null) $("$C" logs -n 2 log 2>&1 >/dev/null)" 'half a line between'
 
 # Rotation. A follower sees every line; the files stay within their bound.
 timeout 300 "$C" logs -f log >"$T/follow" 2>"$T/follow.err" &
