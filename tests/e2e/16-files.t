@@ -29,7 +29,7 @@ MiB=1048576
 # An export whose reader stops after 1 MiB, and goes on later; /root/big has 64.
 slow_export() # name
 {
-	local began disk written=0 pid files memory
+	local disk written=0 pid files memory
 	files=$(opened) memory=$(anonymous) disk=$(du -sk "$T" | cut -f1)
 	rm -f slow.tar
 	mkfifo slow.tar
