@@ -345,7 +345,7 @@ static int apiserver_open(struct apiserver *s, struct error **err)
 
 static void apiserver_close(struct apiserver *s)
 {
-	if (s->server)
+	if (s->server && !s->activated)
 		unlinkat(s->run_dir, "apiserver.sock", 0);
 	rpc_server_free(s->server);
 	(void)cgroup_sweep(s->roots.tag, NULL);
@@ -429,6 +429,7 @@ int apiserver_main(int argc, char **argv)
 	raise_limits();
 	s.debug = opt_has(&a, "debug");
 	s.listen_fd = activation_socket();
+	s.activated = s.listen_fd >= 0;
 	if (s.ready_fd >= 0)
 		fd_set_cloexec(s.ready_fd, true);
 	if (s.debug)

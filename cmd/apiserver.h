@@ -147,7 +147,8 @@ struct apiserver {
 	struct config *config;
 	bool debug;
 	int ready_fd, lock_fd;
-	int listen_fd; /* a listening socket we were started with; -1: we make our own */
+	int listen_fd;  /* a listening socket we were started with; -1: we make our own */
+	bool activated; /* we were started with one: it outlives us, and so does its name */
 	int run_dir, c_dir, containers_dir, kernels_dir;
 	struct rpc_server *server;
 	struct service svc[SVC_COUNT];

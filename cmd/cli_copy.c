@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include "cmd/cli_task.h"
+#include "cmd/output.h"
 #include "core/archive.h"
 #include "core/path.h"
 
@@ -205,37 +206,20 @@ static const struct opt *const export_opts[] = {opt_export, NULL};
 
 static int run_export(struct cli *c, const struct opt_args *a, struct error **err)
 {
-	const char *path = opt_str(a, "output", NULL);
 	CLEANUP(task_close) struct task t = {.data = -1, .said = -1};
-	CLEANUP_FREE char *id = NULL, *tmp = NULL;
-	CLEANUP_CLOSE int file = -1;
+	CLEANUP(output_close) struct output out = {.fd = -1};
 	static const char *const words[] = {"export", NULL};
+	CLEANUP_FREE char *id = NULL;
 	struct error *e = NULL;
 
-	if (!path && isatty(STDOUT_FILENO))
-		return error_set(err, ERR_INVALID_ARGUMENT,
-				 "a tar stream is not written to a terminal; use --output");
 	id = cli_full_id(c, a->pos[0], err);
-	if (!id)
+	if (!id || output_open(&out, opt_str(a, "output", NULL), err))
 		return -1;
 	t.id = id;
-	if (path) {
-		tmp = xasprintf("%s.part", path);
-		file = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-		if (file < 0)
-			return error_sys(err, errno, "open %s", tmp);
-	}
-	if (task_start(c, &t, words, false, err) == 0) {
-		task_pass(t.data, path ? file : STDOUT_FILENO, &e);
-		if (!task_end(c, &t, e, err)) {
-			if (path && rename(tmp, path))
-				return error_sys(err, errno, "rename %s", tmp);
-			return 0;
-		}
-	}
-	if (path)
-		unlink(tmp);
-	return -1;
+	if (task_start(c, &t, words, false, err))
+		return -1;
+	task_pass(t.data, out.fd, &e);
+	return task_end(c, &t, e, err) ? -1 : output_commit(&out, err);
 }
 
 const struct opt_cmd cmd_export = {

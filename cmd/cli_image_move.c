@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include "cmd/cli_config.h"
 #include "cmd/cli_image.h"
+#include "cmd/output.h"
 #include "cmd/progress.h"
 
 #define GROUP IMAGE_GROUP
@@ -116,53 +117,6 @@ static const struct opt opt_save[] = {
 };
 static const struct opt *const save_opts[] = {opt_save, opt_image_platform, NULL};
 static const struct opt_pos save_pos[] = {{"references", POS_SOME, "Image references"}, {0}};
-
-/* Where the archive goes. A file appears under its name when it is whole. */
-struct output {
-	int fd;
-	const char *path;
-	char *tmp; /* NULL: written in place */
-};
-
-static int output_open(struct output *o, const char *path, struct error **err)
-{
-	struct stat st;
-
-	*o = (struct output){.fd = STDOUT_FILENO, .path = path};
-	if (!path || !strcmp(path, "-")) {
-		o->path = NULL;
-		if (isatty(STDOUT_FILENO))
-			return error_set(err, ERR_INVALID_ARGUMENT,
-					 "an archive is not written to a terminal; use --output");
-		return 0;
-	}
-	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
-		o->fd = open(path, O_WRONLY | O_CLOEXEC);
-	} else {
-		o->tmp = xasprintf("%s.%d.part", path, (int)getpid());
-		o->fd = open(o->tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
-	}
-	return o->fd < 0 ? error_sys(err, errno, "open %s", path) : 0;
-}
-
-static int output_commit(struct output *o, struct error **err)
-{
-	if (!o->tmp)
-		return 0;
-	if (rename(o->tmp, o->path) < 0)
-		return error_sys(err, errno, "rename %s", o->path);
-	free(STEAL(o->tmp));
-	return 0;
-}
-
-static void output_close(struct output *o)
-{
-	if (o->path)
-		base_close_fd(&o->fd);
-	if (o->tmp)
-		unlink(o->tmp);
-	free(o->tmp);
-}
 
 static int run_save(struct cli *c, const struct opt_args *a, struct error **err)
 {

@@ -111,6 +111,7 @@ struct show {
 	int64_t lines; /* wanted; -1: all, and from then on */
 	int64_t nkept;
 	bool dropped;
+	bool cut[2]; /* the stream's line has lost its beginning, and what is kept of it is not shown */
 	struct kept *head, **tail;
 	bool tail_open[2];
 };
@@ -162,6 +163,7 @@ static void keep(struct show *s, const struct stdlog_record *rec)
 	s->nkept += k->counted;
 	while ((k = s->head) && (s->nkept > s->lines || (s->dropped && !k->counted))) {
 		s->dropped = true;
+		s->cut[k->rec.is_err] = k->rec.partial;
 		s->nkept -= k->counted;
 		s->head = k->next;
 		free(k);
@@ -173,9 +175,11 @@ static int print_kept(struct show *s, struct error **err)
 	struct kept *k;
 
 	while ((k = s->head)) {
-		s->head = k->next;
-		int rc = print(s, &k->rec, err);
+		bool *cut = &s->cut[k->rec.is_err];
+		int rc = *cut ? 0 : print(s, &k->rec, err);
 
+		*cut = *cut && k->rec.partial;
+		s->head = k->next;
 		free(k);
 		if (rc)
 			return -1;

@@ -367,6 +367,29 @@ const struct opt_cmd cmd_system_start = {
 
 /* ---- stop ---- */
 
+/*
+ * The apiserver's pid by its own word, 0 when it says none. The socket does not know: SO_PEERCRED names who called listen(2), and that is
+ * systemd where the unit of the socket is in use.
+ */
+static pid_t server_pid(struct cli *c)
+{
+	CLEANUP_JSON struct json_object *status = NULL;
+	struct json_object *list;
+	int64_t pid = 0;
+
+	if (rpc_call(c->conn, "system.status", NULL, NULL, 0, NULL, NULL, STOP_MS, &status, NULL,
+		     NULL, NULL))
+		return 0;
+	list = json_arr(status, "services");
+	for (size_t i = 0; list && i < json_object_array_length(list); i++) {
+		struct json_object *o = json_object_array_get_idx(list, i);
+
+		if (str_eq(json_str(o, "label", NULL), "container.apiserver"))
+			pid = json_int(o, "pid", 0);
+	}
+	return pid > 0 && pid < INT32_MAX ? (pid_t)pid : 0;
+}
+
 static int run_system_stop(struct cli *c, const struct opt_args *a, struct error **err)
 {
 	CLEANUP_CLOSE int pidfd = -1;
@@ -381,7 +404,7 @@ static int run_system_stop(struct cli *c, const struct opt_args *a, struct error
 		error_free(e);
 		return 0;
 	}
-	pid = rpc_conn_pid(c->conn);
+	pid = server_pid(c);
 	pidfd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
 	if (rpc_call(c->conn, "system.stop", NULL, NULL, 0, NULL, NULL, STOP_MS, NULL, NULL, NULL,
 		     &e)) {

@@ -13,7 +13,6 @@
  */
 #include "cmd/runtime.h"
 
-#include <signal.h>
 #include <stdio.h>
 
 #define DEFAULT_INTERVAL  30000
@@ -176,8 +175,7 @@ static void check_late(void *arg)
 	if (h->rt->agent) {
 		p = json_object_new_object();
 		json_set_str(p, "process", h->proc->id);
-		json_set_int(p, "signal", SIGKILL);
-		rpc_call_async(h->rt->agent, "process.signal", p, NULL, 0, NULL, NULL, NULL);
+		rpc_call_async(h->rt->agent, "process.end", p, NULL, 0, NULL, NULL, NULL);
 	}
 	/* A guest that does not even end it is failing all the more: each further time-out counts. */
 	h->timed_out = true;

@@ -178,16 +178,6 @@ void rpc_conn_free(struct rpc_conn *c)
 	conn_unref(c);
 }
 
-pid_t rpc_conn_pid(struct rpc_conn *c)
-{
-	struct ucred cr;
-	socklen_t len = sizeof(cr);
-
-	if (c->fd < 0 || getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &cr, &len))
-		return 0;
-	return cr.pid;
-}
-
 bool rpc_conn_idle(struct rpc_conn *c)
 {
 	return !c->out;

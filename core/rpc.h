@@ -98,7 +98,6 @@ void rpc_progress(struct rpc_req *r, struct json_object *ev);
  */
 struct rpc_conn *rpc_conn_new(struct loop *l, int fd, const struct rpc_handler *h, void *ctx);
 void rpc_conn_free(struct rpc_conn *c); /* no on_close; pending calls are failed with cancelled */
-pid_t rpc_conn_pid(struct rpc_conn *c); /* peer's pid by SO_PEERCRED, 0 if unknown */
 bool rpc_conn_idle(struct rpc_conn *c); /* nothing waits to be written */
 size_t rpc_conn_queued(const struct rpc_conn *c); /* bytes that wait */
 

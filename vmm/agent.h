@@ -53,8 +53,8 @@
  * "init", "code": n, "signal": n, "oom": false}   oom: killed for want of memory, or for "init" whether anything was; oom
  * {"kills": n} when that happens; code as shells give it (128+signal); all its
  * output was written to the streams before, and they are shut down Host's calls: process.start
- * {process object} → {"pid"}; process.signal {"process", "signal"}; process.resize {"process",
- * "rows", "cols"}; shutdown {} → {} (sync, unmount, power off; the machine goes away after the
+ * {process object} → {"pid"}; process.signal {"process", "signal"}; process.end {"process"} → {} (SIGKILL
+ * to it and to all in its session); process.resize {"process", "rows", "cols"}; shutdown {} → {} (sync, unmount, power off; the machine goes away after the
  * reply); stats {} → counters;
  * limits {"cpus", "memory", "pids", "memoryLow", "cpuShares", each if it is to change} → {};
  * top {} → {"processes": [{"pid" (as the container sees it), "uid", "timeMs", "command"}]}. When the init process has exited the guest by itself kills what is

@@ -159,4 +159,90 @@ if command -v systemd-socket-activate >/dev/null; then
 else
 	skip 'socket activation' 'systemd-socket-activate is not here'
 fi
+
+# The units, as a package has them: installed below DESTDIR, moved to where they belong.
+if ! command -v make >/dev/null; then
+	skip 'the installed units' 'make is not here'
+	done_testing
+	exit
+fi
+mkdir "$T/b" && ln -s "$(readlink -f "$C")" "$T/b/container"
+run_ok 'make install' env -u MAKEFLAGS -u MAKELEVEL make -s -C "$TOP" -o "$T/b/container" B="$T/b" DESTDIR="$T/dest" PREFIX="$T/inst" install
+ok 'all of it is below DESTDIR' [ ! -e "$T/inst" -a -x "$T/dest$T/inst/bin/container" ]
+mv "$T/dest$T/inst" "$T/inst"
+units=$T/inst/lib/systemd/system
+if command -v systemd-analyze >/dev/null && systemd-analyze verify --man=no sysinit.target >/dev/null 2>&1; then
+	run_ok 'systemd-analyze verify' systemd-analyze verify --man=no "$units"/*
+	is 'has nothing to say' "$out$err" ''
+else
+	skip 'systemd-analyze verify' 'it does not run here'
+fi
+ok 'the page they name is there' test -s "$T/inst/share/man/man1/$(sed -n 's/^Documentation=man:\(.*\)(1)$/\1/p' "$units/container-apiserver.service").1"
+line() # key file: its value
+{
+	sed -n "s/^$1=//p" "$units/container-apiserver.$2"
+}
+is 'the service has its socket' "$(line Requires service)" container-apiserver.socket
+
+# A host with them: the run root is the usual one, in a /run of our own.
+mount -t tmpfs run /run
+use_roots "$T/u"
+export CONTAINER_RUN_ROOT
+CONTAINER_RUN_ROOT=$(dirname "$(line ListenStream socket)")
+C=$T/inst/bin/container
+ready_system
+run_ok 'one asks to be started' "$C" run -d --name asks -m 200m -c 1 --network none --restart always demo \
+	sh -c 'trap "exit 0" TERM; echo up; while :; do sleep 0.2; done'
+run_ok 'one does not' "$C" run -d --name not -m 200m -c 1 --network none demo sleep 1000
+host_restarts
+# As systemd does it: its socket listens before and stays, and is descriptor 3 of each start.
+mkdir -p "$CONTAINER_RUN_ROOT"
+mkfifo "$T/starts"
+exec 6<>"$T/starts"
+env -u CONTAINER_RUN_ROOT perl -MSocket -MPOSIX -e '
+	$^F = 9;
+	my ($s, $file, $path, @cmd) = (undef, @ARGV);
+	socket($s, AF_UNIX, SOCK_STREAM, 0) && bind($s, sockaddr_un($path)) && listen($s, 64) && defined POSIX::dup2(fileno $s, 3) or die $!;
+	for my $n (1, 2) {
+		my $pid = fork;
+		if (!$pid) {
+			@ENV{qw(LISTEN_PID LISTEN_FDS)} = ($$, 1);
+			exec @cmd or die $!;
+		}
+		waitpid $pid, 0;
+		open my $f, ">", "$file.$n" or die $!;
+		print $f $? >> 8, " ", $? & 127;
+		close $f;
+		<STDIN>;
+	}' "$T/ended" "$(line ListenStream socket)" $(line ExecStart service) <&6 >"$T/unit.log" 2>&1 &
+systemd=$!
+parent() # pid
+{
+	awk '/^PPid/ { print $2 }' "/proc/$1/status"
+}
+ok 'ExecStart starts the system and what asks for it' wait_until 60 in_state asks running
+unit=$(service_pid container.apiserver)
+is 'the apiserver is the process that systemd knows' "$(parent "$unit")" $systemd
+is 'and nothing else' "$("$C" list -q)" asks
+run_ok 'the command finds it with no word on where' env -u CONTAINER_RUN_ROOT "$C" exec asks true
+helper=$(service_pid container.runtime.asks)
+like 'it has a helper' "$helper" '^[0-9]+$'
+is 'to stop is SIGTERM to that process' "$(line ExecStop service)$(line KillMode service)" process
+kill -TERM "$unit"
+ok 'it ends' wait_until 60 test -s "$T/ended.1"
+is 'without failure, after which Restart= does nothing' "$(cat "$T/ended.1") $(line Restart service)" '0 0 on-failure'
+ok 'and no container is left behind' bash -c '! kill -0 "$1" 2>/dev/null' - "$helper"
+ok 'the socket is still where it was' test -S "$(line ListenStream socket)"
+echo >&6
+ok 'the next start starts it again' wait_until 60 in_state asks running
+starts() # count: by its log
+{
+	[ "$("$C" logs asks | grep -c '^up$')" = "$1" ]
+}
+ok 'for the third time' wait_until 20 starts 3
+run_ok 'system stop' "$C" system stop
+ok 'is an end' wait_until 60 test -s "$T/ended.2"
+is 'without failure' "$(cat "$T/ended.2")" '0 0'
+exec 6>&-
+kill $systemd
 done_testing

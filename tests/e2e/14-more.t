@@ -69,6 +69,47 @@ run_ok 'stats --format json' "$C" stats --format json more-web
 is 'limit' "$(jq -r '.[0].memoryLimitBytes' <<<"$out")" 268435456
 ok 'cpu time, processes' jq -e '.[0] | .cpuUsageUsec > 0 and .numProcesses >= 1 and .memoryUsageBytes > 0 and .blockReadBytes > 0 and .memoryHostBytes > 10000000' <<<"$out"
 
+# The counters count what it does: headers, acknowledgements and the journal come on top, and not much of them.
+counted() # key
+{
+	"$C" stats --no-stream --format json more-web | jq ".[0].$1"
+}
+rises() # name key least most cmd…: by how much, while the command runs
+{
+	local name=$1 key=$2 least=$3 most=$4 before by
+	shift 4
+	before=$(counted "$key")
+	run "$@" || true
+	by=$(($(counted "$key") - before))
+	ok "$name: $by" [ "$rc" = 0 -a "$by" -ge "$least" -a "$by" -le "$most" ] || t_said
+}
+MiB=1048576
+rises '16 MiB are written' blockWriteBytes $((16 * MiB)) $((18 * MiB)) "$C" exec more-web dd if=/dev/zero of=/root/zero bs=1M count=16 conv=fsync
+rises 'and read' blockReadBytes $((16 * MiB)) $((18 * MiB)) "$C" exec more-web dd if=/root/zero of=/dev/null bs=1M iflag=direct
+rises 'what is in memory is not read from the disk' blockReadBytes 0 $MiB "$C" exec more-web head -c $((16 * MiB)) /dev/zero
+gateway=$("$C" inspect more-web | jq -r '.[0].status.networks[0].ipv4Gateway')
+free_port
+socat -u "TCP-LISTEN:$T_PORT,bind=$gateway,reuseaddr" "OPEN:$T/sent,creat" &
+ok 'somebody listens' wait_until 20 bash -c 'ss -ltnH "sport = :$1" | grep -q .' - "$T_PORT"
+rises '4 MiB are sent' networkTxBytes $((4 * MiB)) $((5 * MiB)) "$C" exec more-web sh -c "head -c $((4 * MiB)) /dev/zero | nc $gateway $T_PORT"
+is 'and arrive' "$(stat -c %s "$T/sent")" $((4 * MiB))
+free_port
+socat -u "OPEN:$T/sent" "TCP-LISTEN:$T_PORT,bind=$gateway,reuseaddr" &
+ok 'somebody talks' wait_until 20 bash -c 'ss -ltnH "sport = :$1" | grep -q .' - "$T_PORT"
+rises '4 MiB are received' networkRxBytes $((4 * MiB)) $((5 * MiB)) "$C" exec more-web sh -c "nc $gateway $T_PORT </dev/null | wc -c"
+is 'all of it' "$out" $((4 * MiB))
+rises 'lo is no network' networkRxBytes 0 100000 "$C" exec more-web ping -c 2 -i 0.1 -s 60000 127.0.0.1
+processes() # count
+{
+	[ "$(counted numProcesses)" = "$1" ]
+}
+before=$(counted numProcesses)
+run_ok 'a shell with three processes' "$C" exec -d more-web sh -c 'for i in 1 2 3; do sleep 1000 & done; wait'
+ok 'are four more' wait_until 20 processes $((before + 4))
+is 'which top has as well' "$("$C" top more-web | sed 1d | wc -l)" "$(counted numProcesses)"
+run_ok 'the three end, and the shell with them' "$C" exec more-web killall sleep
+ok 'are four less' wait_until 20 processes "$before"
+
 # Other limits for what runs, within its machine.
 run_ok 'update' "$C" update --cpus 1 -m 210m --pids-limit 50 --cpu-shares 512 --memory-reservation 64m --restart on-failure:2 more-web
 is 'prints the id' "$out" more-web

@@ -12,6 +12,50 @@ helpers() # of stopped containers' files
 {
 	pgrep -fc -- '--files \.box'
 }
+# Bytes that all our processes have in memory of their own, and KiB in files that they have open and du does not see: a guest's memory is neither.
+anonymous()
+{
+	cat $(pgrep -f '^[^ ]*(container|qemu-system)' | sed 's,.*,/proc/&/status,') 2>/dev/null | awk '/^RssAnon/ { n += $2 } END { print n * 1024 }'
+}
+opened()
+{
+	{
+		find "$T" -xdev -type f -printf '%D:%i\n'
+		find -L /dev/null $(find /proc/[0-9]*/fd -lname '*guest-memory*') -printf '%D:%i\n'
+		find -L /proc/[0-9]*/fd -mindepth 1 -maxdepth 1 -type f -printf '%D:%i %k\n'
+	} 2>/dev/null | awk '!($1 in seen) { n += $2 } { seen[$1] = 1 } END { print n + 0 }'
+}
+MiB=1048576
+# An export whose reader stops after 1 MiB, and goes on later; /root/big has 64.
+slow_export() # name
+{
+	local disk written=0 pid files memory
+	files=$(opened) memory=$(anonymous) disk=$(du -sk "$T" | cut -f1)
+	rm -f slow.tar
+	mkfifo slow.tar
+	"$C" export -o slow.tar box &
+	pid=$!
+	exec 7<>slow.tar 8<slow.tar # so that nothing hangs when nobody opens it
+	timeout "$T_LIMIT" dd bs=64k count=16 iflag=fullblock <&8 >first 2>/dev/null
+	exec 7>&-
+	is "$1: 1 MiB is there at once" "$(stat -c %s first)" $MiB
+	ok "$1: with entries" [ "$(tar -tf first 2>/dev/null | wc -l)" -ge 1 ]
+	stands()
+	{
+		local n
+		n=$(sed -n 's/^wchar: //p' "/proc/$pid/io")
+		[ "$n" = "$written" ] || { written=$n; sleep 0.5; false; }
+	}
+	ok "$1: then it waits for its reader" wait_until 20 stands
+	ok "$1: and has not read ahead ($written bytes)" [ "$written" -ge $MiB -a "$written" -lt $((2 * MiB)) ]
+	ok "$1: nor has anybody in memory" [ $(($(anonymous) - memory)) -lt $((12 * MiB)) ]
+	ok "$1: nor in a file" [ $(($(opened) - files)) -lt 8192 ]
+	ok "$1: nor in one that is closed" [ $(($(du -sk "$T" | cut -f1) - disk)) -lt 8192 ]
+	is "$1: all of it comes in the end" "$(cat first - <&8 | tar -xOf - root/big | sha256sum)" "$(head -c $((64 * MiB)) /dev/zero | sha256sum)"
+	exec 8<&-
+	ok "$1: and the export ends well" wait $pid
+	ok "$1: the FIFO is still one" test -p slow.tar
+}
 
 # One that never ran.
 run_ok 'create' "$C" create --name box --network none -m 256m demo sh -c 'cat /root/a /root/tree/sub/b; sleep 600'
@@ -68,6 +112,8 @@ exec 7>&-
 ok 'the task ends well' wait $cp || diag "$(cat cp.out)"
 ok 'and then the start' wait $start
 is 'what the task wrote' "$("$C" exec box cat /root/src/sub/b)" two
+run_ok 'so many zeros' "$C" exec box dd if=/dev/zero of=/root/big bs=1M count=64 conv=fsync
+slow_export 'export of one that runs'
 run_ok 'stop again' "$C" stop -t 0 box
 
 # The apiserver is killed: its helper goes, and the next one has no trouble.
@@ -84,7 +130,14 @@ ok 'the helper goes with the apiserver' wait_until 20 bash -c '! pgrep -f -- "--
 run_ok 'system start' "$C" system start
 is 'no container was taken over' "$(state box)" stopped
 is 'nothing is left in the run directory' "$(find "$CONTAINER_RUN_ROOT/c" -name '.*' -mindepth 1 | wc -l)" 0
+mkfifo held # what keeps the helper there, so that it does not count
+"$C" cp - box:/root <held >cp.out 2>&1 &
+cp=$!
+exec 9>held
 run_ok 'copy' "$C" cp box:/root/a again
+slow_export 'export of one that does not'
+exec 9>&-
+wait $cp
 run_ok 'delete, with the helper still there' "$C" delete box
 ok 'which goes' wait_until 20 bash -c '! pgrep -f -- "--files \.box" >/dev/null'
 

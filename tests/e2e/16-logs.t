@@ -49,6 +49,49 @@ run_rc 64 'a boot log has no times' "$C" logs --boot --since 1h log
 run_rc 64 'a number that is none' "$C" logs -n x log
 run_ok 'logs -f --until ends' "$C" logs -f --until "$(date -u -d '+1 second' +%Y-%m-%dT%H:%M:%SZ)" log
 
+# Times in the middle, as --timestamps shows them: both ends belong to the span.
+for n in 1 2 3 4 5; do
+	ok "line $n" tell "echo n $n" "^n $n\$"
+done
+stamps=$("$C" logs -t log 2>/dev/null | grep -a ' n [1-5]$')
+at() # n nanoseconds: when it was said, and so much later
+{
+	local t ns
+	t=$(awk -v n="$1" '$3 == n { print $1 }' <<<"$stamps")
+	ns=${t#*.}
+	printf '%s.%09dZ' "${t%.*}" $((10#${ns%Z} + $2))
+}
+lines() # option…: what standard output has, on one line
+{
+	"$C" logs "$@" log 2>/dev/null | grep -a '^n ' | xargs
+}
+is 'each has a time of its own' "$(cut -d' ' -f1 <<<"$stamps" | sort -u | wc -l)" 5
+is '--since the time of a line' "$("$C" logs --since "$(at 3 0)" log 2>&1)" $'n 3\nn 4\nn 5'
+is 'is with it, and a moment later without' "$("$C" logs --since "$(at 3 1)" log 2>&1)" $'n 4\nn 5'
+is '--until the time of a line' "$("$C" logs --until "$(at 3 0)" log 2>/dev/null | od -c)" "$("$C" logs log 2>/dev/null | sed '/^n 3$/q' | od -c)"
+is 'is with it, and a moment earlier without' "$(lines --until "$(at 3 -1)")" 'n 1 n 2'
+is 'both' "$("$C" logs --since "$(at 2 0)" --until "$(at 4 0)" log 2>&1)" $'n 2\nn 3\nn 4'
+is 'of one line' "$("$C" logs --since "$(at 4 0)" --until "$(at 4 0)" log 2>&1)" 'n 4'
+is 'the wrong way round' "$("$C" logs --since "$(at 4 0)" --until "$(at 2 0)" log 2>&1)" ''
+is '-n of what is left' "$("$C" logs -n 2 --since "$(at 2 0)" --until "$(at 4 0)" log 2>&1)" $'n 3\nn 4'
+is '-n of more than that' "$("$C" logs -n 9 --since "$(at 4 0)" log 2>&1)" $'n 4\nn 5'
+is 'times are shown with them' "$("$C" logs -t --since "$(at 5 0)" log 2>&1)" "$(tail -n 1 <<<"$stamps")"
+is 'Unix seconds' "$("$C" logs --since "$(date -d "$(at 4 0)" +%s.%N)" log 2>&1)" $'n 4\nn 5'
+is 'another zone' "$("$C" logs --since "$(TZ=UTC-5 date -d "$(at 4 0)" +%Y-%m-%dT%H:%M:%S.%N+05:00)" log 2>&1)" $'n 4\nn 5'
+# What was said until the second of them, two hours earlier: in place, and of the same length.
+LC_ALL=C sed "2,/ F n 2\$/s/^[^ ]*/$(date -u -d '2 hours ago' +%Y-%m-%dT%H:%M:%S.%NZ)/" "$D/stdio.log" >"$T/aged" && cat "$T/aged" >"$D/stdio.log"
+is '--since a duration' "$("$C" logs --since 90m log 2>&1)" $'n 3\nn 4\nn 5'
+is 'a longer one' "$(lines --since 1h1000m)" 'n 1 n 2 n 3 n 4 n 5'
+is '--until a duration' "$(lines --until 5400s)" 'n 1 n 2'
+is 'both' "$(lines --since 3h --until 1.5h) $(lines --since 110m --until 30m)" 'n 1 n 2 '
+is 'and -n' "$(lines --until 1h -n 1)" 'n 2'
+# A line in two parts with one of the other stream in between: who does not get its beginning does not get its end.
+ok 'half a line' tell 'printf half' 'half$'
+ok 'another stream' tell 'echo between >&2' between
+ok 'the other half' tell 'echo " a line"' '^ a line$'
+is '-n cuts before it' "$("$C" logs -n 1 log 2>&1)" between
+is 'or has it whole' "$("$C" logs -n 2 log 2>/dev/null) $("$C" logs -n 2 log 2>&1 >/dev/null)" 'half a line between'
+
 # Rotation. A follower sees every line; the files stay within their bound.
 timeout 300 "$C" logs -f log >"$T/follow" 2>"$T/follow.err" &
 follow=$!

@@ -412,7 +412,7 @@ static void test_health_start_period(void **state)
 static void test_health_hangs(void **state)
 {
 	struct fix *f = *state;
-	unsigned started = 1;
+	unsigned started = 1, ended = 0;
 
 	health_config(f,
 		      "{\"test\": [\"CMD\", \"x\"], \"interval\": 1000000, \"timeout\": 20000000, "
@@ -424,10 +424,12 @@ static void test_health_hangs(void **state)
 		assert_int_equal(loop_turn(f->rt.loop, 10, NULL), 0);
 		o = hear(f->guest);
 		started += str_eq(json_str(o, "method", NULL), "process.start");
+		ended += str_eq(json_str(o, "method", NULL), "process.end");
 		if (json_int(h, "failingStreak", 0) >= 3)
 			break;
 	}
 	assert_int_equal(started, 1);
+	assert_true(ended >= 2);
 	assert_int_equal(f->rt.nprocs, 2);
 	{
 		CLEANUP_JSON struct json_object *h = runtime_health_json(&f->rt);

@@ -32,6 +32,17 @@ static void on_signal(int64_t id, struct json_object *params)
 		wire_reply(&agent_wire, id, NULL);
 }
 
+static void on_end(int64_t id, struct json_object *params)
+{
+	CLEANUP_ERROR struct error *e = NULL;
+	const char *process;
+
+	if (json_need_str(params, "process", &process, &e) || proc_kill_session(process, &e))
+		wire_reply_error(&agent_wire, id, e);
+	else
+		wire_reply(&agent_wire, id, NULL);
+}
+
 static void on_resize(int64_t id, struct json_object *params)
 {
 	CLEANUP_ERROR struct error *e = NULL;
@@ -78,8 +89,13 @@ static const struct {
 	const char *method;
 	void (*fn)(int64_t id, struct json_object *params);
 } calls[] = {
-	{"process.start", on_start}, {"process.signal", on_signal}, {"process.resize", on_resize},
-	{"shutdown", on_shutdown},   {"stats", on_stats},           {"top", on_top},
+	{"process.start", on_start},
+	{"process.signal", on_signal},
+	{"process.end", on_end},
+	{"process.resize", on_resize},
+	{"shutdown", on_shutdown},
+	{"stats", on_stats},
+	{"top", on_top},
 	{"limits", on_limits},
 };
 

@@ -263,6 +263,7 @@ NORETURN void reaper_main(pid_t child);
 int proc_start(struct json_object *process, struct json_object *boot, int64_t call_id,
 	       struct error **err);
 int proc_signal(const char *id, int signo, struct error **err);
+int proc_kill_session(const char *id, struct error **err); /* all that it began, too */
 int proc_resize(const char *id, unsigned rows, unsigned cols, struct error **err);
 /* proc_predial: starts connecting a process's streams early; used by the proc_start() that follows. */
 void proc_predial(struct json_object *process);
@@ -276,6 +277,9 @@ bool proc_over(void);    /* the init process has ended or never started, and all
 void proc_tasks_only(bool readonly);
 extern bool proc_no_init;  /* proc_tasks_only() was called, */
 extern bool proc_readonly; /* and the root file system is not to be changed */
+
+/* ---- session.c ---- */
+void session_kill(pid_t leader); /* SIGKILL to all of its session */
 
 /* ---- kmsg.c: the kernel's log to the host ---- */
 void kmsg_open(void); /* dials; a failure is logged and otherwise none */

@@ -446,6 +446,18 @@ int proc_signal(const char *id, int signo, struct error **err)
 	return kill(p->child.pid, signo) ? error_sys(err, errno, "signal %s", id) : 0;
 }
 
+int proc_kill_session(const char *id, struct error **err)
+{
+	struct proc *p = proc_find(id);
+
+	if (!p)
+		return error_set(err, ERR_NOT_FOUND, "no process %s", id);
+	if (!p->reaped)
+		kill(p->child.pid, SIGKILL); /* it may not have come to its session yet */
+	session_kill(p->child.pid);
+	return 0;
+}
+
 int proc_resize(const char *id, unsigned rows, unsigned cols, struct error **err)
 {
 	struct winsize ws = {.ws_row = (unsigned short)rows, .ws_col = (unsigned short)cols};
