@@ -6,7 +6,7 @@
  * as from anybody: lines of bounded length, strict JSON.
  *
  * QEMU runs with -no-reboot: a reset by the guest is its end. A reset of ours is not, so set-action says so before, and takes it
- * back when the event RESET shows that it happened.
+ * back before the CPUs run on: a guest may end itself as soon as it runs.
  */
 #include <stdio.h>
 
@@ -39,8 +39,6 @@ static void say_event(struct qmp *q, struct json_object *o)
 		q->reason = str_eq(reason, "guest-reset")   ? VM_STOP_RESET
 			    : str_eq(reason, "guest-panic") ? VM_STOP_PANIC
 							    : VM_STOP_POWEROFF;
-	} else if (str_eq(event, "RESET") && str_eq(reason, "host-qmp-system-reset")) {
-		say(q, "{\"execute\":\"set-action\",\"arguments\":{\"reboot\":\"shutdown\"}}\n");
 	}
 }
 
@@ -131,6 +129,9 @@ void qmp_reset(struct qmp *q)
 {
 	say(q, "{\"execute\":\"human-monitor-command\",\"id\":\"registers\",\"arguments\":"
 	       "{\"command-line\":\"info registers -a\"}}\n"
+	       "{\"execute\":\"stop\"}\n"
 	       "{\"execute\":\"set-action\",\"arguments\":{\"reboot\":\"reset\"}}\n"
-	       "{\"execute\":\"system_reset\"}\n");
+	       "{\"execute\":\"system_reset\"}\n"
+	       "{\"execute\":\"set-action\",\"arguments\":{\"reboot\":\"shutdown\"}}\n"
+	       "{\"execute\":\"cont\"}\n");
 }
