@@ -8,6 +8,12 @@ command -v strace >/dev/null || skip_all 'needs strace'
 command -v objcopy >/dev/null || skip_all 'needs objcopy'
 objcopy -O binary --only-section=filter_rules "$C" "$T/rules" 2>/dev/null && [ -s "$T/rules" ] || skip_all 'a binary without rules'
 T_LIMIT=180
+# What reads go through io_uring for, waiting, a tmpfs does not know.
+if [ "$(stat -f -c %T "$T")" = tmpfs ]; then
+	truncate -s 1G "$T/disk"
+	mkfs.ext4 -q "$T/disk" && mount -o loop "$T/disk" "$T/s" || skip_all 'needs a file system for its roots that is no tmpfs'
+	use_roots "$T/s"
+fi
 ready_system
 # As numbers: the calls of which a rule names an argument.
 strace -f -n -qq -e signal=none -e raw=ioctl,fcntl,kill,mmap,madvise,socketpair,getsockopt,newfstatat,fallocate,preadv2,io_uring_enter,io_uring_register \

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # A machine and its streams: paused and resumed under load (class E), flooded on standard input, held up by a reader that does not read,
-# escape bytes on their way to a terminal (class F); what the guest's drivers take of what the devices offer; and a guest kernel that panics, or
-# resets its machine.
+# escape bytes on their way to a terminal (class F); what the guest's drivers take of what the devices offer; a guest kernel that panics, or
+# resets its machine; and a machine of 64 CPUs.
 . "$(dirname "$0")/../lib/system.sh"
 T_LIMIT=150
 ready_system
@@ -38,6 +38,17 @@ is 'net: a pair of queues in use for each CPU' "$rx $tx" '2 2'
 taken 'disk: flush, several queues, discard, write zeroes' "$rw" 9 12 13 14
 taken 'disk: read-only' "$ro" 5
 ok 'disk: zeroes are written without their bytes' [ "${zeroes:-0}" -gt 0 ]
+is 'every device has a driver' "$("$C" exec one sh -c 'for d in /sys/bus/virtio/devices/*; do [ -e "$d/driver" ] || cat "$d/device"; done; echo looked')" looked
+like 'rng: the guest takes entropy from it' "$("$C" exec one cat /sys/class/misc/hw_random/rng_current)" '^virtio_rng'
+
+# No legacy: neither PCI nor a keyboard controller, nor (where QEMU does not bring one) a clock chip; KVM's own clock tells the time.
+legacy='/sys/bus/pci/devices /sys/bus/serio/devices'
+if [ "$CONTAINER_ENGINE" = kvm ]; then
+	legacy+=' /sys/class/rtc'
+	like 'kvmclock' "$("$C" exec one cat /sys/devices/system/clocksource/clocksource0/available_clocksource)" '(^| )kvm-clock '
+fi
+run "$C" exec one sh -c "find $legacy -mindepth 1 2>/dev/null; echo looked"
+is 'no legacy' "$out" looked
 
 # The offloads at work: frames longer than any cable takes cross the tap whole, either way, and nothing is lost.
 tap=$(ip -o link show type tun | sed -nE 's/^[0-9]+: ([^:@]+).*/\1/p')
@@ -153,5 +164,10 @@ is 'inspect says so' "$("$C" inspect three | jq -r '.[0].status | "\(.exitCode) 
 like 'the boot log has it' "$("$C" logs --boot three)" 'Kernel panic'
 run_rc 255 'one that resets its machine' "$C" run --rm --cap-add ALL --name four demo sh -c 'mkdir /p; mount -t proc p /p; echo b >/p/sysrq-trigger; sleep 100'
 like 'is said to have' "$err" '^Error: the machine of container four ended under it \(reset\)'
+run_ok '64 CPUs' "$C" run --rm -c 64 demo sh -c 'nproc; cat /sys/devices/system/cpu/online; taskset -c 63 cut -d" " -f39 /proc/self/stat'
+is 'are all there, and the last one works' "$out" '64
+0-63
+63'
+run_rc 1 '65 are too many' "$C" run --rm -c 65 demo true
 stop_system
 done_testing
