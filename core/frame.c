@@ -18,7 +18,6 @@ FILTER_RULES = {
 	FILTER_ALLOW(FILTER_MAIN, sendmsg),
 	FILTER_ALLOW(FILTER_MAIN, recvmsg),
 	FILTER_ALLOW(FILTER_MAIN, close),
-	FILTER_ALLOW_ARG(FILTER_MAIN, fcntl, 1, ~0u, F_DUPFD_CLOEXEC),
 };
 
 void fds_close(struct rpc_fds *fds)

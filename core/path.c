@@ -22,10 +22,9 @@
 #define REMOVE_RESCANS 100000
 
 FILTER_RULES = {
-	/* fd_set_nonblock(), fd_set_cloexec() */
+	/* fd_set_nonblock() */
 	FILTER_ALLOW_ARG(FILTER_MAIN, fcntl, 1, ~0u, F_GETFL),
 	FILTER_ALLOW_ARG(FILTER_MAIN, fcntl, 1, ~0u, F_SETFL),
-	FILTER_ALLOW_ARG(FILTER_MAIN, fcntl, 1, ~0u, F_SETFD),
 };
 
 static int open_resolve(int dirfd, const char *path, int flags, mode_t mode, uint64_t resolve)

@@ -3,7 +3,11 @@
 # The runtime helper (and the qemu engine's child) of a running container as the host's /proc shows them, and that everything about a
 # container still works from in there. Letter I: attack class "jail set-up".
 . "$(dirname "$0")/../lib/system.sh"
+# Whoever starts the system may leave descriptors open, a directory of the host's among them.
+exec 8>"$T/leak" 9<"$T"
 ready_system
+exec 8>&- 9<&-
+threads=512
 
 field() # pid name
 {
@@ -34,6 +38,7 @@ confined() # pid who
 		ok "$2: $n namespace of its own" [ "$(readlink "/proc/$1/ns/$n")" != "$(readlink "/proc/self/ns/$n")" ]
 	done
 	like "$2: no core files" "$(cat "/proc/$1/limits")" 'Max core file size +0 +0'
+	like "$2: its user has no more than $threads threads" "$(cat "/proc/$1/limits")" "Max processes +$threads +$threads "
 	like "$2: no more than 4096 descriptors" "$(cat "/proc/$1/limits")" 'Max open files +(4096|1024) +(4096|1024)'
 }
 
@@ -62,6 +67,8 @@ if [ -n "$q" ]; then
 	confined "$q" qemu
 	is 'qemu is the same user' "$(field "$q" Uid)" "$(field "$h" Uid)"
 	is 'qemu: our filter and its own' "$(field "$q" Seccomp_filters)" 2
+	is 'I: qemu: every descriptor is of a kind it needs' \
+		"$(strangers "$q" "^(/dev/null|anon_inode:.*|socket:.*|pipe:.*|/memfd:(guest-memory|initramfs) .*|$CONTAINER_APP_ROOT/kernels/.*/vmlinux|$CONTAINER_RUN_ROOT/c/one[.]d/nic[0-9]+[.]sock .deleted.)$")" ''
 	is 'I: qemu has no directory open' "$(find -L "/proc/$q/fd" -maxdepth 1 -mindepth 1 -type d 2>/dev/null)" ''
 else
 	skip 'qemu' 'the kvm engine has no child'

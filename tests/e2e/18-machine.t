@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # A machine and its streams: paused and resumed under load (class E), flooded on standard input, held up by a reader that does not read,
-# escape bytes on their way to a terminal (class F); and a guest kernel that panics.
+# escape bytes on their way to a terminal (class F); what the guest's drivers take of what the devices offer; a guest kernel that panics, or
+# resets its machine; and a machine of 64 CPUs.
 . "$(dirname "$0")/../lib/system.sh"
 T_LIMIT=150
 ready_system
@@ -10,9 +11,84 @@ anon() # pid: kB of memory that is its own
 {
 	sed -n 's/^RssAnon:[[:space:]]*\([0-9]*\).*/\1/p' "/proc/$1/status"
 }
-run_ok 'a container' "$C" run -d --name one demo sleep 10000
+run_ok 'a container' "$C" run -d --name one -c 2 demo sleep 10000
 h=$(service_pid container.runtime.one)
 base=$(anon "$h")
+
+# What a real driver has agreed on with our devices: the features are a string of bits, the first one first.
+run_ok 'its devices' "$C" exec one sh -c 'for d in /sys/class/net/eth0 /sys/block/vda /sys/block/vdb; do cat $d/device/features; done
+	ls -d /sys/class/net/eth0/queues/rx-* | wc -l; ls -d /sys/class/net/eth0/queues/tx-* | wc -l; cat /sys/block/vdb/queue/write_zeroes_max_bytes'
+read -rd '' nic ro rw rx tx zeroes <<<"$out"
+taken() # name features bit…
+{
+	local name=$1 has=$2 b lacks=''
+	shift 2
+	for b; do
+		[ "${has:b:1}" = 1 ] || lacks+=" $b"
+	done
+	is "$name" "$lacks" ''
+}
+taken 'rings: indirect descriptors, event index, version 1: of the card' "$nic" 28 29 32
+taken 'and of a disk' "$rw" 28 29 32
+taken 'net: checksums, either way' "$nic" 0 1
+taken 'net: TCP segmentation, IPv4 and IPv6, either way' "$nic" 7 8 11 12
+taken 'net: mergeable buffers' "$nic" 15
+taken 'net: several queues' "$nic" 22
+is 'net: a pair of queues in use for each CPU' "$rx $tx" '2 2'
+taken 'disk: flush, several queues, discard, write zeroes' "$rw" 9 12 13 14
+taken 'disk: read-only' "$ro" 5
+ok 'disk: zeroes are written without their bytes' [ "${zeroes:-0}" -gt 0 ]
+is 'every device has a driver' "$("$C" exec one sh -c 'for d in /sys/bus/virtio/devices/*; do [ -e "$d/driver" ] || cat "$d/device"; done; echo looked')" looked
+like 'rng: the guest takes entropy from it' "$("$C" exec one cat /sys/class/misc/hw_random/rng_current)" '^virtio_rng'
+
+# No legacy: neither PCI nor a keyboard controller, nor (where QEMU does not bring one) a clock chip; KVM's own clock tells the time.
+legacy='/sys/bus/pci/devices /sys/bus/serio/devices'
+if [ "$CONTAINER_ENGINE" = kvm ]; then
+	legacy+=' /sys/class/rtc'
+	like 'kvmclock' "$("$C" exec one cat /sys/devices/system/clocksource/clocksource0/available_clocksource)" '(^| )kvm-clock '
+fi
+run "$C" exec one sh -c "find $legacy -mindepth 1 2>/dev/null; echo looked"
+is 'no legacy' "$out" looked
+
+# The offloads at work: frames longer than any cable takes cross the tap whole, either way, and nothing is lost.
+tap=$(ip -o link show type tun | sed -nE 's/^[0-9]+: ([^:@]+).*/\1/p')
+addr=$("$C" inspect one | jq -r '.[0].status.networks[0].ipv4Address | split("/")[0]')
+tcpdump -l -nn -i "$tap" 'tcp and greater 4000' >"$T/long" 2>"$T/long.err" &
+dump=$!
+ok 'somebody looks at the tap' wait_until 20 grep -q 'listening on' "$T/long.err"
+timeout "$T_LIMIT" "$C" exec one sh -c 'nc -l -p 7000 </dev/null | wc -c; head -c 4000000 /dev/zero | nc -l -p 7001' >"$T/there" &
+job=$!
+listens() # port in hexadecimal digits
+{
+	"$C" exec one sh -c "cat /proc/net/tcp /proc/net/tcp6 | grep -q ':$1 [0-9A-F]*:0000 0A'"
+}
+ok 'the container listens' wait_until 20 listens 1B58
+head -c 4000000 /dev/zero | timeout "$T_LIMIT" socat -u - "TCP:$addr:7000"
+ok 'net: megabytes to the guest' wait_until 20 grep -qx 4000000 "$T/there"
+ok 'the container listens again' wait_until 20 listens 1B59
+is 'net: and from it' "$(timeout "$T_LIMIT" socat -u "TCP:$addr:7001" - | wc -c)" 4000000
+wait $job
+kill $dump
+wait $dump 2>/dev/null
+ok 'net: in frames that the host did not have to take apart' grep -qF " > $addr.7000:" "$T/long"
+ok 'net: and that the guest did not' grep -qF "IP $addr.7001 >" "$T/long"
+
+# What a process reads and writes goes between the helper and the command: the apiserver has no part in it.
+mkfifo "$T/ask"
+timeout "$T_LIMIT" "$C" exec -i one cat <"$T/ask" >"$T/answer" &
+job=$!
+exec 7>"$T/ask"
+echo before >&7
+ok 'an exec that answers' wait_until 60 grep -qx before "$T/answer"
+api=$(service_pid container.apiserver)
+kill -STOP "$api"
+echo meanwhile >&7
+ok 'goes on while the apiserver is stopped' wait_until 20 grep -qx meanwhile "$T/answer"
+kill -CONT "$api"
+exec 7>&-
+rc=0
+wait $job || rc=$?
+is 'to its end' "$rc" 0
 
 # E, F: megabytes for a machine that sleeps: they wait on this side, and none is lost.
 mkfifo "$T/in"
@@ -86,5 +162,12 @@ run "$C" run -d --cap-add ALL --name three demo sh -c 'mkdir /p; mount -t proc p
 ok 'panic of one in the background' wait_until 60 in_state three stopped
 is 'inspect says so' "$("$C" inspect three | jq -r '.[0].status | "\(.exitCode) \(.machine)"')" '255 panic'
 like 'the boot log has it' "$("$C" logs --boot three)" 'Kernel panic'
+run_rc 255 'one that resets its machine' "$C" run --rm --cap-add ALL --name four demo sh -c 'mkdir /p; mount -t proc p /p; echo b >/p/sysrq-trigger; sleep 100'
+like 'is said to have' "$err" '^Error: the machine of container four ended under it \(reset\)'
+run_ok '64 CPUs' "$C" run --rm -c 64 demo sh -c 'nproc; cat /sys/devices/system/cpu/online; taskset -c 63 cut -d" " -f39 /proc/self/stat'
+is 'are all there, and the last one works' "$out" '64
+0-63
+63'
+run_rc 1 '65 are too many' "$C" run --rm -c 65 demo true
 stop_system
 done_testing

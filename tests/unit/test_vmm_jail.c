@@ -448,6 +448,9 @@ static const struct probe {
 	 -1, 12, 0},
 	{"preadv2 that waits", FILTER_OURS, SYS_preadv2, -1, 0, 0},
 	{"setuid", FILTER_OURS, SYS_setuid, 0, 0, 0},
+	/* The helper takes descriptors and passes none on. */
+	{"fcntl F_DUPFD_CLOEXEC", FILTER_OURS, SYS_fcntl, 0, 1030, 0},
+	{"fcntl F_SETFD", FILTER_OURS, SYS_fcntl, 0, 2, 0},
 };
 
 static const struct probe *probe;

@@ -125,6 +125,7 @@ static void check_tables(unsigned vcpus, unsigned nmmio, bool disassemble)
 	struct table xsdt, fadt, madt, dsdt;
 	const uint8_t *r;
 	char dir[] = "/tmp/test-acpi.XXXXXX";
+	size_t i;
 
 	assert_int_equal(acpi_build(&m, ACPI_TABLES_GPA, &b, NULL), 0);
 	r = (const uint8_t *)b.data;
@@ -140,6 +141,14 @@ static void check_tables(unsigned vcpus, unsigned nmmio, bool disassemble)
 	assert_int_equal(le(fadt.p + 120, 8), ACPI_RESET);
 	assert_int_equal(le(fadt.p + 248, 8), ACPI_SLEEP_CONTROL);
 	assert_int_equal(le(fadt.p + 260, 8), ACPI_SLEEP_STATUS);
+	/* No legacy: boot architecture flags without devices on the ISA bus and 8042, with "no VGA, MSI, ASPM, RTC"; none of the
+	 * fixed hardware's ports; no pair of 8259 beside the APICs. */
+	assert_int_equal(le(fadt.p + 109, 2), 0x3c);
+	for (i = 46; i < 96; i++)
+		assert_int_equal(fadt.p[i], 0);
+	for (i = 148; i < 244; i++)
+		assert_int_equal(fadt.p[i], 0);
+	assert_int_equal(le(madt.p + 40, 4), 0);
 	assert_int_equal(madt.len, 44 + vcpus * 8 + 12);
 	assert_int_equal(madt.p[44 + (vcpus - 1) * 8 + 3], vcpus - 1);
 	assert_int_equal(count(&dsdt, "LNRO0005"), nmmio);

@@ -473,6 +473,53 @@ static void test_fair(void **state)
 	}
 }
 
+static size_t take_nothing(void *arg, const void *p, size_t len)
+{
+	return 0;
+}
+
+/* Thousands of streams that nobody reads, neither here nor in the guest: one more is served as if it were alone. */
+static void test_stalled(void **state)
+{
+	static const struct vsock_stream_ops deaf = {.data = take_nothing, .closed = on_closed};
+	static uint8_t block[30000];
+	struct fix *f = *state;
+	struct virtio_vsock_hdr h;
+	struct owner sink = {0}, *o;
+	size_t sum = 0;
+	uint32_t i;
+
+	for (i = 0; i < 4000; i++) {
+		h = hdr(OP(REQUEST), 1, 1000 + i, 0);
+		h.buf_alloc = 100;
+		send_raw(f, &h, NULL, 0);
+		expect(f, OP(RESPONSE), 1, 1000 + i);
+		o = &f->o[(f->n - 1) % ARRAY_SIZE(f->o)];
+		vsock_stream_set_ops(o->s, &deaf, &sink);
+		assert_int_equal(vsock_stream_write(o->s, block, 300), 300);
+		assert_true(recv_pkt(f, &h, NULL));
+		assert_int_equal(h.op, OP(RW));
+		assert_int_equal(h.len, 100);
+		h = hdr(OP(RW), 1, 1000 + i, 100);
+		h.buf_alloc = 100; /* and nothing of it is free */
+		send_raw(f, &h, block, 100);
+	}
+	expect_nothing(f);
+	o = dial(f, 1, 1);
+	send_op(f, OP(RW), 1, 1, "word", 4);
+	assert_int_equal(o->got, 4);
+	assert_int_equal(vsock_stream_write(o->s, block, sizeof(block)), sizeof(block));
+	while (recv_pkt(f, &h, NULL)) {
+		assert_int_equal(h.dst_port, 1);
+		sum += h.op == OP(RW) ? h.len : 0;
+	}
+	assert_int_equal(sum, sizeof(block));
+	assert_int_equal(sink.closed, 0);
+	virtio_free(f->t.d);
+	f->t.d = NULL;
+	assert_int_equal(sink.closed, 4000);
+}
+
 static void test_reset(void **state)
 {
 	struct fix *f = *state;
@@ -579,6 +626,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_rst_storm, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_many_streams, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_fair, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_stalled, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reset, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_drain, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pump, setup, teardown),
