@@ -22,6 +22,7 @@
 #define MAX_NICS          8
 #define LAST_WORDS_MS     1000   /* for what the agent said before the machine went */
 #define START_MS          120000 /* for a guest on an emulated CPU of a busy host */
+#define RESETS_MAX        5      /* of a machine whose timer does not fire */
 #define AGAIN_MS          40000  /* after which it is more likely to hang than to be slow */
 #define GRACE_MS          5000 /* for a guest that was told to go, before it is stopped from outside */
 #define EXTENSIONS        12 /* so often again while its disks are at work: it syncs */
@@ -510,13 +511,36 @@ static void start_expired(void *arg)
 	vm_kill(rt->vm);
 }
 
-/* On QEMU's emulated CPU one start in some hundreds hangs before the guest's init; a second one then comes up. */
+static bool coming_up(const struct runtime *rt)
+{
+	return rt->start_req && rt->vm && !rt->vm_gone && !rt->agent_ready && !rt->start_error;
+}
+
+void runtime_no_ticks(struct runtime *rt)
+{
+	if (!coming_up(rt))
+		return;
+	if (rt->resets++ == RESETS_MAX) {
+		start_failure(rt, ERR_INTERNAL, &rt->start_error,
+			      "the machine's timer does not fire");
+		vm_kill(rt->vm);
+		return;
+	}
+	/* Where a reset is no help the guest goes on as it can. */
+	log_warn("the machine's timer does not fire: it %s",
+		 vm_again(rt->vm) ? "is reset" : "goes on without");
+}
+
+/* A start on QEMU's emulated CPU that hangs for a reason nobody knows may come up the second time. */
 static void start_again(void *arg)
 {
 	struct runtime *rt = arg;
 	CLEANUP_FREE char *words = runtime_last_words(rt);
 
-	if (rt->start_req && !rt->vm_gone && !rt->agent_ready && vm_again(rt->vm))
+	if (!coming_up(rt))
+		return;
+	vm_log_queues(rt->vm);
+	if (vm_again(rt->vm))
 		log_warn("the guest did not come up in %d s: its machine is reset; %s dialled us, "
 			 "its console ended with \"%s\"",
 			 AGAIN_MS / 1000, rt->agent ? "it has" : "it never", words ? words : "");

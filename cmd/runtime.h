@@ -109,6 +109,7 @@ struct runtime {
 	size_t nfds;
 	struct rpc_conn *agent;
 	bool agent_ready;
+	unsigned resets;          /* of a machine that would not come up */
 	struct rt_process *procs; /* init first */
 	unsigned nprocs;
 	unsigned next_exec;
@@ -252,5 +253,6 @@ void runtime_machine_over(struct runtime *rt);
 void runtime_check_over(struct runtime *rt);
 void runtime_init_started(struct runtime *rt);
 void runtime_init_failed(struct runtime *rt, struct error *e); /* takes e */
+void runtime_no_ticks(struct runtime *rt); /* the guest says that its timer does not fire */
 
 #endif

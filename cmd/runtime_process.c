@@ -262,7 +262,9 @@ static void agent_event(void *ctx, struct rpc_conn *c, const char *event,
 	struct runtime *rt = ctx;
 	struct rt_process *proc = runtime_process_find(rt, json_str(params, "process", ""));
 
-	if (str_eq(event, "ready"))
+	if (str_eq(event, "noTicks"))
+		runtime_no_ticks(rt);
+	else if (str_eq(event, "ready"))
 		agent_ready(rt, params);
 	else if (str_eq(event, "oom"))
 		agent_oom(rt);

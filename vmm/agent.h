@@ -46,7 +46,8 @@
  *
  * DOC: Connections
  * When the mounts stand, the guest dials AGENT_PORT_CONTROL on CID 2 and speaks rpc.h framing (no
- * descriptors) there, and dials every stdio port before the process starts. Guest's notices: ready
+ * descriptors) there, and dials every stdio port before the process starts. Guest's notices: noTicks {}   its
+ * timer does not fire: only a reset helps   ready
  * {"uptimeUs": n, "kernel": "6.1.0-…", "initUs": n}   init is up (uptimeUs: guest's monotonic clock
  * when /init began) started  {"process": "init", "pid": n} failed   {"process": "init", "code":
  * "notFound", "message": "exec foo: No such file or directory"}   did not start exited {"process":

@@ -303,14 +303,18 @@ int vm_resume(struct vm *vm, struct error **err)
 
 bool vm_again(struct vm *vm)
 {
-	unsigned i;
-
 	if (vm->state != VM_RUNNING || !vm->ops->again)
 		return false;
-	for (i = 0; i < vm->ndevs; i++)
-		virtio_log_queues(vm->devs[i]);
 	vm->ops->again(vm);
 	return true;
+}
+
+void vm_log_queues(const struct vm *vm)
+{
+	unsigned i;
+
+	for (i = 0; i < vm->ndevs; i++)
+		virtio_log_queues(vm->devs[i]);
 }
 
 bool vm_disks_work(const struct vm *vm, uint64_t *seen)

@@ -95,6 +95,8 @@ int vm_resume(struct vm *vm, struct error **err);
 /* vm_again: a machine that does not come up begins anew, as with a reset button. For an engine on which it may help; elsewhere false, and
  * nothing happens. */
 bool vm_again(struct vm *vm);
+/* vm_log_queues: warns of where each device's queues are, for a machine that hangs. */
+void vm_log_queues(const struct vm *vm);
 /* vm_disks_work: whether the guest's disks have something to do, or had since *seen, which is renewed (0 at first). */
 bool vm_disks_work(const struct vm *vm, uint64_t *seen);
 /* vm_balloon: asks the guest to do without so many bytes of its memory, which the host gets back. It may give fewer, and

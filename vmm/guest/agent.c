@@ -135,6 +135,13 @@ int agent_open(struct error **err)
 	return fd < 0 ? -1 : wire_open(&agent_wire, fd, err);
 }
 
+void agent_no_ticks(void)
+{
+	wire_notify(&agent_wire, "noTicks", NULL);
+	while (agent_wire.out.len && !agent_wire.closed)
+		ev_turn(0); /* streams need no timer */
+}
+
 void agent_ready(uint64_t began_us)
 {
 	struct json_object *o = json_object_new_object();

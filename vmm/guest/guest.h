@@ -278,6 +278,10 @@ void proc_tasks_only(bool readonly);
 extern bool proc_no_init;  /* proc_tasks_only() was called, */
 extern bool proc_readonly; /* and the root file system is not to be changed */
 
+/* ---- ticks.c ---- */
+/* ticks_fire: false when a timer of a tenth of a millisecond has not fired after half a second. */
+bool ticks_fire(void);
+
 /* ---- session.c ---- */
 void session_kill(pid_t leader); /* SIGKILL to all of its session */
 
@@ -290,6 +294,8 @@ struct json_object *top_collect(void);
 /* ---- agent.c ---- */
 extern struct wire agent_wire;
 int agent_open(struct error **err);
+/* agent_no_ticks: tells the host so; returns when it has been told. */
+void agent_no_ticks(void);
 void agent_ready(uint64_t began_us);
 extern bool agent_stopping; /* the host asked for the end, or is gone */
 

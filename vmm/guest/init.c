@@ -167,6 +167,8 @@ int main(void)
 		guest_log_err(e, "boot");
 		power_off();
 	}
+	if (!ticks_fire())
+		agent_no_ticks();
 	guest_debug = json_flag(boot, "debug", false);
 	proc_predial(json_obj(boot, "process"));
 	if (prepare(boot, &e)) {
