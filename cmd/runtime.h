@@ -178,8 +178,6 @@ void runtime_streams_ports(struct rt_process *proc, struct json_object *process)
 /* runtime_streams_capture: the beginning of what proc writes is kept in proc->capture. */
 void runtime_streams_capture(struct rt_process *proc);
 int runtime_stream_accept(struct rt_stream *s, struct vsock_stream *vs, struct error **err);
-/* runtime_stdin_open: lets standard input flow once there is a stream and the guest is up; whichever came last calls it. */
-void runtime_stdin_open(struct rt_process *proc);
 /* runtime_stdin_keep: gives proc a standard input that does not end with the client that has it. */
 void runtime_stdin_keep(struct rt_process *proc);
 /* runtime_streams_attach: connects a client's descriptors (all of fds, as `streams` names them) to the streams of a

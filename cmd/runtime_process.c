@@ -212,8 +212,6 @@ static void agent_ready(struct runtime *rt, struct json_object *params)
 	if (rt->agent_ready)
 		return;
 	rt->agent_ready = true;
-	if (rt->procs)
-		runtime_stdin_open(rt->procs);
 	rt->t_ready = time_mono_us();
 	rt->guest_init_us = (uint64_t)MAX(json_int(params, "initUs", 0), 0);
 	log_info("guest is up, kernel %.64s", json_str(params, "kernel", "?"));

@@ -155,7 +155,7 @@ static void input_writable(void *arg)
 	struct rt_stream *s = arg;
 
 	if (input_flush(s))
-		runtime_stdin_open(s->proc);
+		input_arm(s);
 }
 
 /* The guest's process closed its standard input: nothing can be delivered any more. */
@@ -203,17 +203,9 @@ int runtime_stream_accept(struct rt_stream *s, struct vsock_stream *vs, struct e
 		return error_set(err, ERR_INVALID_STATE, "port %u dialled twice", s->port);
 	s->vs = vs;
 	vsock_stream_set_ops(vs, s->kind == RT_STDIN ? &input_ops : &output_ops, s);
-	runtime_stdin_open(s->proc);
-	return 0;
-}
-
-void runtime_stdin_open(struct rt_process *proc)
-{
-	struct rt_stream *s = &proc->stream[RT_STDIN];
-
-	/* What a machine that is reset has taken is lost, so nothing is sent before it is up. */
-	if (s->vs && !s->done && proc->rt->agent_ready)
+	if (s->kind == RT_STDIN)
 		input_arm(s);
+	return 0;
 }
 
 /* ---- set-up and tear-down ---- */

@@ -172,8 +172,7 @@ is 'is silent' "$out" ''
 run_ok 'delete' "$C" delete all-0 all-1 all-2
 
 run_ok 'create' "$C" create --name att demo sh -c 'cat; exit 9'
-rc=0
-out=$(echo fed | timeout "$T_LIMIT" "$C" start -ai att) || rc=$?
+run_stdin "$C" start -ai att < <(echo fed)
 is 'start -ai' "$rc:$out" '9:fed'
 run_ok 'a generated id' "$C" create demo true
 like 'is a UUID' "$out" '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
