@@ -182,7 +182,7 @@ lab_device() # name
 		--env SECONDS_EACH=0.5 --env DISK_MIB=64 --env STREAMS=100 --env "BUILD=$BUILD" --env BENCH_TSV=/out/vmm.tsv -- bash "$TOP/tests/bench/vmm-$1.sh" \
 		>"$T/lab-$1.log" 2>&1 || { tail -5 "$T/lab-$1.log" | sed 's/^/# /'; return; }
 	echo '# in the lab:'
-	sed 1d "$T/lab-$1/vmm.tsv" >>"$tsv"
+	grep -v '^row' "$T/lab-$1/vmm.tsv" >>"$tsv"
 	grep -v '^#' "$T/lab-$1.log"
 }
 
