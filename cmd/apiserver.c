@@ -93,7 +93,10 @@ static struct json_object *ping_json(struct apiserver *s)
 
 static void on_ping(void *ctx, struct rpc_req *req, struct json_object *params)
 {
-	rpc_reply(req, ping_json(ctx));
+	struct json_object *o = ping_json(ctx);
+
+	json_set_int(o, "pid", getpid());
+	rpc_reply(req, o);
 }
 
 static void add_service(struct json_object *list, const char *label, pid_t pid, const char *state)

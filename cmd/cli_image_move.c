@@ -2,7 +2,6 @@
 /* cli_image_move.c - image tag, push, save and prune. */
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include "cmd/cli_config.h"
 #include "cmd/cli_image.h"
 #include "cmd/output.h"

@@ -373,20 +373,12 @@ const struct opt_cmd cmd_system_start = {
  */
 static pid_t server_pid(struct cli *c)
 {
-	CLEANUP_JSON struct json_object *status = NULL;
-	struct json_object *list;
-	int64_t pid = 0;
+	CLEANUP_JSON struct json_object *o = NULL;
+	int64_t pid;
 
-	if (rpc_call(c->conn, "system.status", NULL, NULL, 0, NULL, NULL, STOP_MS, &status, NULL,
-		     NULL, NULL))
+	if (rpc_call(c->conn, "ping", NULL, NULL, 0, NULL, NULL, STOP_MS, &o, NULL, NULL, NULL))
 		return 0;
-	list = json_arr(status, "services");
-	for (size_t i = 0; list && i < json_object_array_length(list); i++) {
-		struct json_object *o = json_object_array_get_idx(list, i);
-
-		if (str_eq(json_str(o, "label", NULL), "container.apiserver"))
-			pid = json_int(o, "pid", 0);
-	}
+	pid = json_int(o, "pid", 0);
 	return pid > 0 && pid < INT32_MAX ? (pid_t)pid : 0;
 }
 

@@ -1,7 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# test.sh [NAME…]: end-to-end scripts on the kvm engine, each in a lab of its own; all of them, or those whose names are given. With AGAIN=n so many
-# that failed run a second time (run.pl).
+# test.sh [NAME…]: end-to-end scripts on the kvm engine, each in a lab of its own; all of them, or those whose names are given.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 # What the scripts would make but cannot in the lab, where the checkout is read-only.
@@ -17,4 +16,4 @@ for n; do
 	done
 done
 [ $# -gt 0 ] || files=(tests/e2e/*.t)
-exec tests/run.pl --lab --again "${AGAIN:-0}" ${TEST_VERBOSE:+--verbose} "${files[@]}"
+exec tests/run.pl --lab ${TEST_VERBOSE:+--verbose} "${files[@]}"
