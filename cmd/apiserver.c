@@ -177,7 +177,8 @@ static void on_image(void *ctx, struct rpc_req *req, struct json_object *params)
 	struct json_object *p;
 	struct error *e = NULL;
 
-	if (!str_prefix(method, "image.") && !str_prefix(method, "registry.")) {
+	if (!str_prefix(method, "image.") && !str_prefix(method, "registry.") &&
+	    strcmp(method, "archive.member")) {
 		error_set(&e, ERR_UNSUPPORTED, "no such method \"%.100s\"", method);
 		rpc_reply_error(req, e);
 		return;

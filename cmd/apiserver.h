@@ -355,8 +355,14 @@ char *kernel_default(struct apiserver *s, struct error **err);
 /* kernel_cached: the directory an ad-hoc kernel is imported to, keyed by what the file is now; *ready says whether it is
  * there already. */
 char *kernel_cached(struct apiserver *s, const char *path, bool *ready, struct error **err);
-/* kernel_import_as: blocking, for a worker: imports into kernels/<name>, replacing what was there. */
-int kernel_import_as(struct apiserver *s, const char *binary, const char *modules, const char *name,
+struct kernel_source {
+	const char *binary;  /* a path, or what fd is called */
+	int fd;              /* borrowed; -1: open the path */
+	const char *modules; /* a directory, or NULL */
+	bool keep;           /* another kernel of the same name is not replaced */
+};
+/* kernel_import_as: blocking, for a worker: imports into kernels/<name> (NULL: its release), replacing what was there. */
+int kernel_import_as(struct apiserver *s, const struct kernel_source *from, const char *name,
 		     struct json_object **info, struct error **err);
 char *kernel_name(struct apiserver *s); /* of the default; NULL when there is none */
 void on_kernel_set(void *ctx, struct rpc_req *req, struct json_object *params);

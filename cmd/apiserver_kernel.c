@@ -131,7 +131,18 @@ char *kernel_cached(struct apiserver *s, const char *path, bool *ready, struct e
 	return xasprintf("%s/kernels/%s", s->roots.app, name);
 }
 
-int kernel_import_as(struct apiserver *s, const char *binary, const char *modules, const char *name,
+/* Whether a kernel of that name is there whose bytes are not these. */
+static bool kernel_differs(struct apiserver *s, const char *name, struct json_object *o)
+{
+	CLEANUP_CLOSE int dir =
+		path_open_beneath(s->kernels_dir, name, O_PATH | O_DIRECTORY, 0, NULL);
+	CLEANUP_JSON struct json_object *old =
+		dir < 0 ? NULL : state_read(dir, "kernel.json", NULL);
+
+	return old && !str_eq(json_str(old, "sha256", ""), json_str(o, "sha256", NULL));
+}
+
+int kernel_import_as(struct apiserver *s, const struct kernel_source *from, const char *name,
 		     struct json_object **info, struct error **err)
 {
 	CLEANUP_FREE char *uuid = random_uuid();
@@ -143,12 +154,22 @@ int kernel_import_as(struct apiserver *s, const char *binary, const char *module
 	if (mkdirat(s->kernels_dir, tmp, 0700))
 		return error_sys(err, errno, "create kernel directory");
 	dir = path_open_beneath(s->kernels_dir, tmp, O_RDONLY | O_DIRECTORY, 0, err);
-	if (dir < 0 || kernel_import(binary, modules, dir, &o, err))
+	if (dir < 0 ||
+	    (from->fd < 0 ? kernel_import(from->binary, from->modules, dir, &o, err)
+			  : kernel_import_fd(from->fd, from->binary, from->modules, dir, &o, err)))
 		goto fail;
 	if (!to)
 		to = json_str(o, "release", "kernel");
 	if (!container_id_valid(to)) {
 		error_set(err, ERR_INVALID_ARGUMENT, "\"%.100s\" cannot name a kernel", to);
+		goto fail;
+	}
+	if (from->keep && kernel_differs(s, to, o)) {
+		error_set(
+			err, ERR_EXISTS,
+			"another kernel is installed as %s; --force replaces it, --name gives this "
+			"one another name",
+			to);
 		goto fail;
 	}
 	if (renameat2(s->kernels_dir, tmp, s->kernels_dir, to, RENAME_EXCHANGE) &&
@@ -172,6 +193,8 @@ struct kernel_set {
 	struct apiserver *s;
 	struct rpc_req *req;
 	char *binary, *modules, *name;
+	int fd; /* of the binary, when it came with the call */
+	bool force;
 	struct json_object *info;
 	struct error *e;
 };
@@ -199,7 +222,12 @@ static void kernel_set_work(void *arg)
 
 	if (!k->binary && kernel_recommended(s->roots.install, &k->binary, &k->modules, &k->e))
 		return;
-	if (kernel_import_as(s, k->binary, k->modules, k->name, &k->info, &k->e))
+	struct kernel_source from = {.binary = k->binary,
+				     .fd = k->fd,
+				     .modules = k->modules,
+				     .keep = !k->force};
+
+	if (kernel_import_as(s, &from, k->name, &k->info, &k->e))
 		return;
 	kernel_switch(s, json_str(k->info, "directory", ""), &k->e);
 }
@@ -221,6 +249,7 @@ static void kernel_set_done(void *arg)
 		rpc_reply(k->req, o);
 	}
 	json_object_put(k->info);
+	base_close_fd(&k->fd);
 	free(k->binary);
 	free(k->modules);
 	free(k->name);
@@ -240,25 +269,36 @@ static int absolute(struct json_object *params, const char *key, const char **ou
 	return 0;
 }
 
+/* The binary is a path, or what it is called when it comes as a descriptor. */
+static int kernel_set_check(struct json_object *params, bool has_fd, const char **binary,
+			    const char **modules, struct error **err)
+{
+	const char *name = json_str(params, "name", NULL);
+	bool recommended = json_flag(params, "recommended", false);
+
+	*binary = json_str(params, "binary", NULL);
+	if ((!has_fd && absolute(params, "binary", binary, err)) ||
+	    absolute(params, "modules", modules, err))
+		return -1;
+	if (!*binary == !recommended || ((*modules || has_fd) && !*binary))
+		return error_set(err, ERR_INVALID_ARGUMENT,
+				 "either a binary or the recommended kernel must be asked for");
+	if (name && (!container_id_valid(name) || !strcmp(name, "default")))
+		return error_set(err, ERR_INVALID_ARGUMENT, "invalid kernel name \"%.100s\"", name);
+	return 0;
+}
+
 void on_kernel_set(void *ctx, struct rpc_req *req, struct json_object *params)
 {
 	struct apiserver *s = ctx;
 	const char *binary, *modules, *name = json_str(params, "name", NULL);
 	bool recommended = json_flag(params, "recommended", false);
+	struct rpc_fds *fds = rpc_req_fds(req);
 	struct error *e = NULL;
 	struct kernel_set *k;
 
-	if (absolute(params, "binary", &binary, &e) || absolute(params, "modules", &modules, &e))
+	if (kernel_set_check(params, fds->n > 0, &binary, &modules, &e))
 		goto fail;
-	if (!binary == !recommended || (modules && !binary)) {
-		error_set(&e, ERR_INVALID_ARGUMENT,
-			  "either a binary or the recommended kernel must be asked for");
-		goto fail;
-	}
-	if (name && (!container_id_valid(name) || !strcmp(name, "default"))) {
-		error_set(&e, ERR_INVALID_ARGUMENT, "invalid kernel name \"%.100s\"", name);
-		goto fail;
-	}
 	if (s->kernel_busy || s->stopping) {
 		error_set(&e, ERR_INVALID_STATE, "a kernel is being set already");
 		goto fail;
@@ -266,6 +306,8 @@ void on_kernel_set(void *ctx, struct rpc_req *req, struct json_object *params)
 	k = xcalloc(1, sizeof(*k));
 	k->s = s;
 	k->req = req;
+	k->fd = rpc_fds_take(fds, 0);
+	k->force = recommended || json_flag(params, "force", false);
 	if (recommended)
 		binary = config_str(s->config, "kernel.path");
 	k->binary = binary ? xstrdup(binary) : NULL;

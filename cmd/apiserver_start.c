@@ -360,8 +360,9 @@ static void kernel_work(void *arg)
 {
 	struct start_op *op = arg;
 
-	kernel_import_as(op->s, op->kernel_src, NULL, strrchr(op->kernel, '/') + 1, NULL,
-			 &op->kernel_err);
+	const struct kernel_source from = {.binary = op->kernel_src, .fd = -1};
+
+	kernel_import_as(op->s, &from, strrchr(op->kernel, '/') + 1, NULL, &op->kernel_err);
 }
 
 static void kernel_worked(void *arg)

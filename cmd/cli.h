@@ -46,8 +46,10 @@ extern const struct opt_cmd cmd_system_doctor;                   /* cli_doctor.c
 extern const struct opt_cmd cmd_registry, cmd_login, cmd_logout; /* cli_registry.c */
 extern const struct opt_cmd cmd_system;                          /* cli_system.c */
 extern const struct opt_cmd cmd_system_start, cmd_system_stop;   /* cli_start.c */
-extern const struct opt_cmd cmd_system_logs;                     /* cli_logs.c */
-extern const struct opt_cmd cmd_root;                            /* cli.c */
+#define SYSTEM_GROUP "SYSTEM SUBCOMMANDS"
+extern const struct opt_cmd cmd_kernel;      /* cli_kernel.c */
+extern const struct opt_cmd cmd_system_logs; /* cli_logs.c */
+extern const struct opt_cmd cmd_root;        /* cli.c */
 
 extern const struct opt_cmd cmd_attach, cmd_pause, cmd_port, cmd_prune, cmd_rename, cmd_top,
 	cmd_unpause, cmd_wait;                    /* cli_manage.c */

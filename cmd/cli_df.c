@@ -86,7 +86,7 @@ static int run_df(struct cli *c, const struct opt_args *a, struct error **err)
 const struct opt_cmd cmd_system_df = {
 	.name = "df",
 	.summary = "Show disk use",
-	.group = "SYSTEM SUBCOMMANDS",
+	.group = SYSTEM_GROUP,
 	.opts = df_opts,
 	.notes = "Sizes are allocated blocks. What images share is counted once; reclaimable is "
 		 "what no container uses.",

@@ -366,7 +366,7 @@ static const struct opt *const doctor_opts[] = {opt_doctor, NULL};
 const struct opt_cmd cmd_system_doctor = {
 	.name = "doctor",
 	.summary = "Show what this host lacks, and what to do about it",
-	.group = "SYSTEM SUBCOMMANDS",
+	.group = SYSTEM_GROUP,
 	.opts = doctor_opts,
 	.notes = "The exit status is 1 when something is missing without which containers do not "
 		 "run.",

@@ -274,7 +274,7 @@ static int run_system_logs(struct cli *c, const struct opt_args *a, struct error
 const struct opt_cmd cmd_system_logs = {
 	.name = "logs",
 	.summary = "Fetch the logs of the container services",
-	.group = "SYSTEM SUBCOMMANDS",
+	.group = SYSTEM_GROUP,
 	.opts = logs_opts,
 	.pos = logs_pos,
 	.run = run_system_logs,

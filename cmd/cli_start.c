@@ -360,7 +360,7 @@ static int run_system_start(struct cli *c, const struct opt_args *a, struct erro
 const struct opt_cmd cmd_system_start = {
 	.name = "start",
 	.summary = "Start the container services",
-	.group = "SYSTEM SUBCOMMANDS",
+	.group = SYSTEM_GROUP,
 	.opts = start_opts,
 	.run = run_system_start,
 };
@@ -415,7 +415,7 @@ static int run_system_stop(struct cli *c, const struct opt_args *a, struct error
 const struct opt_cmd cmd_system_stop = {
 	.name = "stop",
 	.summary = "Stop all containers and the container services",
-	.group = "SYSTEM SUBCOMMANDS",
+	.group = SYSTEM_GROUP,
 	.notes = "Containers are told to stop in the order of their starts, backwards: each when "
 		 "the "
 		 "one before has ended, or a second after it was told. None gets more than five "

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cli_system.c - system status, version, kernel set, property list. */
+/* cli_system.c - system status, version, property list. */
 #include <limits.h>
 #include <stdio.h>
 #include "cmd/cli.h"
 #include "cmd/table.h"
 #include "core/version.h"
-
-#define GROUP "SYSTEM SUBCOMMANDS"
 
 static const struct opt opt_format[] = {
 	{"format", 0, OPT_VALUE, "format", FORMAT_CHOICES, "Format of the output", 0},
@@ -135,7 +133,7 @@ static int run_status(struct cli *c, const struct opt_args *a, struct error **er
 static const struct opt_cmd cmd_status = {
 	.name = "status",
 	.summary = "Show the status of the container services",
-	.group = GROUP,
+	.group = SYSTEM_GROUP,
 	.opts = status_opts,
 	.notes = "The exit status is 0 only when the system runs.",
 	.run = run_status,
@@ -186,77 +184,9 @@ static int run_version(struct cli *c, const struct opt_args *a, struct error **e
 static const struct opt_cmd cmd_version = {
 	.name = "version",
 	.summary = "Show the versions of the command and of the services",
-	.group = GROUP,
+	.group = SYSTEM_GROUP,
 	.opts = format_opts,
 	.run = run_version,
-};
-
-/* ---- kernel ---- */
-
-static const struct opt opt_kernel_set[] = {
-	{"arch", 0, OPT_VALUE, "arch", "amd64|arm64", "Architecture of the kernel", OPT_LATER},
-	{"binary", 0, OPT_VALUE, "path", NULL,
-	 "Kernel file: an ELF vmlinux or a distribution's vmlinuz", 0},
-	{"modules", 0, OPT_VALUE, "dir", NULL, "Directory with the kernel's modules", 0},
-	{"name", 0, OPT_VALUE, "name", NULL, "Name to install the kernel under", 0},
-	{"force", 0, OPT_FLAG, NULL, NULL, "Overwrite a kernel of the same name", 0},
-	{"recommended", 0, OPT_FLAG, NULL, NULL,
-	 "Install the recommended kernel; wins over the other options", 0},
-	{"tar", 0, OPT_VALUE, "path", NULL, "Archive that holds the kernel", OPT_LATER},
-	{"digest", 0, OPT_VALUE, "digest", NULL, "Expected digest of the archive", OPT_LATER},
-	{0},
-};
-static const struct opt *const kernel_set_opts[] = {opt_kernel_set, NULL};
-
-static int put_path(struct json_object *params, const struct opt_args *a, const char *key,
-		    struct error **err)
-{
-	const char *path = opt_str(a, key, NULL);
-	CLEANUP_FREE char *full = NULL;
-
-	if (!path)
-		return 0;
-	full = realpath(path, NULL);
-	if (!full)
-		return error_sys(err, errno, "--%s %s", key, path);
-	json_set_str(params, key, full);
-	return 0;
-}
-
-static int run_kernel_set(struct cli *c, const struct opt_args *a, struct error **err)
-{
-	CLEANUP_JSON struct json_object *params = json_object_new_object(), *reply = NULL;
-
-	if (opt_has(a, "recommended"))
-		json_set_bool(params, "recommended", true);
-	else if (!opt_has(a, "binary"))
-		return cli_usage(c, "Missing argument: --binary or --recommended");
-	else if (put_path(params, a, "binary", err) || put_path(params, a, "modules", err))
-		return -1;
-	json_set_str(params, "name", opt_str(a, "name", NULL));
-	if (opt_has(a, "force"))
-		json_set_bool(params, "force", true);
-	if (cli_call(c, "kernel.set", STEAL(params), &reply, err))
-		return -1;
-	cli_note("Kernel %s installed (Linux %s)", json_str(reply, "name", ""),
-		 json_str(reply, "release", ""));
-	return 0;
-}
-
-static const struct opt_cmd cmd_kernel_set = {
-	.name = "set",
-	.summary = "Set the default guest kernel",
-	.group = "SUBCOMMANDS",
-	.opts = kernel_set_opts,
-	.run = run_kernel_set,
-};
-
-static const struct opt_cmd *const kernel_subs[] = {&cmd_kernel_set, NULL};
-static const struct opt_cmd cmd_kernel = {
-	.name = "kernel",
-	.summary = "Manage the default guest kernel",
-	.group = GROUP,
-	.sub = kernel_subs,
 };
 
 /* ---- property ---- */
@@ -357,7 +287,7 @@ static const struct opt_cmd *const property_subs[] = {&cmd_property_list, NULL};
 static const struct opt_cmd cmd_property = {
 	.name = "property",
 	.summary = "Show the configuration",
-	.group = GROUP,
+	.group = SYSTEM_GROUP,
 	.sub = property_subs,
 };
 

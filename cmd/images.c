@@ -250,6 +250,34 @@ static int run_load(struct job *j, struct error **err)
 	return 0;
 }
 
+static int run_member(struct job *j, struct error **err)
+{
+	struct oci_progress p = job_progress(j);
+	struct oci_member m = {
+		.url = json_str(j->params, "url", NULL),
+		.fd = j->fd,
+		.digest = json_str(j->params, "digest", NULL),
+	};
+	CLEANUP_FREE char *path = NULL;
+	int fd;
+
+	if (json_need_str(j->params, "member", &m.member, err) < 0)
+		return -1;
+	if (!m.url == (j->fd < 0))
+		return error_set(err, ERR_INVALID_ARGUMENT,
+				 "archive.member needs either a URL or a descriptor");
+	if (m.url && !m.digest)
+		return error_set(err, ERR_INVALID_ARGUMENT, "a URL needs the archive's digest");
+	fd = oci_member(j->im->store, &m, &p, &path, err);
+	if (fd < 0)
+		return -1;
+	j->fds = xcalloc(1, sizeof(*j->fds));
+	j->fds[j->nfds++] = fd;
+	j->result = json_object_new_object();
+	json_set_str(j->result, "path", path);
+	return 0;
+}
+
 static int run_commit(struct job *j, struct error **err)
 {
 	struct oci_progress p = job_progress(j);
@@ -386,6 +414,11 @@ static void on_load(void *ctx, struct rpc_req *req, struct json_object *params)
 	job_start(ctx, req, params, rpc_fds_take(rpc_req_fds(req), 0), run_load);
 }
 
+static void on_member(void *ctx, struct rpc_req *req, struct json_object *params)
+{
+	job_start(ctx, req, params, rpc_fds_take(rpc_req_fds(req), 0), run_member);
+}
+
 static void on_commit(void *ctx, struct rpc_req *req, struct json_object *params)
 {
 	job_start(ctx, req, params, rpc_fds_take(rpc_req_fds(req), 0), run_commit);
@@ -505,12 +538,25 @@ static void on_tag(void *ctx, struct rpc_req *req, struct json_object *params)
 }
 
 static const struct rpc_route routes[] = {
-	{"image.pull", on_pull},        {"image.push", on_push},       {"image.load", on_load},
-	{"image.list", on_list},        {"image.inspect", on_inspect}, {"image.delete", on_delete},
-	{"image.resolve", on_resolve},  {"image.rootfs", on_rootfs},   {"image.tag", on_tag},
-	{"image.save", on_save},        {"image.commit", on_commit},   {"image.config", on_config},
-	{"image.prune", on_prune},      {"image.usage", on_usage},     {"registry.login", on_login},
-	{"registry.logout", on_logout}, {"registry.list", on_logins},  {NULL, NULL},
+	{"image.pull", on_pull},
+	{"image.push", on_push},
+	{"image.load", on_load},
+	{"image.list", on_list},
+	{"image.inspect", on_inspect},
+	{"image.delete", on_delete},
+	{"image.resolve", on_resolve},
+	{"image.rootfs", on_rootfs},
+	{"image.tag", on_tag},
+	{"archive.member", on_member},
+	{"image.save", on_save},
+	{"image.commit", on_commit},
+	{"image.config", on_config},
+	{"image.prune", on_prune},
+	{"image.usage", on_usage},
+	{"registry.login", on_login},
+	{"registry.logout", on_logout},
+	{"registry.list", on_logins},
+	{NULL, NULL},
 };
 
 static const struct rpc_handler handler = {.service = "container.images", .routes = routes};

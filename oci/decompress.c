@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * decompress.c - gzip, zstd or plain bytes behind one reader.
+ * decompress.c - gzip, zstd, xz or plain bytes behind one reader.
  *
  * The kind is told by the first bytes, not by a media type or a file name: registries and archive
  * writers disagree about those, and the digest of the result is checked against the image's
  * configuration anyway. Memory is bounded whatever the input: 64 KiB of input, igzip's 85 KiB of state, or
- * the zstd window that the caller allows.
+ * the zstd window that the caller allows. xz, which no layer is in, only for who asks.
  */
 #define ZSTD_STATIC_LINKING_ONLY /* ZSTD_getFrameHeader() */
 #include <igzip_lib.h>
+#include <lzma.h>
 #include <zstd.h>
 
 #include "oci/stream.h"
 
 #define IN_SIZE        (64u << 10)
-#define ZSTD_SKIPPABLE 0x184D2A50u /* low nibble varies */
+#define XZ_MEMORY      (40ull << 20) /* all of its levels but 9, which wants 65 MiB */
+#define ZSTD_SKIPPABLE 0x184D2A50u   /* low nibble varies */
 
 struct decompress {
 	struct oci_reader src;
@@ -26,6 +28,7 @@ struct decompress {
 	bool padding;    /* only zeros may follow */
 	struct inflate_state *z;
 	ZSTD_DStream *zstd;
+	lzma_stream xz;
 	uint64_t window; /* bytes that were taken */
 	int (*take)(void *arg, uint64_t bytes, struct error **err);
 	void *arg;
@@ -123,6 +126,15 @@ struct decompress *decompress_new(const struct oci_reader *src, struct error **e
 		ZSTD_DCtx_setParameter(d->zstd, ZSTD_d_windowLogMax, WINDOW_MAX_LOG);
 	}
 	return d;
+}
+
+void decompress_allow_xz(struct decompress *d)
+{
+	static const unsigned char magic[] = {0xfd, '7', 'z', 'X'};
+
+	if (d->kind == COMPRESSION_NONE && d->len - d->pos >= sizeof(magic) &&
+	    !memcmp(d->in + d->pos, magic, sizeof(magic)))
+		d->kind = COMPRESSION_XZ;
 }
 
 void decompress_windows(struct decompress *d, int (*take)(void *, uint64_t, struct error **),
@@ -237,6 +249,48 @@ static int step_zstd(struct decompress *d, unsigned char *p, size_t n, size_t *m
 	return 0;
 }
 
+static int start_xz(struct decompress *d, struct error **err)
+{
+	if (lzma_stream_decoder(&d->xz, XZ_MEMORY, 0) != LZMA_OK)
+		return error_set(err, ERR_INTERNAL, "xz: cannot start");
+	return 0;
+}
+
+static int step_xz(struct decompress *d, unsigned char *p, size_t n, size_t *made,
+		   struct error **err)
+{
+	lzma_stream *x = &d->xz;
+	lzma_ret rc;
+
+	x->next_in = d->in + d->pos;
+	x->avail_in = d->len - d->pos;
+	x->next_out = p;
+	x->avail_out = n;
+	rc = lzma_code(x, LZMA_RUN);
+	d->pos = d->len - x->avail_in;
+	*made = n - x->avail_out;
+	if (rc == LZMA_STREAM_END)
+		d->started = false;
+	else if (rc == LZMA_MEMLIMIT_ERROR)
+		return error_set(err, ERR_INVALID_ARGUMENT,
+				 "its xz data needs more than %u MiB to unpack",
+				 (unsigned)(XZ_MEMORY >> 20));
+	else if (rc != LZMA_OK && rc != LZMA_BUF_ERROR) /* the latter: no input left */
+		return error_set(err, ERR_INVALID_ARGUMENT, "xz data is damaged");
+	return 0;
+}
+
+static const struct {
+	const char *name;
+	int (*start)(struct decompress *d, struct error **err); /* of a member; may be NULL */
+	int (*step)(struct decompress *d, unsigned char *p, size_t n, size_t *made,
+		    struct error **err);
+} decoders[] = {
+	[COMPRESSION_GZIP] = {"gzip", NULL, step_gzip},
+	[COMPRESSION_ZSTD] = {"zstd", check_window, step_zstd},
+	[COMPRESSION_XZ] = {"xz", start_xz, step_xz},
+};
+
 static ssize_t decompress_read(void *arg, void *p, size_t n, struct error **err)
 {
 	struct decompress *d = arg;
@@ -259,17 +313,17 @@ static ssize_t decompress_read(void *arg, void *p, size_t n, struct error **err)
 			if (more <= 0)
 				return more;
 			d->started = true;
-			if (d->zstd && check_window(d, err) < 0)
+			if (decoders[d->kind].start && decoders[d->kind].start(d, err) < 0)
 				return -1;
 		}
 		if (fill(d, err) < 0)
 			return -1;
 		/* With no input left a decoder may still hold output; without any, it was cut off. */
-		if ((d->kind == COMPRESSION_GZIP ? step_gzip : step_zstd)(d, p, n, &made, err) < 0)
+		if (decoders[d->kind].step(d, p, n, &made, err) < 0)
 			return -1;
 		if (made == 0 && d->started && d->eof && d->pos == d->len)
 			return error_set(err, ERR_INVALID_ARGUMENT, "%s data ends too early",
-					 d->kind == COMPRESSION_GZIP ? "gzip" : "zstd");
+					 decoders[d->kind].name);
 	}
 	return (ssize_t)made;
 }
@@ -285,6 +339,7 @@ void decompress_free(struct decompress *d)
 		return;
 	free(d->z);
 	ZSTD_freeDStream(d->zstd);
+	lzma_end(&d->xz);
 	d->take(d->arg, 0, NULL);
 	free(d);
 }

@@ -63,66 +63,6 @@ static ssize_t input_read(void *arg, void *p, size_t n, struct error **err)
 	return got;
 }
 
-/* A member's path without "./" and doubled slashes; NULL for one that leads out of the archive. */
-static char *safe_path(const char *s)
-{
-	CLEANUP_BUF struct buf b = {0};
-
-	if (*s == '/')
-		return NULL;
-	while (*s) {
-		size_t n = strcspn(s, "/");
-
-		if (n == 2 && s[0] == '.' && s[1] == '.')
-			return NULL;
-		if (n && !(n == 1 && *s == '.')) {
-			if (b.len)
-				buf_append(&b, "/", 1);
-			buf_append(&b, s, n);
-		}
-		s += n;
-		s += strspn(s, "/");
-	}
-	return b.data ? STEAL(b.data) : xstrdup("");
-}
-
-/* Where a symlink at `path` leads, as a path in the archive; NULL for out of it. */
-static char *link_target(const char *path, const char *target)
-{
-	CLEANUP_STRV struct strv parts = {0};
-	CLEANUP_BUF struct buf b = {0};
-	const char *bases[2] = {path, target};
-	size_t i;
-
-	if (*target == '/')
-		return NULL;
-	for (i = 0; i < 2; i++) {
-		const char *s = bases[i];
-
-		for (;;) {
-			size_t n = strcspn(s, "/");
-
-			if (i == 0 && !s[n]) /* the link's own name */
-				break;
-			if (n == 2 && !strncmp(s, "..", 2)) {
-				if (parts.n == 0)
-					return NULL;
-				free(parts.v[--parts.n]);
-				parts.v[parts.n] = NULL;
-			} else if (n && !(n == 1 && *s == '.')) {
-				strv_take(&parts, xstrndup(s, n));
-			}
-			s += n;
-			if (!*s)
-				break;
-			s++;
-		}
-	}
-	for (i = 0; i < parts.n; i++)
-		buf_printf(&b, "%s%s", i ? "/" : "", parts.v[i]);
-	return b.data ? STEAL(b.data) : NULL;
-}
-
 static int read_small(struct tar_reader *t, const struct tar_entry *e, struct buf *out,
 		      struct error **err)
 {
@@ -200,8 +140,8 @@ static int take_file(struct load *l, struct tar_reader *t, const struct tar_entr
 
 static void take_link(struct load *l, const struct tar_entry *e, const char *path)
 {
-	CLEANUP_FREE char *to =
-		e->type == TAR_SYMLINK ? link_target(path, e->linkname) : safe_path(e->linkname);
+	CLEANUP_FREE char *to = e->type == TAR_SYMLINK ? tar_path_link(path, e->linkname)
+						       : tar_path_clean(e->linkname);
 
 	if (to && json_object_object_length(l->links) < MAX_FILES)
 		json_set_str(l->links, path, to);
@@ -210,7 +150,7 @@ static void take_link(struct load *l, const struct tar_entry *e, const char *pat
 static int take_member(struct load *l, struct tar_reader *t, const struct tar_entry *e,
 		       struct error **err)
 {
-	CLEANUP_FREE char *path = safe_path(e->path);
+	CLEANUP_FREE char *path = tar_path_clean(e->path);
 
 	if (!path) {
 		if (!l->force)
@@ -350,7 +290,7 @@ static int find_in_layout(struct load *l, struct error **err)
 /* A path manifest.json names, through links. */
 static struct json_object *find_file(struct load *l, const char *path, struct error **err)
 {
-	CLEANUP_FREE char *at = safe_path(path);
+	CLEANUP_FREE char *at = tar_path_clean(path);
 	int i;
 
 	for (i = 0; at && i < MAX_LINKS; i++) {

@@ -98,6 +98,16 @@ int oci_push(struct oci_store *s, const char *reference, const struct oci_push_o
  * failing. */
 int oci_load(struct oci_store *s, int fd, bool force, const struct oci_progress *p,
 	     struct json_object **images, struct error **err);
+struct oci_member {
+	const char *url;    /* http or https; NULL: */
+	int fd;             /* read from where it stands; borrowed */
+	const char *digest; /* what the archive must have; NULL: not said */
+	const char *member; /* a path in it; links in it are followed */
+};
+/* oci_member: one file (at most 1 GiB) of a tar archive, plain or in gzip, zstd or xz, as an unnamed file: its descriptor, the
+ * caller's, or -1. *path: the member's path behind all links, owned by the caller. Not there: notFound. Blocking. */
+int oci_member(struct oci_store *s, const struct oci_member *m, const struct oci_progress *p,
+	       char **path, struct error **err);
 /* oci_list / oci_inspect: image objects; oci_inspect fails with notFound naming every unknown
  * reference. */
 int oci_list(struct oci_store *s, struct json_object **images, struct error **err);

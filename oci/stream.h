@@ -83,7 +83,7 @@ struct fd_reader {
 };
 struct oci_reader fd_reader_of(struct fd_reader *r);
 
-enum compression { COMPRESSION_NONE, COMPRESSION_GZIP, COMPRESSION_ZSTD };
+enum compression { COMPRESSION_NONE, COMPRESSION_GZIP, COMPRESSION_ZSTD, COMPRESSION_XZ };
 
 /* decompress_new: tells gzip (any number of members), zstd (any number of frames)
  * and plain bytes apart by their first four bytes. src must outlive it. Truncated or damaged input and
@@ -99,6 +99,8 @@ struct decompress *decompress_new(const struct oci_reader *src, struct error **e
  * with 0 at the end; it may wait or refuse. Without: windows up to 8 MiB. Before the first read. */
 void decompress_windows(struct decompress *d, int (*take)(void *, uint64_t, struct error **),
 			void *arg);
+/* decompress_allow_xz: xz too (any number of streams; at most 40 MiB of memory). Before the first read. */
+void decompress_allow_xz(struct decompress *d);
 enum compression decompress_kind(const struct decompress *d);
 struct oci_reader decompress_reader(struct decompress *d);
 void decompress_free(struct decompress *d);

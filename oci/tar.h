@@ -82,4 +82,10 @@ ssize_t tar_read(struct tar_reader *t, void *p, size_t n, struct error **err);
  * same as tar_read. */
 ssize_t tar_read_run(struct tar_reader *t, void *p, size_t n, uint64_t *hole, struct error **err);
 
+/* ---- tar_path.c ---- */
+/* tar_path_clean: a member's path without "./" and doubled slashes, owned by the caller; NULL for one that leads out of the archive. */
+char *tar_path_clean(const char *path);
+/* tar_path_link: where a symlink at `path`, a clean one, leads, as a clean path; owned by the caller. NULL for out of the archive. */
+char *tar_path_link(const char *path, const char *target);
+
 #endif

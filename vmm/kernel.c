@@ -31,13 +31,10 @@ static int sha256_hex(const void *p, size_t n, char out[65], struct error **err)
 	return 0;
 }
 
-static int read_kernel(const char *binary, struct buf *out, struct error **err)
+static int read_kernel(int fd, const char *binary, struct buf *out, struct error **err)
 {
-	CLEANUP_CLOSE int fd = open(binary, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	struct stat st;
 
-	if (fd < 0)
-		return error_sys(err, errno, "open %s", binary);
 	if (fstat(fd, &st))
 		return error_sys(err, errno, "stat %s", binary);
 	if (!S_ISREG(st.st_mode))
@@ -128,8 +125,8 @@ static struct json_object *describe(const char *binary, const char *release, con
 	return o;
 }
 
-int kernel_import(const char *binary, const char *modules_dir, int dest_dirfd,
-		  struct json_object **info, struct error **err)
+int kernel_import_fd(int fd, const char *binary, const char *modules_dir, int dest_dirfd,
+		     struct json_object **info, struct error **err)
 {
 	CLEANUP_BUF struct buf file = {0}, unpacked = {0};
 	CLEANUP_STRV struct strv modules = {0};
@@ -139,7 +136,7 @@ int kernel_import(const char *binary, const char *modules_dir, int dest_dirfd,
 	size_t len;
 	char sha[65];
 
-	if (read_kernel(binary, &file, err))
+	if (read_kernel(fd, binary, &file, err))
 		return -1;
 	if (kernel_image_unpack(file.data, file.len, &unpacked, &vmlinux, &len, err))
 		return error_wrap(err, "%s", binary);
@@ -156,6 +153,16 @@ int kernel_import(const char *binary, const char *modules_dir, int dest_dirfd,
 	if (info)
 		*info = STEAL(desc);
 	return 0;
+}
+
+int kernel_import(const char *binary, const char *modules_dir, int dest_dirfd,
+		  struct json_object **info, struct error **err)
+{
+	CLEANUP_CLOSE int fd = open(binary, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+	if (fd < 0)
+		return error_sys(err, errno, "open %s", binary);
+	return kernel_import_fd(fd, binary, modules_dir, dest_dirfd, info, err);
 }
 
 /* Compares releases as people do: runs of digits by value, all else by byte. */

@@ -25,6 +25,10 @@
  */
 int kernel_import(const char *binary, const char *modules_dir, int dest_dirfd,
 		  struct json_object **info, struct error **err);
+/* kernel_import_fd: the same of an open file, borrowed and read from where it stands; name is what it is called in messages and in
+ * kernel.json. */
+int kernel_import_fd(int fd, const char *name, const char *modules_dir, int dest_dirfd,
+		     struct json_object **info, struct error **err);
 
 /* kernel_recommended: what `kernel set --recommended` takes: CONTAINER_INSTALL_ROOT's
  * share/container/vmlinux or kernel/vmlinux (make kernel) when there, else the newest distribution cloud kernel in

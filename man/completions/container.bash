@@ -50,7 +50,7 @@ _container()
 	'system df') words='--format --debug --version --help -h' ;;
 	'system doctor') words='--format --debug --version --help -h' ;;
 	'system kernel') words='set --debug --version --help -h' ;;
-	'system kernel set') words='--binary --modules --name --force --recommended --debug --version --help -h' ;;
+	'system kernel set') words='--arch --binary --modules --name --force --recommended --tar --digest --debug --version --help -h' ;;
 	'system logs') words='--follow -f --last --debug --version --help -h' ;;
 	'system property') words='list --debug --version --help -h' ;;
 	'system property list') words='--format --debug --version --help -h' ;;
