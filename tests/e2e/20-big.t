@@ -84,6 +84,11 @@ t0=$SECONDS
 run_ok 'push' "$C" push -q "$REGISTRY/big:1"
 diag "push: $((SECONDS - t0)) s"
 run_ok 'forget' "$C" rmi "$REGISTRY/big:1"
+# From a registry so slow that the layer's download is there to be seen: a third of it a second, some 30 MiB.
+free_port
+"$TOP/tests/lib/slow_relay.pl" "$T_PORT" "${REGISTRY##*:}" $((BIG_MIB * 350000)) 2>"$T/relay.log" &
+REGISTRY=127.0.0.1:$T_PORT
+wait_until 20 curl -fs "http://$REGISTRY/v2/" || { diag "$(cat "$T/relay.log")"; bail 'the slow way to the registry is there'; }
 t0=$SECONDS
 # On a terminal, which `script` makes: bars that are drawn again in their places.
 run_ok 'pull' script -qefc "$C pull $REGISTRY/big:1" "$T/terminal"
