@@ -130,6 +130,8 @@ static void take_part(void *arg, struct json_object *ev)
 	add_all(arg, json_arr(ev, "containers"));
 }
 
+static int call_ms = 15000; /* how long an answer is waited for */
+
 /* One call on a connection of its own: the error's code, or -1 when it went well. */
 static int call(const char *method, const char *params, struct json_object **result, char **text)
 {
@@ -139,7 +141,7 @@ static int call(const char *method, const char *params, struct json_object **res
 	int code = -1;
 
 	assert_non_null(c);
-	if (rpc_call(c, method, parse(params), NULL, 0, take_part, parts, 15000, &answer, NULL,
+	if (rpc_call(c, method, parse(params), NULL, 0, take_part, parts, call_ms, &answer, NULL,
 		     NULL, &e)) {
 		code = (int)e->code;
 		if (text)
