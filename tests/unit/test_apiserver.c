@@ -355,7 +355,8 @@ static void garbage(void **state)
 	size_t i, k;
 
 	create("garbage", "run", false, DIGEST);
-	call_ms = 1000; /* who waits for the end of a container that never starts gets none, as it should be */
+	call_ms =
+		1000; /* who waits for the end of a container that never starts gets none, as it should be */
 	for (i = 0; i < ARRAY_SIZE(methods); i++)
 		for (k = 0; k < ARRAY_SIZE(params); k++)
 			call(methods[i], params[k], NULL, NULL);
