@@ -70,8 +70,10 @@ static const struct opt opt_management[] = {
 	 0},
 	{"masked-path", 0, OPT_LIST, "path", NULL,
 	 "Hide a path from the container, besides those hidden as a rule; NONE clears the list", 0},
-	{"mount", 0, OPT_LIST, "mount", NULL, "Add a mount: type=<>,source=<>,target=<>,readonly",
-	 OPT_LATER},
+	{"mount", 0, OPT_LIST, "mount", NULL,
+	 "Add a mount: type=bind|virtiofs|tmpfs|volume, source=<>, target=<>, readonly, and for a "
+	 "tmpfs size=<> and mode=<>, with commas between",
+	 0},
 	{"name", 0, OPT_VALUE, "name", NULL, "Name of the container, which is its id too", 0},
 	{"network", 0, OPT_LIST, "network", NULL,
 	 "Attach to a network: <name>[,mac=XX:XX:XX:XX:XX:XX][,mtu=N], or none", 0},
@@ -114,7 +116,10 @@ static const struct opt opt_management[] = {
 	{"tmpfs", 0, OPT_LIST, "path", NULL, "Mount a tmpfs at this path", 0},
 	{"virtualization", 0, OPT_FLAG, NULL, NULL, "Offer virtualization to the container",
 	 OPT_LATER},
-	{"volume", 'v', OPT_LIST, "volume", NULL, "Bind mount a volume", OPT_LATER},
+	{"volume", 'v', OPT_LIST, "volume", NULL,
+	 "Mount a directory or file of the host or a volume: <path or name>:<target>[:ro], or "
+	 "<target> alone for a new volume",
+	 0},
 	{0},
 };
 
