@@ -125,11 +125,8 @@ run_rc 1 'testVolumeDeleteProtectionWhileInUse' "$C" volume delete journal
 run_ok 'testVolumePruneSkipsVolumeInUse' "$C" volume prune
 is 'skipped' "$out" ''
 is 'system df' "$("$C" system df --format json | jq -c '.volumes | [.total, .active, .reclaimable > 0]')" '[4,4,false]'
-began=$SECONDS
 run_rc 1 'testVolumeSharedAccessConflict' "$C" run --rm $SMALL -v data:/data demo true
 like 'says so' "$err" 'invalidState: .*volume data.*in use by another running container'
-ok 'soon' test $((SECONDS - began)) -lt 40
-run_rc 1 'nor to read while it is written' "$C" run --rm $SMALL -v data:/data:ro demo true
 run_ok 'testAnonymousVolumeCreationAndPersistence; two that read one' "$C" run --rm $SMALL -v read:/read:ro -v /mine demo sh -c 'ls -A /read; echo z >/mine/f; cat /mine/f'
 is 'ran' "$out" z
 is 'it is left by --rm' "$(anonymous | wc -l)" 2
