@@ -121,6 +121,12 @@ is 'full' "$(box 'dd if=/dev/zero of=/journal/f bs=1M count=64 2>&1 | grep -c "N
 is 'the image'\''s files are behind it, and come with what is exported, alone' "$(box 'ls /data/kept 2>&1 | grep -c "No such"') $("$C" export box | tar -t | grep -c '^data/kept/file$')" '1 1'
 is 'not in what is exported' "$("$C" export box | tar -t | grep -cE '(data|again|deep|journal|read)/(f|g|kept)$')" 0
 is 'copied as any file' "$("$C" copy box:/data/f "$T/f" >/dev/null && cat "$T/f")" one
+given_back()
+{
+	box sync
+	[ "$(stat -c %b "$VOLUMES/journal/volume.img")" -lt 20000 ]
+}
+ok 'what is deleted goes back to the host' wait_until 60 given_back
 run_rc 1 'testVolumeDeleteProtectionWhileInUse' "$C" volume delete journal
 run_ok 'testVolumePruneSkipsVolumeInUse' "$C" volume prune
 is 'skipped' "$out" ''
@@ -146,6 +152,8 @@ is 'testVolumeDataPersistenceAcrossContainers' "$(paste -sd' ' <<<"$out")" 'a on
 is 'testAnonymousVolumeDetachedMode' "$("$C" run -d --rm $SMALL --name short -v /x demo true >/dev/null; wait_until 30 gone short; anonymous | wc -l)" 3
 run_ok 'testAnonymousVolumeManualDeletion' "$C" volume delete "$deep"
 is 'is gone' "$(anonymous | wc -l)" 2
+# Bit 2 of s_feature_incompat: the journal has something to play back.
+is 'all were closed' "$(for i in "$VOLUMES"/*/volume.img; do echo $(($(od -An -tu1 -j1120 -N1 "$i") & 4)); done | sort -u)" 0
 if command -v e2fsck >/dev/null; then
 	is 'all file systems are clean' "$(for i in "$VOLUMES"/*/volume.img; do e2fsck -fn "$i" >"$T/fsck" 2>&1 || cat "$T/fsck"; done)" ''
 else

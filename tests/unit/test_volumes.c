@@ -284,6 +284,7 @@ static void killed(void **state)
 	struct json_object *list;
 
 	for (int round = 0; round < 4; round++) {
+		CLEANUP_FREE char *first = xasprintf("app/volumes/k%d-0", round);
 		pid_t pid = fork();
 
 		if (!pid) {
@@ -300,7 +301,9 @@ static void killed(void **state)
 				rpc_conn_free(c);
 			}
 		}
-		usleep(30000 + 20000 * (useconds_t)round);
+		for (int i = 0; i < 1000 && !there(first); i++)
+			usleep(10000);
+		usleep(4000 * (useconds_t)round);
 		next_server();
 		kill(pid, SIGKILL);
 		waitpid(pid, NULL, 0);
