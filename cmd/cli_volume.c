@@ -122,7 +122,15 @@ static int list(struct cli *c, struct json_object **reply, struct json_object **
 		       : json_need_arr(*reply, "volumes", volumes, err);
 }
 
-/* The names given, or all there are. */
+static bool has(const struct strv *names, const char *name)
+{
+	for (size_t i = 0; i < names->n; i++)
+		if (!strcmp(names->v[i], name))
+			return true;
+	return false;
+}
+
+/* The names given, each once, or all there are. */
 static int names_of(struct cli *c, const struct opt_args *a, struct strv *names, struct error **err)
 {
 	CLEANUP_JSON struct json_object *reply = NULL;
@@ -135,7 +143,8 @@ static int names_of(struct cli *c, const struct opt_args *a, struct strv *names,
 		return error_set(err, ERR_INVALID_ARGUMENT,
 				 "no volumes specified and --all not supplied");
 	for (size_t i = 0; i < a->npos; i++)
-		strv_add(names, a->pos[i]);
+		if (!has(names, a->pos[i]))
+			strv_add(names, a->pos[i]);
 	if (a->npos)
 		return 0;
 	if (list(c, &reply, &volumes, err))

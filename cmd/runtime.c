@@ -25,9 +25,7 @@
 #define RESETS_MAX        5      /* of a machine whose timer does not fire */
 #define AGAIN_MS          40000  /* after which it is more likely to hang than to be slow */
 #define GRACE_MS          5000 /* for a guest that was told to go, before it is stopped from outside */
-#define EXTENSIONS        12 /* so often again while its disks are at work: it syncs */
-#define LOCK_TRIES        600
-#define LOCK_PAUSE_US     5000  /* 3 s in all */
+#define EXTENSIONS        12    /* so often again while its disks are at work: it syncs */
 #define FILES_START_MS    30000 /* for the apiserver to start what it made for a container's files */
 
 /* ---- the machine's way out ---- */
@@ -262,10 +260,8 @@ static int open_upper(struct runtime *rt, struct vm_segment *seg, struct error *
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return error_sys(err, errno, "open the writable disk");
 	hold_fd(rt, fd);
-	/* Two machines with one disk would ruin it. The kernel lets go of an io_uring's files a while after its process. */
-	for (int tries = 0; flock(fd, LOCK_EX | LOCK_NB) < 0 && tries < LOCK_TRIES; tries++)
-		usleep(LOCK_PAUSE_US);
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+	/* Two machines with one disk would ruin it. */
+	if (runtime_lock(fd, LOCK_EX) < 0)
 		return error_set(err, ERR_INVALID_STATE,
 				 "the writable disk of container %s is in use by another machine",
 				 rt->id);

@@ -172,6 +172,9 @@ void runtime_process_limits(struct runtime *rt, struct json_object *process);
 int runtime_seccomp(struct runtime *rt, struct buf *out, struct error **err);
 
 /* runtime_volumes.c */
+/* runtime_lock: flock(2) of a disk's file, LOCK_EX or LOCK_SH. -1 when another machine has it after 3 s: the kernel lets go of an io_uring's
+ * files a while after its process. */
+int runtime_lock(int fd, int how);
 /* runtime_volumes_plan: which volumes the configuration mounts, to rt->volumes. */
 int runtime_volumes_plan(struct runtime *rt, struct error **err);
 /* runtime_volumes_open: opens and locks their images and describes their disks, one each of rt->nvolumes. disks borrow from segs, whose descriptors

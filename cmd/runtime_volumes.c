@@ -68,8 +68,7 @@ int runtime_volumes_plan(struct runtime *rt, struct error **err)
 	return 0;
 }
 
-/* The kernel lets go of an io_uring's files a while after its process. */
-static int lock(int fd, int how)
+int runtime_lock(int fd, int how)
 {
 	for (int tries = 0; tries < LOCK_TRIES; tries++) {
 		if (!flock(fd, how | LOCK_NB))
@@ -91,7 +90,7 @@ static int open_image(int root, const struct rt_volume *v, struct vm_segment *se
 		return -1;
 	if (fstat(fd, &st) || !S_ISREG(st.st_mode))
 		return error_set(err, ERR_INTERNAL, "its image is no file");
-	if (lock(fd, v->readonly ? LOCK_SH : LOCK_EX))
+	if (runtime_lock(fd, v->readonly ? LOCK_SH : LOCK_EX))
 		return error_set(err, ERR_INVALID_STATE,
 				 "it is in use by another running container");
 	*seg = (struct vm_segment){.fd = steal_fd(&fd), .len = (uint64_t)st.st_size};

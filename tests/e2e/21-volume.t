@@ -41,7 +41,7 @@ is 'with the name' "$err" 'Error: notFound: "volume not found: nothing"'
 run_rc 1 'testVolumeDeleteNoArgs' "$C" volume delete
 run_rc 1 'testVolumeDeleteExplicitNamesConflictWithAll' "$C" volume delete --all data
 like 'says so' "$err" 'conflict with the --all flag'
-run_rc 1 'delete goes on' "$C" volume rm nothing data
+run_rc 1 'delete goes on' "$C" volume rm nothing data data
 is 'and prints what it deleted' "$out $err" 'data Error: notFound: "volume not found: nothing"'
 is 'testVolumeBasicOperations: deleted' "$("$C" volume list -q; ls -A "$VOLUMES" | grep -v '^\.del')" ''
 for bad in '' -x .x x/y ../x 'x y' "$(printf %256s | tr ' ' x)"; do
@@ -131,11 +131,11 @@ run_rc 1 'testVolumeDeleteProtectionWhileInUse' "$C" volume delete journal
 run_ok 'testVolumePruneSkipsVolumeInUse' "$C" volume prune
 is 'skipped' "$out" ''
 is 'system df' "$("$C" system df --format json | jq -c '.volumes | [.total, .active, .reclaimable > 0]')" '[4,4,false]'
-run_rc 1 'testVolumeSharedAccessConflict' "$C" run --rm $SMALL -v data:/data demo true
+run_rc 1 'testVolumeSharedAccessConflict' "$C" run --rm $SMALL -v /new -v data:/data demo true
 like 'says so' "$err" 'invalidState: .*volume data.*in use by another running container'
-run_ok 'testAnonymousVolumeCreationAndPersistence; two that read one' "$C" run --rm $SMALL -v read:/read:ro -v /mine demo sh -c 'ls -A /read; echo z >/mine/f; cat /mine/f'
+run_ok 'testAnonymousVolumeCreationAndPersistence; two that read one' "$C" run --rm $SMALL --read-only -v read:/read:ro -v /mine demo sh -c 'ls -A /read; echo z >/mine/f; cat /mine/f'
 is 'ran' "$out" z
-is 'it is left by --rm' "$(anonymous | wc -l)" 2
+is 'it is left by --rm; what failed to start has left none' "$(anonymous | wc -l)" 2
 
 # ---- ends ----
 kill -9 "$(service_pid container.runtime.box)"
