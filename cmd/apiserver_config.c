@@ -8,12 +8,15 @@
 #include <fcntl.h>
 
 #include "cmd/apiserver.h"
+#include "cmd/runtime.h"
 #include "cmd/stdlog.h"
+#include "cmd/volume.h"
 #include "core/path.h"
 #include "core/state.h"
 #include "vmm/seccomp.h"
 
 #define CONFIG_MAX (1u << 20) /* bytes of one */
+#define MOUNTS_MAX 128
 
 /* ---- checks ---- */
 
@@ -86,6 +89,47 @@ static int check_isolation(struct json_object *config, struct error **err)
 	return seccomp_compile(profile, 0, &unused, err);
 }
 
+/* Kinds of mounts that there are; what stands behind them is looked at where it is needed. */
+static int check_mounts(struct json_object *config, struct error **err)
+{
+	struct json_object *mounts = json_get(config, "mounts");
+	CLEANUP_STRV struct strv volumes = {0};
+	size_t i, n;
+
+	if (mounts && !json_object_is_type(mounts, json_type_array))
+		return error_set(err, ERR_INVALID_ARGUMENT, "\"mounts\" must be an array");
+	n = mounts ? json_object_array_length(mounts) : 0;
+	if (n > MOUNTS_MAX)
+		return error_set(err, ERR_INVALID_ARGUMENT, "more than %d mounts", MOUNTS_MAX);
+	for (i = 0; i < n; i++) {
+		struct json_object *m = json_object_array_get_idx(mounts, i);
+		struct json_object *type = json_obj(m, "type");
+		const char *target;
+
+		if (json_need_str(m, "destination", &target, err))
+			return -1;
+		if (*target != '/')
+			return error_set(err, ERR_INVALID_ARGUMENT,
+					 "the target of a mount must be an absolute path");
+		if (check_words(m, "options", err))
+			return -1;
+		if (json_obj(type, "virtiofs"))
+			return error_set(err, ERR_UNSUPPORTED,
+					 "shared directories are not supported yet");
+		if (!json_obj(type, "tmpfs") && !json_obj(type, "volume"))
+			return error_set(err, ERR_UNSUPPORTED, "a mount of an unknown type");
+		if (json_obj(type, "volume") && !volume_name_ok(volume_of(m) ? volume_of(m) : ""))
+			return error_set(err, ERR_INVALID_ARGUMENT, "invalid volume name '%.255s'",
+					 volume_of(m) ? volume_of(m) : "");
+	}
+	volumes_keep(config, &volumes);
+	if (volumes.n > RUNTIME_MAX_VOLUMES)
+		return error_set(err, ERR_UNSUPPORTED,
+				 "more than %d volumes in one container are not supported yet",
+				 RUNTIME_MAX_VOLUMES);
+	return 0;
+}
+
 int config_check(struct json_object *config, struct error **err)
 {
 	struct json_object *image, *res, *init;
@@ -110,7 +154,7 @@ int config_check(struct json_object *config, struct error **err)
 				 "minimum memory amount allowed is 200 MiB (%lld bytes were given)",
 				 (long long)mem);
 	if (stdlog_check(config, err) || health_check(config, err) || policy_check(config, err) ||
-	    check_isolation(config, err))
+	    check_isolation(config, err) || check_mounts(config, err))
 		return -1;
 	return check_networks(config, err);
 }
@@ -152,6 +196,7 @@ void config_drop(struct container *ct)
 	free_shared(ct->brief);
 	free_shared(ct->manifest);
 	free_shared(ct->created);
+	strv_free(&ct->volumes);
 }
 
 void config_keep(struct container *ct, struct json_object *config)
@@ -163,6 +208,7 @@ void config_keep(struct container *ct, struct json_object *config)
 	ct->brief = brief_text(config);
 	ct->manifest = manifest ? xstrdup(manifest) : NULL;
 	ct->created = xstrdup(json_str(config, "creationDate", ""));
+	volumes_keep(config, &ct->volumes);
 	policy_keep(ct, config);
 }
 

@@ -471,6 +471,7 @@ static int helper_record(struct container *ct, struct error **err)
 #define MACHINE_MEMORY_KVM  (128ull << 20)
 #define MACHINE_MEMORY_QEMU (1280ull << 20)
 #define MACHINE_TASKS       64
+#define DISK_TASKS          4 /* for each further disk */
 
 /* -1 where the host has no cgroup for it; said once. */
 static int helper_cgroup(struct start_op *op)
@@ -486,7 +487,7 @@ static int helper_cgroup(struct start_op *op)
 	};
 	int fd;
 
-	l.tasks = MACHINE_TASKS + 2 * l.cpus;
+	l.tasks = MACHINE_TASKS + 2 * l.cpus + DISK_TASKS * (unsigned)op->ct->volumes.n;
 	fd = s->no_cgroups ? -1 : cgroup_make(s->roots.tag, op->ct->id, &l, &e);
 	if (fd < 0 && !s->no_cgroups) {
 		log_err(e, "helpers have no cgroups of their own");

@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <stdlib.h>
 #include "cmd/cli_config.h"
+#include "cmd/cli_mounts.h"
 #include "cmd/stdlog.h"
 
 #define RUNTIME_HANDLER "container-runtime-linux"
@@ -229,36 +230,6 @@ static int put_dns(const struct opt_args *a, const struct config_defaults *d,
 	return 0;
 }
 
-/* tmpfs mounts: "path[:option,option]". */
-static int put_mounts(const struct opt_args *a, struct json_object *out, struct error **err)
-{
-	struct json_object *mounts = json_object_new_array();
-	size_t n;
-	CLEANUP_FREE const char **v = opt_list(a, "tmpfs", &n);
-
-	json_set(out, "mounts", mounts);
-	for (size_t i = 0; i < n; i++) {
-		CLEANUP_FREE char *copy = xstrdup(v[i]);
-		char *rest = copy, *path = strsep(&rest, ":"), *word;
-		struct json_object *m = json_object_new_object(), *type = json_object_new_object();
-		struct json_object *options = json_object_new_array();
-
-		json_object_array_add(mounts, m);
-		json_set(type, "tmpfs", json_object_new_object());
-		json_set(m, "type", type);
-		json_set_str(m, "source", "tmpfs");
-		json_set_str(m, "destination", path);
-		json_set(m, "options", options);
-		if (*path != '/' || !path[1])
-			return error_set(err, ERR_INVALID_ARGUMENT,
-					 "invalid tmpfs '%s': an absolute path expected", v[i]);
-		while ((word = strsep(&rest, ",")))
-			if (*word)
-				json_add_str(options, word);
-	}
-	return 0;
-}
-
 static int put_shm(const struct opt_args *a, struct json_object *out, struct error **err)
 {
 	const char *text = opt_str(a, "shm-size", NULL);
@@ -441,7 +412,7 @@ int config_build(const struct opt_args *a, struct json_object *image,
 	json_set(o, "networks", networks);
 	if (put_log(a, d, o, err) || health_build(a, json_obj(image, "config"), o, err) ||
 	    put_stop(a, o, err) || restart_build(a, o, err) || put_resources(a, d, o, err) ||
-	    put_labels(a, o, err) || put_dns(a, d, o, err) || put_mounts(a, o, err) ||
+	    put_labels(a, o, err) || put_dns(a, d, o, err) || mounts_build(a, o, err) ||
 	    put_shm(a, o, err) || put_hostname(a, o, err) || config_isolation(a, o, err) ||
 	    put_kernel(a, o, err))
 		return -1;

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <strings.h>
 
+#include "cmd/volume.h"
 #include "core/caps.h"
 #include "vmm/agent.h"
 #include "vmm/seccomp.h"
@@ -260,29 +261,60 @@ static struct json_object *boot_sysctls(struct runtime *rt)
 	return out;
 }
 
-/* boot_mounts: tmpfs mounts asked for; other kinds are refused at create. */
+/* One mount for the guest; NULL for a kind that it cannot do. */
+static struct json_object *boot_mount(struct runtime *rt, struct json_object *m, struct error **err)
+{
+	struct json_object *type = json_obj(m, "type"), *o = json_object_new_object();
+	const char *volume = volume_of(m);
+	int index = volume ? runtime_volume_index(rt, volume) : -1;
+
+	json_set(o, "options", copy_array(m, "options"));
+	if (json_obj(type, "tmpfs")) {
+		json_set_str(o, "type", "tmpfs");
+		json_set_str(o, "source", "tmpfs");
+	} else if (index >= 0) {
+		json_set_str(o, "type", "volume");
+		json_set_int(o, "volume", index);
+	} else {
+		json_object_put(o);
+		error_set(err, ERR_UNSUPPORTED,
+			  "mounts other than tmpfs and volumes are not supported yet");
+		return NULL;
+	}
+	return o;
+}
+
+/* A path is shorter than what is below it. */
+static int by_target(const void *a, const void *b)
+{
+	const char *s = json_str(*(struct json_object *const *)a, "destination", ""),
+		   *t = json_str(*(struct json_object *const *)b, "destination", "");
+	size_t m = strlen(s), n = strlen(t);
+
+	return m != n ? (m > n ? 1 : -1) : strcmp(s, t);
+}
+
+/* boot_mounts: those asked for, each before what is mounted below it. */
 static int boot_mounts(struct runtime *rt, struct json_object *boot, struct error **err)
 {
 	struct json_object *in = json_arr(rt->config, "mounts"), *out = json_object_new_array();
 	size_t i, n = in ? json_object_array_length(in) : 0;
 
 	json_set(boot, "mounts", out);
+	runtime_volumes_boot(rt, boot);
 	for (i = 0; i < n; i++) {
 		struct json_object *m = json_object_array_get_idx(in, i), *o;
 		const char *dest;
 
-		if (!json_obj(json_obj(m, "type"), "tmpfs"))
-			return error_set(err, ERR_UNSUPPORTED,
-					 "mounts other than tmpfs are not supported yet");
 		if (json_need_str(m, "destination", &dest, err) < 0)
 			return -1;
-		o = json_object_new_object();
-		json_set_str(o, "type", "tmpfs");
-		json_set_str(o, "source", "tmpfs");
+		o = boot_mount(rt, m, err);
+		if (!o)
+			return -1;
 		json_set_str(o, "destination", dest);
-		json_set(o, "options", copy_array(m, "options"));
 		json_object_array_add(out, o);
 	}
+	json_object_array_sort(out, by_target);
 	return 0;
 }
 

@@ -92,7 +92,8 @@ static int prepare(struct json_object *boot, struct error **err)
 
 	if (boot_modules_foreign(emulator != NULL, err) || foreign_register(emulator, err))
 		return -1;
-	if (boot_switch_root(err) || disks_mount(json_obj(boot, "root"), err))
+	if (boot_switch_root(err) || disks_mount(json_obj(boot, "root"), err) ||
+	    disks_volumes(json_arr(boot, "volumes"), err))
 		return -1;
 	if (cgroup_setup(json_obj(boot, "resources"), err))
 		return -1;
