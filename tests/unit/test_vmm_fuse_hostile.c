@@ -388,6 +388,33 @@ static void test_N_stale(void **state)
 	assert_int_equal(c->f->nnodes, 3);
 }
 
+/* A new file has the number of one that went, as on ext4 the next one has: it is still another. */
+static void test_N_number_used_again(void **state)
+{
+	struct client *c = *state;
+	struct fuse_attr a;
+	uint64_t node;
+	unsigned i;
+	ino_t ino;
+
+	put("rw/f", "first");
+	ino = host_stat("rw/f").st_ino;
+	node = must_find(c, c->rw, "f");
+	keep_none(c);
+	for (i = 0; i < 100; i++) {
+		assert_int_equal(unlinkat(top_fd, "rw/f", 0), 0);
+		put("rw/f", "second");
+		assert_int_equal(getattr(c, node, &a), ESTALE);
+		if (host_stat("rw/f").st_ino == ino)
+			break;
+	}
+	if (i == 100) {
+		print_message("numbers are not used again here\n");
+		skip();
+	}
+	assert_int_not_equal(must_find(c, c->rw, "f"), node);
+}
+
 /* Deeper than any path the kernel takes at once; each level is found again from the share down. */
 static void test_N_deep(void **state)
 {
@@ -520,6 +547,7 @@ int main(void)
 		TEST(test_N_ids_guessed),
 		TEST(test_N_forget),
 		TEST(test_N_stale),
+		cmocka_unit_test_setup_teardown(test_N_number_used_again, setup_disk, teardown),
 		TEST(test_N_deep),
 		cmocka_unit_test(test_N_descriptors),
 		TEST(test_N_many_nodes),
