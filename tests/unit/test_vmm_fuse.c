@@ -521,6 +521,7 @@ static void mounts(struct client *c)
 	assert_int_equal(mkdirat(top_fd, "rw/n", 0755), 0);
 	assert_int_equal(mkdirat(top_fd, "rw/bound", 0755), 0);
 	assert_int_equal(mkdirat(top_fd, "rw/dir", 0755), 0);
+	assert_int_equal(mkdirat(top_fd, "rw/proc", 0755), 0);
 	snprintf(where, sizeof(where), "%s/rw/m", top);
 	assert_int_equal(mount("tmpfs", where, "tmpfs", 0, "mode=755"), 0);
 	snprintf(where, sizeof(where), "%s/rw/n", top);
@@ -528,6 +529,8 @@ static void mounts(struct client *c)
 	snprintf(from, sizeof(from), "%s/rw/dir", top);
 	snprintf(where, sizeof(where), "%s/rw/bound", top);
 	assert_int_equal(mount(from, where, NULL, MS_BIND, NULL), 0);
+	snprintf(where, sizeof(where), "%s/rw/proc", top);
+	assert_int_equal(mount("proc", where, "proc", 0, NULL), 0);
 	put("rw/m/f", "m");
 	put("rw/n/f", "n");
 	assert_int_equal(host_stat("rw/m/f").st_ino,
@@ -551,7 +554,7 @@ static void mounts(struct client *c)
 static void test_mounts(void **none)
 {
 	void *fixture = NULL, **state = &fixture;
-	static const char *const places[] = {"rw/m", "rw/n", "rw/bound"};
+	static const char *const places[] = {"rw/m", "rw/n", "rw/bound", "rw/proc"};
 	int old = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
 	char where[100];
 	size_t i;
