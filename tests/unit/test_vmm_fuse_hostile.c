@@ -334,7 +334,7 @@ static void test_N_forget(void **state)
 /* The host turns name/<name>-below around, while the guest knows both by their descriptors. */
 static void turn_over(struct client *c, const char *name, uint64_t *x, uint64_t *y)
 {
-	char path[32], below[32], in[64], there[64], now[64];
+	char path[32], below[32], in[80], there[40], now[80];
 	struct fuse_attr a;
 
 	snprintf(path, sizeof(path), "rw/%s", name);
@@ -381,6 +381,8 @@ static void test_N_stale(void **state)
 	assert_int_equal(getattr(c, g, &a), 0);
 	/* The host does: lost until it is looked up again, and back when it is back. */
 	assert_int_equal(renameat(top_fd, "rw/e", top_fd, "rw/d"), 0);
+	assert_int_equal(getattr(c, g, &a), ESTALE);
+	assert_int_equal(symlinkat("d", top_fd, "rw/e"), 0); /* though this leads there */
 	assert_int_equal(getattr(c, g, &a), ESTALE);
 	assert_int_equal(do_create(c, d, "new", O_RDWR, 0666, &made, &fh), ESTALE);
 	assert_int_equal(must_find(c, c->rw, "d"), d);
