@@ -39,8 +39,9 @@ FILTER_RULES = {
 	FILTER_ALLOW_ARG(FILTER_OURS, mmap, 2, 4 /* PROT_EXEC */, 0),
 	FILTER_ALLOW(FILTER_OURS, munmap), FILTER_ALLOW(FILTER_OURS, madvise),
 	FILTER_ALLOW(FILTER_OURS, clock_gettime), /* where the vDSO cannot answer */
-	FILTER_ALLOW(FILTER_OURS, rt_sigprocmask), FILTER_ALLOW(FILTER_VCPU | FILTER_WORKERS, exit),
-	FILTER_ALLOW(FILTER_MAIN, exit_group),
+	FILTER_ALLOW(FILTER_OURS, rt_sigprocmask),
+	FILTER_ALLOW(FILTER_VCPU | FILTER_WORKERS | FILTER_FS, exit),
+	FILTER_ALLOW(FILTER_MAIN | FILTER_FS, exit_group),
 	/* A wait with a time limit goes on with it after a stop; only the loop has such. */
 	FILTER_ALLOW(FILTER_MAIN, restart_syscall),
 	/* realloc of what is large */
@@ -54,7 +55,7 @@ FILTER_RULES = {
 static struct {
 	bool armed, trap;
 	int trap_fd;
-	struct filter main, vcpu, blk, net;
+	struct filter main, vcpu, blk, net, fs;
 } armed;
 
 /* ---- building ---- */
@@ -191,7 +192,8 @@ int filter_arm(unsigned engine, bool trap, struct error **err)
 	}
 	if (filter_build(FILTER_MAIN | engine, &armed.main, err) ||
 	    filter_build(FILTER_VCPU, &armed.vcpu, err) ||
-	    filter_build(FILTER_BLK, &armed.blk, err) || filter_build(FILTER_NET, &armed.net, err))
+	    filter_build(FILTER_BLK, &armed.blk, err) ||
+	    filter_build(FILTER_NET, &armed.net, err) || filter_build(FILTER_FS, &armed.fs, err))
 		return -1;
 	armed.armed = true;
 	log_info("filters: %u system calls for the helper, %u for a vCPU, %u for a disk, %u for a "
@@ -206,6 +208,7 @@ void filter_thread(enum filter_profile who)
 	const struct filter *f = who == FILTER_MAIN   ? &armed.main
 				 : who == FILTER_VCPU ? &armed.vcpu
 				 : who == FILTER_BLK  ? &armed.blk
+				 : who == FILTER_FS   ? &armed.fs
 						      : &armed.net;
 	sigset_t set;
 

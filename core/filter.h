@@ -32,9 +32,10 @@ enum filter_profile {
 	FILTER_MAIN_KVM = 16,
 	FILTER_MAIN_QEMU = 32,
 	FILTER_NET = 64, /* a network card's own thread */
+	FILTER_FS = 128, /* a thread that serves shared directories, in a process of its own */
 };
 #define FILTER_WORKERS (FILTER_BLK | FILTER_NET)
-#define FILTER_OURS    (FILTER_MAIN | FILTER_VCPU | FILTER_WORKERS)
+#define FILTER_OURS    (FILTER_MAIN | FILTER_VCPU | FILTER_WORKERS | FILTER_FS)
 
 struct filter_rule {
 	uint16_t nr;

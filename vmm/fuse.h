@@ -30,7 +30,14 @@ struct fuse_config {
 
 struct fuse;
 
-/* fuse_new: opens what it needs of /proc now; nothing else is opened but below the shares. NULL with *err. */
+/*
+ * fuse_new: opens what it needs of /proc now; nothing else is opened but below the shares. In the process that will serve (its
+ * descriptors go by number), with the RLIMIT_NOFILE it will have, of which all but a few are used; sets its umask to 0. The shares'
+ * descriptors are taken in any case. NULL with *err.
+ *
+ * As root the process wants, until the end: CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_CHOWN, CAP_FSETID, CAP_SETUID and CAP_SETGID. The guest's
+ * mount must have default_permissions, as virtio-fs's has: who may do what is decided there.
+ */
 struct fuse *fuse_new(const struct fuse_config *cfg, struct error **err);
 /* fuse_handle: answers one request of len bytes (copied from the guest: nobody changes it meanwhile) into reply, which has room for
  * max bytes. Returns the reply's length, 0 when the request has none (FORGET). Any thread, several at a time; a call may take as

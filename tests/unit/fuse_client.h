@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fuse_client.h - what a guest's kernel says to the FUSE server, byte by byte, and what it makes of the answer.
+ *
+ * A directory of the test's own holds rw (share 0), ro (share 1, read-only) and file (share 2), and beside them `secret`, which no share
+ * leads to.
+ */
+#ifndef TESTS_FUSE_CLIENT_H
+#define TESTS_FUSE_CLIENT_H
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <cmocka.h>
+
+#include "core/path.h"
+#include "vmm/fuse_impl.h"
+
+#define SOMEONE 12345u /* who the server is when it is not root */
+
+struct client {
+	struct fuse *f;
+	uint64_t unique;
+	uint32_t uid, gid;
+	size_t max;            /* room for the reply */
+	size_t len;            /* of its body */
+	uint64_t rw, ro, file; /* the shares' node ids */
+	uint8_t req[FUSE_MSG_MAX], reply[FUSE_MSG_MAX];
+};
+
+static bool squash;
+static char top[64];
+static int top_fd = -1;
+
+/* ---- one request ---- */
+
+#define BODY(c, type) ((const type *)((c)->reply + sizeof(struct fuse_out_header)))
+
+/* Sends what stands in c->req, n bytes with the header, and checks what every reply is. The errno, or 0. */
+static UNUSED int send_raw(struct client *c, size_t n)
+{
+	struct fuse_out_header out;
+	size_t got = fuse_handle(c->f, c->req, n, c->reply, c->max);
+
+	c->len = 0;
+	if (!got)
+		return -1;
+	assert_true(got >= sizeof(out) && got <= c->max);
+	memcpy(&out, c->reply, sizeof(out));
+	assert_int_equal(out.len, got);
+	assert_int_equal(out.unique, c->unique);
+	assert_true(out.error <= 0 && out.error > -512);
+	if (out.error)
+		assert_int_equal(got, sizeof(out));
+	c->len = got - sizeof(out);
+	return -out.error;
+}
+
+static UNUSED size_t put_header(struct client *c, uint32_t opcode, uint64_t node, size_t n)
+{
+	struct fuse_in_header in = {.len = (uint32_t)(sizeof(in) + n),
+				    .opcode = opcode,
+				    .unique = ++c->unique,
+				    .nodeid = node,
+				    .uid = c->uid,
+				    .gid = c->gid,
+				    .pid = 7};
+
+	memcpy(c->req, &in, sizeof(in));
+	return sizeof(in);
+}
+
+static UNUSED int ask(struct client *c, uint32_t opcode, uint64_t node, const void *arg,
+		      size_t nargs, const void *data, size_t n)
+{
+	size_t at = put_header(c, opcode, node, nargs + n);
+
+	if (nargs)
+		memcpy(c->req + at, arg, nargs);
+	if (n)
+		memcpy(c->req + at + nargs, data, n);
+	return send_raw(c, at + nargs + n);
+}
+
+/* With the fixed part as a literal: ASK(c, FUSE_READ, id, "", 0, struct fuse_read_in, .fh = 1) */
+#define ASK(c, opcode, node, data, n, type, ...) \
+	ask(c, opcode, node, &(type){__VA_ARGS__}, sizeof(type), data, n)
+#define ASK_NAME(c, opcode, node, name, type, ...) \
+	ASK(c, opcode, node, name, strlen(name) + 1, type, __VA_ARGS__)
+
+/* ---- what tests ask often ---- */
+
+static UNUSED int lookup(struct client *c, uint64_t dir, const char *name, struct fuse_entry_out *e)
+{
+	int r = ask(c, FUSE_LOOKUP, dir, NULL, 0, name, strlen(name) + 1);
+
+	*e = (struct fuse_entry_out){0};
+	if (!r) {
+		assert_int_equal(c->len, sizeof(*e));
+		memcpy(e, BODY(c, struct fuse_entry_out), sizeof(*e));
+		assert_true(e->nodeid > FUSE_ROOT_ID);
+		assert_int_equal(e->entry_valid, 1);
+		assert_int_equal(e->attr_valid, 1);
+	}
+	return r;
+}
+
+static UNUSED uint64_t must_find(struct client *c, uint64_t dir, const char *name)
+{
+	struct fuse_entry_out e;
+
+	assert_int_equal(lookup(c, dir, name, &e), 0);
+	return e.nodeid;
+}
+
+static UNUSED int getattr(struct client *c, uint64_t node, struct fuse_attr *a)
+{
+	int r = ASK(c, FUSE_GETATTR, node, NULL, 0, struct fuse_getattr_in, 0);
+
+	*a = (struct fuse_attr){0};
+	if (!r) {
+		assert_int_equal(c->len, sizeof(struct fuse_attr_out));
+		*a = BODY(c, struct fuse_attr_out)->attr;
+	}
+	return r;
+}
+
+static UNUSED int do_open(struct client *c, uint64_t node, uint32_t flags, uint64_t *fh)
+{
+	int r = ASK(c, FUSE_OPEN, node, NULL, 0, struct fuse_open_in, .flags = flags);
+
+	*fh = r ? 0 : BODY(c, struct fuse_open_out)->fh;
+	return r;
+}
+
+static UNUSED int do_create(struct client *c, uint64_t dir, const char *name, uint32_t flags,
+			    uint32_t mode, uint64_t *node, uint64_t *fh)
+{
+	int r = ASK_NAME(c, FUSE_CREATE, dir, name, struct fuse_create_in, .flags = flags,
+			 .mode = mode);
+
+	*node = *fh = 0;
+	if (!r) {
+		assert_int_equal(c->len,
+				 sizeof(struct fuse_entry_out) + sizeof(struct fuse_open_out));
+		*node = BODY(c, struct fuse_entry_out)->nodeid;
+		*fh = ((const struct fuse_open_out *)(BODY(c, struct fuse_entry_out) + 1))->fh;
+	}
+	return r;
+}
+
+static UNUSED int do_write(struct client *c, uint64_t node, uint64_t fh, uint64_t off,
+			   const void *p, size_t n)
+{
+	return ASK(c, FUSE_WRITE, node, p, n, struct fuse_write_in, .fh = fh, .offset = off,
+		   .size = (uint32_t)n);
+}
+
+static UNUSED int do_read(struct client *c, uint64_t node, uint64_t fh, uint64_t off, uint32_t n)
+{
+	return ASK(c, FUSE_READ, node, NULL, 0, struct fuse_read_in, .fh = fh, .offset = off,
+		   .size = n);
+}
+
+static UNUSED int do_release(struct client *c, uint32_t opcode, uint64_t node, uint64_t fh)
+{
+	return ASK(c, opcode, node, NULL, 0, struct fuse_release_in, .fh = fh);
+}
+
+static UNUSED void forget(struct client *c, uint64_t node, uint64_t n)
+{
+	assert_int_equal(ASK(c, FUSE_FORGET, node, NULL, 0, struct fuse_forget_in, .nlookup = n),
+			 -1);
+}
+
+static UNUSED int init(struct client *c, uint32_t flags)
+{
+	return ASK(c, FUSE_INIT, 0, NULL, 0, struct fuse_init_in, .major = 7, .minor = 37,
+		   .flags = flags, .max_readahead = 1 << 17);
+}
+
+/* ---- the host's side ---- */
+
+static UNUSED void put(const char *path, const char *text)
+{
+	int fd = openat(top_fd, path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+	close(fd);
+}
+
+/* What the host reads; the caller's until the next call. */
+static UNUSED const char *get(const char *path)
+{
+	static char text[4096];
+	int fd = openat(top_fd, path, O_RDONLY);
+	ssize_t n;
+
+	if (fd < 0)
+		return "(none)";
+	n = read(fd, text, sizeof(text) - 1);
+	assert_true(n >= 0);
+	text[n] = 0;
+	close(fd);
+	return text;
+}
+
+static UNUSED bool exists(const char *path)
+{
+	return !faccessat(top_fd, path, F_OK, AT_SYMLINK_NOFOLLOW);
+}
+
+static UNUSED struct stat host_stat(const char *path)
+{
+	struct stat st;
+
+	assert_int_equal(fstatat(top_fd, path, &st, AT_SYMLINK_NOFOLLOW), 0);
+	return st;
+}
+
+static UNUSED unsigned open_fds(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	unsigned n = 0;
+
+	assert_non_null(d);
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n;
+}
+
+static UNUSED int setup(void **state)
+{
+	struct client *c = xcalloc(1, sizeof(*c));
+	struct fuse_share shares[3];
+	struct fuse_config cfg = {.shares = shares, .nshares = 3, .squash = squash};
+
+	snprintf(top, sizeof(top), "/tmp/test-fuse.XXXXXX");
+	if (!mkdtemp(top) || (top_fd = open(top, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+		return -1;
+	mkdirat(top_fd, "rw", 0755);
+	mkdirat(top_fd, "ro", 0755);
+	put("file", "one file");
+	put("secret", "secret");
+	put("ro/old", "old");
+	shares[0] = (struct fuse_share){openat(top_fd, "rw", O_PATH | O_CLOEXEC), false};
+	shares[1] = (struct fuse_share){openat(top_fd, "ro", O_PATH | O_CLOEXEC), true};
+	shares[2] = (struct fuse_share){openat(top_fd, "file", O_PATH | O_CLOEXEC), false};
+	c->max = sizeof(c->reply);
+	c->f = fuse_new(&cfg, NULL);
+	if (!c->f || init(c, FUSE_MAX_PAGES | FUSE_HANDLE_KILLPRIV_V2 | FUSE_HANDLE_KILLPRIV))
+		return -1;
+	c->rw = must_find(c, FUSE_ROOT_ID, "0");
+	c->ro = must_find(c, FUSE_ROOT_ID, "1");
+	c->file = must_find(c, FUSE_ROOT_ID, "2");
+	*state = c;
+	return 0;
+}
+
+static UNUSED int teardown(void **state)
+{
+	struct client *c = *state;
+	int tmp = open("/tmp", O_RDONLY | O_DIRECTORY), r;
+
+	fuse_free(c->f);
+	free(c);
+	close(top_fd);
+	r = path_remove_tree(tmp, strrchr(top, '/') + 1, NULL);
+	close(tmp);
+	return r;
+}
+
+/* Runs the tests as root, and again as a user, with squash; only the second without root. */
+#define RUN_BOTH(tests)                                                                            \
+	({                                                                                         \
+		int both_ = 0, status_ = 0;                                                        \
+		pid_t pid_;                                                                        \
+                                                                                                   \
+		if (!geteuid()) {                                                                  \
+			both_ = cmocka_run_group_tests_name("as root", tests, NULL, NULL);         \
+			pid_ = fork();                                                             \
+			if (!pid_) {                                                               \
+				squash = true;                                                     \
+				if (setgroups(0, NULL) || setresgid(SOMEONE, SOMEONE, SOMEONE) ||  \
+				    setresuid(SOMEONE, SOMEONE, SOMEONE))                          \
+					_exit(99);                                                 \
+				exit(cmocka_run_group_tests_name("as a user", tests, NULL, NULL)); \
+			}                                                                          \
+			if (pid_ < 0 || waitpid(pid_, &status_, 0) != pid_)                        \
+				status_ = 1;                                                       \
+			both_ = both_ || status_;                                                  \
+		} else {                                                                           \
+			squash = true;                                                             \
+			both_ = cmocka_run_group_tests_name("as a user", tests, NULL, NULL);       \
+		}                                                                                  \
+		both_;                                                                             \
+	})
+
+#endif
