@@ -48,7 +48,8 @@ FILTER_RULES = {
 	FILTER_ALLOW(FILTER_MAIN, mremap),
 	/* The next two are for abort(). */
 	FILTER_ALLOW(FILTER_OURS, gettid), FILTER_ALLOW(FILTER_OURS, getpid),
-	FILTER_ALLOW(FILTER_OURS, tgkill),
+	/* Not of a server of files, which has root's user id: without it abort() ends in SIGSYS. */
+	FILTER_ALLOW(FILTER_OURS & ~FILTER_FS, tgkill),
 	/* main installs its own after the other threads did theirs; a second one is never needed */
 };
 
@@ -175,7 +176,7 @@ static void on_trap(int signo, siginfo_t *si, void *ctx)
 	_exit(128 + SIGSYS);
 }
 
-int filter_arm(unsigned engine, bool trap, struct error **err)
+static int arm_begin(bool trap, struct error **err)
 {
 	uint32_t action = SECCOMP_RET_KILL_PROCESS;
 
@@ -190,10 +191,24 @@ int filter_arm(unsigned engine, bool trap, struct error **err)
 
 		sigaction(SIGSYS, &sa, NULL);
 	}
+	return 0;
+}
+
+int filter_arm_files(bool trap, struct error **err)
+{
+	if (arm_begin(trap, err) || filter_build(FILTER_FS, &armed.fs, err))
+		return -1;
+	armed.armed = true;
+	return 0;
+}
+
+int filter_arm(unsigned engine, bool trap, struct error **err)
+{
+	if (arm_begin(trap, err))
+		return -1;
 	if (filter_build(FILTER_MAIN | engine, &armed.main, err) ||
 	    filter_build(FILTER_VCPU, &armed.vcpu, err) ||
-	    filter_build(FILTER_BLK, &armed.blk, err) ||
-	    filter_build(FILTER_NET, &armed.net, err) || filter_build(FILTER_FS, &armed.fs, err))
+	    filter_build(FILTER_BLK, &armed.blk, err) || filter_build(FILTER_NET, &armed.net, err))
 		return -1;
 	armed.armed = true;
 	log_info("filters: %u system calls for the helper, %u for a vCPU, %u for a disk, %u for a "
