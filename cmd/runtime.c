@@ -472,8 +472,9 @@ static int start_machine(struct runtime *rt, struct json_object *params,
 		      err) < 0 ||
 	    take_segments(rt, fds, (size_t)c->ntaps, (size_t)c->nrootfs, segs, &disks[0].nsegs,
 			  err) < 0 ||
-	    open_upper(rt, &upper, err) < 0)
+	    open_upper(rt, &upper, err) < 0 || runtime_shares_start(rt, err) < 0)
 		return -1;
+	cfg.fs = rt->shares;
 	boot = rt->files ? runtime_boot_files(rt, params)
 			 : runtime_boot_json(rt, params, rt->procs, err);
 	if (!boot || boot_files_open(rt, &files, params, boot, err) < 0)
@@ -488,6 +489,8 @@ static int start_machine(struct runtime *rt, struct json_object *params,
 		return error_wrap(err, "build the machine");
 	hold_fd(rt, steal_fd(&files.kernel_fd));
 	rt->t_built = time_mono_us();
+	if (runtime_shares_ready(rt, err) < 0)
+		return -1;
 	runtime_jail_prepare(rt);
 	if (vm_start(rt->vm, err) < 0)
 		return error_wrap(err, "start the machine");
@@ -896,6 +899,7 @@ static void runtime_close(struct runtime *rt)
 		rpc_conn_free(rt->agent);
 	if (rt->vm)
 		vm_free(rt->vm);
+	runtime_shares_free(rt);
 	runtime_health_free(rt);
 	if (!rt->jailed) { /* else the apiserver does it */
 		unlink(rt->sock);

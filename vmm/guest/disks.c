@@ -136,6 +136,17 @@ int disks_mount(struct json_object *root, struct error **err)
 	return 0;
 }
 
+int disks_mount_shares(struct error **err)
+{
+	/* No device node of the host's is one of this machine's. */
+	if (mount(AGENT_SHARES_TAG, GUEST_SHARES, "virtiofs", MS_NODEV, NULL))
+		return error_sys(err, errno,
+				 errno == ENODEV ? "mount the shared directories: the guest kernel "
+						   "was set without the module virtiofs"
+						 : "mount the shared directories");
+	return 0;
+}
+
 /*
  * The last reference to a container's mounts is dropped by a kernel worker, some time after its last process
  * is gone; so the disk's file system is first made read-only, which leaves it clean whatever holds it.
