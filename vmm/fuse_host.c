@@ -130,7 +130,7 @@ int fuse_creds_user(struct fuse_call *c, struct fuse_creds *k)
 {
 	if (c->f->squash || (c->in.uid == c->f->uid && c->in.gid == c->f->gid))
 		return 0;
-	k->user = true;
+	*k = (struct fuse_creds){.user = true, .uid = c->f->uid, .gid = c->f->gid};
 	if (c->in.uid == UINT32_MAX || c->in.gid == UINT32_MAX ||
 	    !set_fsid(SYS_setfsgid, c->in.gid) || !set_fsid(SYS_setfsuid, c->in.uid))
 		return -EPERM;
@@ -147,7 +147,7 @@ void fuse_creds_kill(struct fuse_call *c, struct fuse_creds *k, bool kill)
 void fuse_creds_back(struct fuse_creds *k)
 {
 	/* A thread that stays another user, or without a right that the next request needs, must not go on. */
-	if (k->user && (!set_fsid(SYS_setfsuid, geteuid()) || !set_fsid(SYS_setfsgid, getegid()))) {
+	if (k->user && (!set_fsid(SYS_setfsuid, k->uid) || !set_fsid(SYS_setfsgid, k->gid))) {
 		log_error("fuse: a thread cannot be itself again");
 		abort();
 	}

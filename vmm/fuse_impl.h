@@ -199,6 +199,7 @@ int fuse_path_of(struct fuse *f, int fd);
 /* What a thread is while it makes something for the guest's user, and while it writes to what may have set-user-id bits. */
 struct fuse_creds {
 	bool user, fsetid;
+	uint32_t uid, gid; /* to be again */
 };
 int fuse_creds_user(struct fuse_call *c, struct fuse_creds *k);
 void fuse_creds_kill(struct fuse_call *c, struct fuse_creds *k, bool kill);

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <stdio.h>
+#include <sys/syscall.h>
 
 #include "core/filter.h"
 #include "vmm/fuse_impl.h"
@@ -203,7 +204,8 @@ static int move(struct fuse_call *c, uint64_t newdir, unsigned flags)
 	r = other_node(c, newdir, &to);
 	if (r < 0)
 		return r;
-	if (renameat2(c->node->fd, c->name, to->fd, c->name2, flags))
+	/* libc makes another call of it without flags. */
+	if (syscall(SYS_renameat2, c->node->fd, c->name, to->fd, c->name2, flags))
 		r = -errno;
 	else {
 		if (!fuse_stat(to->fd, c->name2, &st))

@@ -2,7 +2,7 @@
 /*
  * fuse_client.h - what a guest's kernel says to the FUSE server, byte by byte, and what it makes of the answer.
  *
- * A directory of the test's own holds rw (share 0), ro (share 1, read-only) and file (share 2), and beside them `secret`, which no share
+ * A directory of the test's own (in memory, where fsync costs nothing) holds rw (share 0), ro (share 1, read-only) and file (share 2), and beside them `secret`, which no share
  * leads to.
  */
 #ifndef TESTS_FUSE_CLIENT_H
@@ -30,7 +30,9 @@ struct client {
 	size_t max;            /* room for the reply */
 	size_t len;            /* of its body */
 	uint64_t rw, ro, file; /* the shares' node ids */
-	uint8_t req[FUSE_MSG_MAX], reply[FUSE_MSG_MAX];
+	unsigned fds;          /* open before */
+	_Alignas(8) uint8_t req[FUSE_MSG_MAX];
+	_Alignas(8) uint8_t reply[FUSE_MSG_MAX];
 };
 
 static bool squash;
@@ -184,6 +186,18 @@ static UNUSED int init(struct client *c, uint32_t flags)
 		   .flags = flags, .max_readahead = 1 << 17);
 }
 
+static UNUSED int do_rename(struct client *c, uint64_t from, const char *old, uint64_t to,
+			    const char *new, uint32_t flags)
+{
+	char names[600];
+	int n = snprintf(names, sizeof(names), "%s%c%s", old, 0, new) + 1;
+
+	return flags ? ASK(c, FUSE_RENAME2, from, names, (size_t)n, struct fuse_rename2_in,
+			   .newdir = to, .flags = flags)
+		     : ASK(c, FUSE_RENAME, from, names, (size_t)n, struct fuse_rename_in,
+			   .newdir = to);
+}
+
 /* ---- the host's side ---- */
 
 static UNUSED void put(const char *path, const char *text)
@@ -236,13 +250,32 @@ static UNUSED unsigned open_fds(void)
 	return n;
 }
 
-static UNUSED int setup(void **state)
+/* In memory, where fsync costs nothing, unless the test is about what only disks have. */
+static const char *place = "/dev/shm";
+
+/* A server of the shares; the descriptors it goes by are this process's. */
+static UNUSED int start(struct client *c)
 {
-	struct client *c = xcalloc(1, sizeof(*c));
 	struct fuse_share shares[3];
 	struct fuse_config cfg = {.shares = shares, .nshares = 3, .squash = squash};
 
-	snprintf(top, sizeof(top), "/tmp/test-fuse.XXXXXX");
+	shares[0] = (struct fuse_share){openat(top_fd, "rw", O_PATH | O_CLOEXEC), false};
+	shares[1] = (struct fuse_share){openat(top_fd, "ro", O_PATH | O_CLOEXEC), true};
+	shares[2] = (struct fuse_share){openat(top_fd, "file", O_PATH | O_CLOEXEC), false};
+	c->f = fuse_new(&cfg, NULL);
+	if (!c->f || init(c, FUSE_MAX_PAGES | FUSE_HANDLE_KILLPRIV_V2 | FUSE_HANDLE_KILLPRIV))
+		return -1;
+	c->rw = must_find(c, FUSE_ROOT_ID, "0");
+	c->ro = must_find(c, FUSE_ROOT_ID, "1");
+	c->file = must_find(c, FUSE_ROOT_ID, "2");
+	return 0;
+}
+
+static UNUSED int setup(void **state)
+{
+	struct client *c = xcalloc(1, sizeof(*c));
+
+	snprintf(top, sizeof(top), "%s/test-fuse.XXXXXX", access(place, W_OK) ? "/tmp" : place);
 	if (!mkdtemp(top) || (top_fd = open(top, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
 		return -1;
 	mkdirat(top_fd, "rw", 0755);
@@ -250,57 +283,54 @@ static UNUSED int setup(void **state)
 	put("file", "one file");
 	put("secret", "secret");
 	put("ro/old", "old");
-	shares[0] = (struct fuse_share){openat(top_fd, "rw", O_PATH | O_CLOEXEC), false};
-	shares[1] = (struct fuse_share){openat(top_fd, "ro", O_PATH | O_CLOEXEC), true};
-	shares[2] = (struct fuse_share){openat(top_fd, "file", O_PATH | O_CLOEXEC), false};
+	c->fds = open_fds();
 	c->max = sizeof(c->reply);
-	c->f = fuse_new(&cfg, NULL);
-	if (!c->f || init(c, FUSE_MAX_PAGES | FUSE_HANDLE_KILLPRIV_V2 | FUSE_HANDLE_KILLPRIV))
-		return -1;
-	c->rw = must_find(c, FUSE_ROOT_ID, "0");
-	c->ro = must_find(c, FUSE_ROOT_ID, "1");
-	c->file = must_find(c, FUSE_ROOT_ID, "2");
 	*state = c;
-	return 0;
+	return start(c);
 }
 
 static UNUSED int teardown(void **state)
 {
 	struct client *c = *state;
-	int tmp = open("/tmp", O_RDONLY | O_DIRECTORY), r;
+	int tmp, r;
 
 	fuse_free(c->f);
+	assert_int_equal(open_fds(), c->fds);
 	free(c);
+	tmp = openat(top_fd, "..", O_RDONLY | O_DIRECTORY);
 	close(top_fd);
 	r = path_remove_tree(tmp, strrchr(top, '/') + 1, NULL);
 	close(tmp);
 	return r;
 }
 
-/* Runs the tests as root, and again as a user, with squash; only the second without root. */
-#define RUN_BOTH(tests)                                                                            \
-	({                                                                                         \
-		int both_ = 0, status_ = 0;                                                        \
-		pid_t pid_;                                                                        \
-                                                                                                   \
-		if (!geteuid()) {                                                                  \
-			both_ = cmocka_run_group_tests_name("as root", tests, NULL, NULL);         \
-			pid_ = fork();                                                             \
-			if (!pid_) {                                                               \
-				squash = true;                                                     \
-				if (setgroups(0, NULL) || setresgid(SOMEONE, SOMEONE, SOMEONE) ||  \
-				    setresuid(SOMEONE, SOMEONE, SOMEONE))                          \
-					_exit(99);                                                 \
-				exit(cmocka_run_group_tests_name("as a user", tests, NULL, NULL)); \
-			}                                                                          \
-			if (pid_ < 0 || waitpid(pid_, &status_, 0) != pid_)                        \
-				status_ = 1;                                                       \
-			both_ = both_ || status_;                                                  \
-		} else {                                                                           \
-			squash = true;                                                             \
-			both_ = cmocka_run_group_tests_name("as a user", tests, NULL, NULL);       \
-		}                                                                                  \
-		both_;                                                                             \
-	})
+/* Runs the tests as root, and again as a user, with squash, but for the last nroot, which need root's rights. */
+static UNUSED int run_as_user(const struct CMUnitTest *tests, size_t n, bool become)
+{
+	squash = true;
+	if (become && (setgroups(0, NULL) || setresgid(SOMEONE, SOMEONE, SOMEONE) ||
+		       setresuid(SOMEONE, SOMEONE, SOMEONE)))
+		return 1;
+	return _cmocka_run_group_tests("as a user", tests, n, NULL, NULL);
+}
+
+static UNUSED int run_both(const struct CMUnitTest *tests, size_t n, size_t nroot)
+{
+	int bad, status = 1;
+	pid_t pid;
+
+	if (geteuid()) {
+		print_message("not root: only as a user\n");
+		return run_as_user(tests, n - nroot, false);
+	}
+	bad = _cmocka_run_group_tests("as root", tests, n, NULL, NULL);
+	fflush(NULL);
+	pid = fork();
+	if (!pid)
+		exit(run_as_user(tests, n - nroot, true));
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		return 1;
+	return bad || status;
+}
 
 #endif

@@ -1,0 +1,953 @@
+// links: vmm core
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_vmm_fuse_hostile.c - the FUSE server and a guest that wants what it was not given (attack class N): out of a share, into one
+ * that is read-only, at files by numbers it makes up, at descriptors and memory of the host without end; while somebody on the host moves
+ * the same files.
+ */
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <pthread.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/sysmacros.h>
+
+#include "core/filter.h"
+#include "tests/unit/fuse_client.h"
+
+/* From here on no node keeps a descriptor that nobody uses. */
+static void keep_none(struct client *c)
+{
+	struct fuse_entry_out e;
+
+	c->f->max_open = c->f->nshares;
+	(void)lookup(c, c->rw, ".x", &e);
+	fuse_lock(c->f);
+	while (c->f->oldest) { /* as fuse_node.c does when there are too many */
+		struct fuse_node *n = c->f->oldest;
+
+		c->f->oldest = n->newer;
+		*(n->newer ? &n->newer->older : &c->f->newest) = NULL;
+		n->newer = NULL;
+		close(n->fd);
+		n->fd = -1;
+		c->f->nopen--;
+	}
+	fuse_unlock(c->f);
+	assert_int_equal(c->f->nopen, c->f->nshares);
+}
+
+static void mkdir_host(const char *path)
+{
+	assert_int_equal(mkdirat(top_fd, path, 0755), 0);
+}
+
+/* ---- names ---- */
+
+static void test_N_names(void **state)
+{
+	static char long_name[257];
+	static const char *const bad[] = {"",    ".",         "..",        "/",
+					  "a/b", "../secret", "../ro/old", "/etc/passwd",
+					  "./x", "x/",        "x/..",      long_name};
+	struct client *c = *state;
+	uint64_t node, fh;
+	size_t i;
+
+	memset(long_name, 'n', 256);
+	put("rw/good", "good");
+	node = must_find(c, c->rw, "good");
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		const char *b = bad[i];
+		size_t n = strlen(b) + 1;
+		int want = b == long_name ? ENAMETOOLONG : EINVAL;
+		char link[300] = {0};
+		struct fuse_entry_out e;
+
+		memcpy(link, b, n);
+		memcpy(link + n, "to", 3);
+		assert_int_equal(lookup(c, c->rw, b, &e), want);
+		assert_int_equal(lookup(c, FUSE_ROOT_ID, b, &e), want);
+		assert_int_equal(do_create(c, c->rw, b, O_RDWR, 0666, &node, &fh), want);
+		assert_int_equal(ASK(c, FUSE_MKNOD, c->rw, b, n, struct fuse_mknod_in,
+				     .mode = S_IFREG | 0666),
+				 want);
+		assert_int_equal(ASK(c, FUSE_MKDIR, c->rw, b, n, struct fuse_mknod_in,
+				     .mode = 0777),
+				 EINVAL);
+		assert_int_equal(ASK(c, FUSE_MKDIR, c->rw, b, n, struct fuse_mkdir_in,
+				     .mode = 0777),
+				 want);
+		assert_int_equal(ask(c, FUSE_SYMLINK, c->rw, NULL, 0, link, n + 3), want);
+		assert_int_equal(ask(c, FUSE_UNLINK, c->rw, NULL, 0, b, n), want);
+		assert_int_equal(ask(c, FUSE_RMDIR, c->rw, NULL, 0, b, n), want);
+		node = must_find(c, c->rw, "good");
+		assert_int_equal(ASK(c, FUSE_LINK, c->rw, b, n, struct fuse_link_in,
+				     .oldnodeid = node),
+				 want);
+		assert_int_equal(do_rename(c, c->rw, b, c->rw, "new", 0), want);
+		assert_int_equal(do_rename(c, c->rw, "good", c->rw, b, 0), want);
+		assert_int_equal(do_rename(c, c->rw, "good", c->rw, b, RENAME_NOREPLACE), want);
+	}
+	/* No end, two where there is one, one where there are two. */
+	assert_int_equal(ask(c, FUSE_LOOKUP, c->rw, NULL, 0, "good", 4), EINVAL);
+	assert_int_equal(ask(c, FUSE_LOOKUP, c->rw, NULL, 0, NULL, 0), EINVAL);
+	assert_int_equal(ask(c, FUSE_LOOKUP, c->rw, NULL, 0, "good\0x", 7), EINVAL);
+	assert_int_equal(ask(c, FUSE_SYMLINK, c->rw, NULL, 0, "link", 5), EINVAL);
+	assert_int_equal(ask(c, FUSE_SYMLINK, c->rw, NULL, 0, "link\0to", 7), EINVAL);
+	assert_int_equal(ask(c, FUSE_SYMLINK, c->rw, NULL, 0, "link\0", 6), ENOENT);
+	assert_int_equal(ASK(c, FUSE_RENAME, c->rw, "good", 5, struct fuse_rename_in,
+			     .newdir = c->rw),
+			 EINVAL);
+	assert_string_equal(get("secret"), "secret");
+	assert_string_equal(get("rw/good"), "good");
+	assert_false(exists("rw/new") || exists("rw/link"));
+}
+
+/* ---- links on the host ---- */
+
+static void test_N_links_are_not_followed(void **state)
+{
+	static const char *const to[] = {"../secret", "..", "/",   "/proc/self/fd/0",
+					 "link0",     ".",  "good"};
+	struct client *c = *state;
+	struct fuse_entry_out e;
+	uint64_t node, fh, made;
+	char name[8], path[16];
+	size_t i;
+
+	put("rw/good", "good");
+	for (i = 0; i < ARRAY_SIZE(to); i++) {
+		snprintf(name, sizeof(name), "link%zu", i);
+		snprintf(path, sizeof(path), "rw/%s", name);
+		assert_int_equal(symlinkat(to[i], top_fd, path), 0);
+		node = must_find(c, c->rw, name);
+		assert_int_equal(lookup(c, node, "secret", &e), ENOTDIR);
+		assert_int_equal(do_open(c, node, O_RDONLY, &fh), EPERM);
+		assert_int_equal(ASK(c, FUSE_OPENDIR, node, NULL, 0, struct fuse_open_in, 0),
+				 ENOTDIR);
+		assert_int_equal(do_create(c, c->rw, name, O_RDWR | O_TRUNC, 0666, &made, &fh),
+				 ELOOP);
+		assert_int_equal(do_create(c, node, "x", O_RDWR, 0666, &made, &fh), ENOTDIR);
+		assert_int_equal(ASK_NAME(c, FUSE_MKDIR, node, "x", struct fuse_mkdir_in,
+					  .mode = 0777),
+				 ENOTDIR);
+		assert_int_equal(do_rename(c, c->rw, "good", node, "x", 0), ENOTDIR);
+		assert_int_equal(ask(c, FUSE_UNLINK, node, NULL, 0, "secret", 7), ENOTDIR);
+		assert_int_equal(ASK(c, FUSE_SETATTR, node, NULL, 0, struct fuse_setattr_in,
+				     .valid = FATTR_MODE, .mode = 0777),
+				 EOPNOTSUPP);
+		assert_int_equal(ASK(c, FUSE_SETATTR, node, NULL, 0, struct fuse_setattr_in,
+				     .valid = FATTR_SIZE),
+				 EINVAL);
+	}
+	assert_string_equal(get("secret"), "secret");
+	assert_string_equal(get("rw/good"), "good");
+}
+
+struct swap {
+	_Atomic bool stop;
+	_Atomic unsigned turns;
+};
+
+/* dir and a link out of the share change places. */
+static void *swap_main(void *arg)
+{
+	struct swap *s = arg;
+
+	while (!s->stop) {
+		if (renameat2(top_fd, "rw/d", top_fd, "rw/l", RENAME_EXCHANGE))
+			return NULL;
+		s->turns++;
+	}
+	return arg;
+}
+
+static void test_N_links_that_come_and_go(void **state)
+{
+	struct client *c = *state;
+	struct swap s = {0};
+	uint64_t d, deep, f, fh, made;
+	unsigned ok = 0, stale = 0, i;
+	struct fuse_entry_out e;
+	pthread_t t;
+	void *ret;
+	int r;
+
+	mkdir_host("rw/d");
+	mkdir_host("rw/d/deep");
+	put("rw/d/deep/f", "inside");
+	mkdir_host("out");
+	mkdir_host("out/deep");
+	put("out/deep/f", "outside");
+	assert_int_equal(symlinkat("../out", top_fd, "rw/l"), 0);
+	d = must_find(c, c->rw, "d");
+	deep = must_find(c, d, "deep");
+	f = must_find(c, deep, "f");
+	keep_none(c);
+	assert_int_equal(pthread_create(&t, NULL, swap_main, &s), 0);
+	for (i = 0; i < 1000000 && (i < 3000 || !ok || !stale); i++) {
+		r = do_open(c, f, O_RDWR, &fh);
+		assert_true(r == 0 || r == ESTALE);
+		ok += !r;
+		stale += r == ESTALE;
+		if (!r) {
+			assert_int_equal(do_read(c, f, fh, 0, 100), 0);
+			assert_int_equal(c->len, 6);
+			assert_memory_equal(BODY(c, char), "inside", 6);
+			assert_int_equal(do_release(c, FUSE_RELEASE, f, fh), 0);
+		}
+		r = do_create(c, deep, "new", O_RDWR | O_TRUNC, 0666, &made, &fh);
+		assert_true(r == 0 || r == ESTALE);
+		if (!r) {
+			(void)do_release(c, FUSE_RELEASE, made, fh);
+			forget(c, made, 1);
+		}
+		r = lookup(c, d, "deep", &e);
+		assert_true(r == ESTALE || (!r && e.nodeid == deep));
+		r = lookup(c, c->rw, "d", &e);
+		assert_int_equal(r, 0);
+		if (S_ISDIR(e.attr.mode))
+			assert_int_equal(e.nodeid, d);
+		r = ask(c, FUSE_UNLINK, deep, NULL, 0, "f2", 3);
+		assert_true(r == ESTALE || r == ENOENT);
+	}
+	s.stop = true;
+	assert_int_equal(pthread_join(t, &ret), 0);
+	assert_non_null(ret);
+	assert_true(ok && stale && s.turns > 100);
+	assert_false(exists("out/deep/new"));
+	assert_string_equal(get("out/deep/f"), "outside");
+}
+
+/* ---- numbers ---- */
+
+static void test_N_ids_guessed(void **state)
+{
+	static const uint64_t odd[] = {UINT64_MAX,
+				       INT64_MAX,
+				       UINT32_MAX,
+				       UINT64_C(1) << 32,
+				       UINT64_C(1) << 32 | 1,
+				       UINT64_C(1) << 63 | 2};
+	struct client *c = *state;
+	uint64_t node, fh, dh, other, i;
+	struct fuse_attr a;
+
+	put("rw/a", "a");
+	put("rw/b", "b");
+	node = must_find(c, c->rw, "a");
+	other = must_find(c, c->rw, "b");
+	for (i = 0; i < 1000; i++) {
+		bool known = i == FUSE_ROOT_ID || i == c->rw || i == c->ro || i == c->file ||
+			     i == node || i == other;
+
+		assert_int_equal(getattr(c, i, &a), known ? 0 : ESTALE);
+	}
+	for (i = 0; i < ARRAY_SIZE(odd); i++)
+		assert_int_equal(getattr(c, odd[i], &a), ESTALE);
+	assert_int_equal(getattr(c, node | UINT64_C(5) << 32, &a), ESTALE);
+	assert_int_equal(ASK_NAME(c, FUSE_LINK, c->rw, "l", struct fuse_link_in, .oldnodeid = 999),
+			 ESTALE);
+	assert_int_equal(do_rename(c, c->rw, "a", UINT64_MAX, "b", 0), ESTALE);
+	/* An open file is only good with its node and as what it is. */
+	assert_int_equal(do_open(c, node, O_RDWR, &fh), 0);
+	assert_int_equal(ASK(c, FUSE_OPENDIR, c->rw, NULL, 0, struct fuse_open_in, 0), 0);
+	dh = BODY(c, struct fuse_open_out)->fh;
+	for (i = 0; i < 1000; i++)
+		assert_int_equal(do_read(c, node, i, 0, 1), i == fh ? 0 : EBADF);
+	for (i = 0; i < ARRAY_SIZE(odd); i++)
+		assert_int_equal(do_read(c, node, odd[i], 0, 1), EBADF);
+	assert_int_equal(do_read(c, other, fh, 0, 1), EBADF);
+	assert_int_equal(do_write(c, c->file, fh, 0, "x", 1), EBADF);
+	assert_int_equal(do_read(c, c->rw, dh, 0, 1), EBADF);
+	assert_int_equal(do_release(c, FUSE_RELEASE, c->rw, dh), EBADF);
+	assert_int_equal(do_release(c, FUSE_RELEASEDIR, node, fh), EBADF);
+	assert_int_equal(ASK(c, FUSE_READDIR, node, NULL, 0, struct fuse_read_in, .fh = fh,
+			     .size = 100),
+			 EBADF);
+	assert_int_equal(ASK(c, FUSE_SETATTR, other, NULL, 0, struct fuse_setattr_in,
+			     .valid = FATTR_SIZE | FATTR_FH, .fh = fh),
+			 EBADF);
+	assert_int_equal(ASK(c, FUSE_COPY_FILE_RANGE, node, NULL, 0, struct fuse_copy_file_range_in,
+			     .fh_in = fh, .nodeid_out = other, .fh_out = fh, .len = 1),
+			 EBADF);
+	assert_int_equal(do_release(c, FUSE_RELEASE, node, fh), 0);
+	assert_int_equal(do_read(c, node, fh, 0, 1), EBADF);
+	/* Opened, closed and opened again: the old number stays bad. */
+	assert_int_equal(do_open(c, node, O_RDWR, &i), 0);
+	assert_int_equal(do_read(c, node, fh, 0, 1), EBADF);
+}
+
+static void test_N_forget(void **state)
+{
+	struct {
+		struct fuse_batch_forget_in in;
+		struct fuse_forget_one one[3];
+	} batch = {.in.count = UINT32_MAX};
+	struct client *c = *state;
+	uint64_t node, next, fh;
+	struct fuse_attr a;
+	size_t n;
+
+	put("rw/a", "a");
+	put("rw/b", "b");
+	node = must_find(c, c->rw, "a");
+	(void)must_find(c, c->rw, "a");
+	(void)must_find(c, c->rw, "a");
+	forget(c, node, 2);
+	assert_int_equal(getattr(c, node, &a), 0);
+	forget(c, node, UINT64_MAX); /* more than there are */
+	assert_int_equal(getattr(c, node, &a), ESTALE);
+	forget(c, node, 1);
+	forget(c, FUSE_ROOT_ID, UINT64_MAX);
+	forget(c, UINT64_MAX, UINT64_MAX);
+	assert_int_equal(getattr(c, FUSE_ROOT_ID, &a), 0);
+	/* Its number never means another file. */
+	next = must_find(c, c->rw, "b");
+	assert_int_not_equal(next, node);
+	assert_int_equal(getattr(c, node, &a), ESTALE);
+	/* A count of entries that are not there; the three that are count, whatever they say. */
+	batch.one[0] = (struct fuse_forget_one){next, 1};
+	batch.one[1] = (struct fuse_forget_one){node, 7};
+	batch.one[2] = (struct fuse_forget_one){c->file, UINT64_MAX};
+	assert_int_equal(ask(c, FUSE_BATCH_FORGET, 0, &batch, sizeof(batch), NULL, 0), -1);
+	assert_int_equal(getattr(c, next, &a), ESTALE);
+	assert_int_equal(getattr(c, c->file, &a), ESTALE);
+	assert_int_equal(must_find(c, FUSE_ROOT_ID, "2"), c->file);
+	for (n = 0; n < sizeof(batch); n++) {
+		assert_int_equal(ask(c, FUSE_BATCH_FORGET, 0, &batch, n, NULL, 0), -1);
+		assert_int_equal(ask(c, FUSE_FORGET, c->ro, &batch, MIN(n, 7), NULL, 0), -1);
+	}
+	assert_int_equal(getattr(c, c->ro, &a), 0);
+	/* A file that is open, a directory that has one: what is still needed stays, and goes in the end. */
+	c->file = must_find(c, FUSE_ROOT_ID, "2");
+	mkdir_host("rw/d");
+	put("rw/d/f", "f");
+	node = must_find(c, c->rw, "d");
+	next = must_find(c, node, "f");
+	assert_int_equal(do_open(c, next, O_RDONLY, &fh), 0);
+	forget(c, node, 1);
+	assert_int_equal(do_read(c, next, fh, 0, 1), 0);
+	assert_int_equal(do_release(c, FUSE_RELEASE, next, fh), 0);
+	forget(c, next, 1);
+	assert_int_equal(c->f->nnodes, 3);
+}
+
+/* ---- nodes whose descriptors are closed, and a host that moves things ---- */
+
+static void test_N_stale(void **state)
+{
+	struct client *c = *state;
+	uint64_t d, f, g, x, y, made, fh;
+	struct fuse_attr a;
+	unsigned i;
+
+	mkdir_host("rw/d");
+	put("rw/d/f", "f");
+	put("rw/d/g", "g");
+	d = must_find(c, c->rw, "d");
+	f = must_find(c, d, "f");
+	g = must_find(c, d, "g");
+	keep_none(c);
+	assert_int_equal(getattr(c, f, &a), 0);
+	/* Another file has its name, and maybe its number. */
+	for (i = 0; i < 20; i++) {
+		assert_int_equal(unlinkat(top_fd, "rw/d/f", 0), 0);
+		put("rw/d/f", "another");
+		assert_int_equal(do_open(c, f, O_RDONLY, &fh), ESTALE);
+	}
+	assert_int_equal(symlinkat("/etc/passwd", top_fd, "rw/d/h"), 0);
+	assert_int_equal(renameat(top_fd, "rw/d/h", top_fd, "rw/d/f"), 0);
+	assert_int_equal(getattr(c, f, &a), ESTALE);
+	/* The guest moves its directory: what is below is found under the new name. */
+	assert_int_equal(do_rename(c, c->rw, "d", c->rw, "e", 0), 0);
+	assert_int_equal(getattr(c, g, &a), 0);
+	/* The host does: lost until it is looked up again, and back when it is back. */
+	assert_int_equal(renameat(top_fd, "rw/e", top_fd, "rw/d"), 0);
+	assert_int_equal(getattr(c, g, &a), ESTALE);
+	assert_int_equal(do_create(c, d, "new", O_RDWR, 0666, &made, &fh), ESTALE);
+	assert_int_equal(must_find(c, c->rw, "d"), d);
+	assert_int_equal(getattr(c, g, &a), 0);
+	assert_int_equal(unlinkat(top_fd, "rw/d/g", 0), 0);
+	assert_int_equal(getattr(c, g, &a), ESTALE);
+	/* Two directories that were each below the other. */
+	mkdir_host("rw/x");
+	mkdir_host("rw/x/y");
+	c->f->max_open = 100; /* so that x is known by its descriptor */
+	x = must_find(c, c->rw, "x");
+	y = must_find(c, x, "y");
+	assert_int_equal(getattr(c, y, &a), 0);
+	assert_int_equal(renameat(top_fd, "rw/x/y", top_fd, "rw/y"), 0);
+	assert_int_equal(renameat(top_fd, "rw/x", top_fd, "rw/y/x"), 0);
+	assert_int_equal(must_find(c, y, "x"), x);
+	keep_none(c);
+	assert_int_equal(getattr(c, x, &a), ESTALE);
+	assert_int_equal(must_find(c, c->rw, "y"), y);
+	assert_int_equal(getattr(c, x, &a), 0);
+	forget(c, x, 100);
+	forget(c, y, 100);
+	forget(c, f, 100);
+	forget(c, g, 100);
+	forget(c, d, 100);
+	assert_int_equal(c->f->nnodes, 3);
+}
+
+/* Deeper than any path the kernel takes at once; each level is found again from the share down. */
+static void test_N_deep(void **state)
+{
+	struct client *c = *state;
+	uint64_t at = c->rw, ids[60];
+	struct fuse_attr a;
+	char name[256];
+	unsigned i;
+
+	memset(name, 'd', sizeof(name));
+	name[250] = 0;
+	for (i = 0; i < ARRAY_SIZE(ids); i++) {
+		assert_int_equal(ASK_NAME(c, FUSE_MKDIR, at, name, struct fuse_mkdir_in,
+					  .mode = 0755),
+				 0);
+		at = ids[i] = BODY(c, struct fuse_entry_out)->nodeid;
+	}
+	keep_none(c);
+	for (i = 0; i < ARRAY_SIZE(ids); i++)
+		assert_int_equal(getattr(c, ids[ARRAY_SIZE(ids) - 1 - i], &a), 0);
+	/* A way that is longer than we walk is none. */
+	for (i = 0; i < 300; i++) {
+		assert_int_equal(ASK_NAME(c, FUSE_MKDIR, at, name, struct fuse_mkdir_in,
+					  .mode = 0755),
+				 i < 202 ? 0 : ESTALE);
+		if (i == 202)
+			break;
+		at = BODY(c, struct fuse_entry_out)->nodeid;
+	}
+	c->f->max_open = 1000;
+	assert_int_equal(getattr(c, ids[40], &a), 0);
+}
+
+/* ---- without end ---- */
+
+static void test_N_descriptors(void **none)
+{
+	struct rlimit was, few;
+	void *fixture = NULL, **state = &fixture;
+	struct client *c;
+	uint64_t *ids = xcalloc(4000, sizeof(*ids)), *fh = xcalloc(64, sizeof(*fh)), dir[10];
+	struct fuse_attr a;
+	char path[32];
+	unsigned i, k, most = 0;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+	few = (struct rlimit){64, was.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	assert_int_equal(setup(state), 0);
+	c = *state;
+	for (i = 0; i < 10; i++) {
+		snprintf(path, sizeof(path), "rw/d%u", i);
+		mkdir_host(path);
+		dir[i] = must_find(c, c->rw, path + 3);
+	}
+	for (i = 0; i < 4000; i++) {
+		snprintf(path, sizeof(path), "rw/d%u/f%u", i % 10, i);
+		assert_int_equal(mknodat(top_fd, path, S_IFREG | 0644, 0), 0);
+		ids[i] = must_find(c, dir[i % 10], strrchr(path, '/') + 1);
+		if (i % 100 == 0)
+			most = MAX(most, open_fds());
+	}
+	for (i = 0; i < 4000; i++) {
+		k = i * 2741 % 4000;
+		assert_int_equal(getattr(c, ids[k], &a), 0);
+		snprintf(path, sizeof(path), "rw/d%u/f%u", k % 10, k);
+		if (i % 100 == 0)
+			assert_int_equal(a.ino, host_stat(path).st_ino);
+		most = i % 100 ? most : MAX(most, open_fds());
+	}
+	assert_true(most > 16 && most < 58);
+	/* Open files: a part of what there is, and the rest goes on. */
+	for (i = 0; i < 64 && !do_open(c, ids[i], O_RDONLY, &fh[i]); i++)
+		;
+	assert_int_equal(do_open(c, ids[i], O_RDONLY, &fh[63]), ENFILE);
+	assert_true(i >= 8 && i < 32);
+	for (k = 0; k < 4000; k += 10)
+		assert_int_equal(getattr(c, ids[k], &a), 0);
+	for (k = 0; k < i; k++)
+		assert_int_equal(do_read(c, ids[k], fh[k], 0, 10), 0);
+	assert_int_equal(ASK(c, FUSE_OPENDIR, c->rw, NULL, 0, struct fuse_open_in, 0), ENFILE);
+	assert_int_equal(do_release(c, FUSE_RELEASE, ids[0], fh[0]), 0);
+	assert_int_equal(do_open(c, ids[63], O_RDONLY, &fh[0]), 0);
+	assert_true(open_fds() < 60);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+	assert_int_equal(teardown(state), 0);
+	free(ids);
+	free(fh);
+}
+
+static void test_N_many_nodes(void **state)
+{
+	struct client *c = *state;
+	struct fuse_entry_out e;
+	uint64_t node[97], made, fh;
+	char path[32];
+	unsigned i;
+
+	c->f->max_nodes = 100;
+	for (i = 0; i < 200; i++) {
+		snprintf(path, sizeof(path), "rw/f%u", i);
+		put(path, "x");
+	}
+	for (i = 0; i < 97; i++) {
+		snprintf(path, sizeof(path), "f%u", i);
+		node[i] = must_find(c, c->rw, path);
+	}
+	assert_int_equal(lookup(c, c->rw, "f100", &e), ENOMEM);
+	assert_int_equal(lookup(c, c->rw, "f50", &e), 0);
+	assert_int_equal(do_create(c, c->rw, "new", O_RDWR, 0644, &made, &fh), ENOMEM);
+	assert_int_equal(ASK(c, FUSE_OPENDIR, c->rw, NULL, 0, struct fuse_open_in, 0), 0);
+	fh = BODY(c, struct fuse_open_out)->fh;
+	assert_int_equal(ASK(c, FUSE_READDIRPLUS, c->rw, NULL, 0, struct fuse_read_in, .fh = fh,
+			     .size = 65536),
+			 0);
+	assert_true(c->len > 200 * 160); /* all are named */
+	assert_int_equal(c->f->nnodes, 100);
+	forget(c, node[0], 100);
+	assert_int_equal(lookup(c, c->rw, "f100", &e), 0);
+}
+
+/* ---- read-only ---- */
+
+static const uint64_t zero[16];
+
+/* Every request that changes something, with what else is right with it. */
+static const struct change {
+	uint32_t opcode;
+	bool dir; /* of the directory, not of the file in it */
+	union fuse_arg arg;
+	size_t narg;
+	const char *data;
+	size_t n;
+} changes[] = {
+#define ON_FILE               false
+#define IN_DIR                true
+#define ARG(field, type, ...) {.field = {__VA_ARGS__}}, sizeof(type)
+#define NO_ARG                {0}, 0
+	{FUSE_SETATTR, ON_FILE,
+	 ARG(setattr, struct fuse_setattr_in, .valid = FATTR_MODE, .mode = 0777), NULL, 0},
+	{FUSE_SETATTR, ON_FILE,
+	 ARG(setattr, struct fuse_setattr_in, .valid = FATTR_UID | FATTR_GID), NULL, 0},
+	{FUSE_SETATTR, ON_FILE, ARG(setattr, struct fuse_setattr_in, .valid = FATTR_SIZE), NULL, 0},
+	{FUSE_SETATTR, ON_FILE,
+	 ARG(setattr, struct fuse_setattr_in, .valid = FATTR_ATIME | FATTR_ATIME_NOW), NULL, 0},
+	{FUSE_SETATTR, ON_FILE, ARG(setattr, struct fuse_setattr_in, .valid = FATTR_MTIME), NULL,
+	 0},
+	{FUSE_SETATTR, IN_DIR,
+	 ARG(setattr, struct fuse_setattr_in, .valid = FATTR_MODE, .mode = 0777), NULL, 0},
+	{FUSE_SYMLINK, IN_DIR, NO_ARG, "new\0to", 7},
+	{FUSE_MKNOD, IN_DIR, ARG(mknod, struct fuse_mknod_in, .mode = S_IFREG | 0644), "new", 4},
+	{FUSE_MKNOD, IN_DIR, ARG(mknod, struct fuse_mknod_in, .mode = S_IFIFO | 0644), "new", 4},
+	{FUSE_MKDIR, IN_DIR, ARG(mkdir, struct fuse_mkdir_in, .mode = 0755), "new", 4},
+	{FUSE_UNLINK, IN_DIR, NO_ARG, "old", 4},
+	{FUSE_RMDIR, IN_DIR, NO_ARG, "dir", 4},
+	{FUSE_CREATE, IN_DIR, ARG(create, struct fuse_create_in, .flags = O_RDWR, .mode = 0644),
+	 "new", 4},
+	{FUSE_CREATE, IN_DIR,
+	 ARG(create, struct fuse_create_in, .flags = O_RDWR | O_TRUNC, .mode = 0644), "old", 4},
+	{FUSE_OPEN, ON_FILE, ARG(open, struct fuse_open_in, .flags = O_WRONLY), NULL, 0},
+	{FUSE_OPEN, ON_FILE, ARG(open, struct fuse_open_in, .flags = O_RDWR), NULL, 0},
+	{FUSE_OPEN, ON_FILE, ARG(open, struct fuse_open_in, .flags = O_ACCMODE), NULL, 0},
+	{FUSE_OPEN, ON_FILE, ARG(open, struct fuse_open_in, .flags = O_RDONLY | O_TRUNC), NULL, 0},
+	{FUSE_OPEN, ON_FILE, ARG(open, struct fuse_open_in, .flags = O_RDWR | O_APPEND), NULL, 0},
+	{FUSE_WRITE, ON_FILE, ARG(write, struct fuse_write_in, .size = 1), "x", 1},
+	{FUSE_FALLOCATE, ON_FILE, ARG(fallocate, struct fuse_fallocate_in, .length = 100), NULL, 0},
+	{FUSE_SETXATTR, ON_FILE, ARG(setxattr, uint64_t, .size = 1), "user.x\0v", 8},
+	{FUSE_REMOVEXATTR, ON_FILE, NO_ARG, "user.x", 7},
+	{FUSE_RENAME, IN_DIR, ARG(rename, struct fuse_rename_in, 0), "old\0new", 8},
+	{FUSE_RENAME2, IN_DIR, ARG(rename2, struct fuse_rename2_in, .flags = RENAME_NOREPLACE),
+	 "old\0new", 8},
+	{FUSE_LINK, IN_DIR, ARG(link, struct fuse_link_in, 0), "new", 4},
+};
+
+/* The request with the nodes and the open file it means. */
+static int change(struct client *c, const struct change *g, uint64_t dir, uint64_t file,
+		  uint64_t fh)
+{
+	union fuse_arg arg = g->arg;
+
+	if (g->opcode == FUSE_WRITE || g->opcode == FUSE_FALLOCATE)
+		arg.fh = fh;
+	if (g->opcode == FUSE_RENAME || g->opcode == FUSE_RENAME2)
+		arg.rename.newdir = dir;
+	if (g->opcode == FUSE_LINK)
+		arg.link.oldnodeid = file;
+	return ask(c, g->opcode, g->dir ? dir : file, &arg, g->narg, g->data, g->n);
+}
+
+static void test_N_readonly(void **state)
+{
+	struct client *c = *state;
+	struct stat dir_was, was, now;
+	uint64_t node, fh, rw, rwh;
+	size_t i;
+
+	mkdir_host("ro/dir");
+	was = host_stat("ro/old");
+	dir_was = host_stat("ro");
+	node = must_find(c, c->ro, "old");
+	assert_int_equal(do_open(c, node, O_RDONLY, &fh), 0);
+	for (i = 0; i < ARRAY_SIZE(changes); i++)
+		if (change(c, &changes[i], c->ro, node, fh) != EROFS)
+			fail_msg("change %zu (opcode %u) is not refused", i, changes[i].opcode);
+	/* Through a file of another share. */
+	assert_int_equal(do_create(c, c->rw, "w", O_RDWR, 0644, &rw, &rwh), 0);
+	assert_int_equal(ASK(c, FUSE_COPY_FILE_RANGE, rw, NULL, 0, struct fuse_copy_file_range_in,
+			     .fh_in = rwh, .nodeid_out = node, .fh_out = fh, .len = 1),
+			 EROFS);
+	assert_int_equal(ASK(c, FUSE_SETATTR, rw, NULL, 0, struct fuse_setattr_in,
+			     .valid = FATTR_SIZE | FATTR_FH, .fh = fh),
+			 EBADF);
+	assert_int_equal(do_write(c, rw, fh, 0, "x", 1), EBADF);
+	assert_int_equal(do_rename(c, c->rw, "w", c->ro, "w", 0), EXDEV);
+	assert_int_equal(ASK_NAME(c, FUSE_LINK, c->ro, "w", struct fuse_link_in, .oldnodeid = rw),
+			 EROFS);
+	assert_int_equal(ASK_NAME(c, FUSE_LINK, c->rw, "w2", struct fuse_link_in,
+				  .oldnodeid = node),
+			 EXDEV);
+	/* Nor the root. */
+	for (i = 0; i < ARRAY_SIZE(changes); i++)
+		if (changes[i].dir)
+			assert_int_equal(change(c, &changes[i], FUSE_ROOT_ID, node, fh), EROFS);
+	/* Reading is allowed, and leaves no trace: not even when it was. */
+	assert_int_equal(do_read(c, node, fh, 0, 100), 0);
+	assert_memory_equal(BODY(c, char), "old", 3);
+	now = host_stat("ro/old");
+	assert_memory_equal(&now, &was, sizeof(was));
+	now = host_stat("ro");
+	assert_memory_equal(&now, &dir_was, sizeof(was));
+	assert_string_equal(get("ro/old"), "old");
+}
+
+/* The same requests where they are allowed: so it is only the share that refused them. */
+static void test_changes_are_right(void **state)
+{
+	struct client *c = *state;
+	uint64_t node, fh;
+	size_t i;
+	int r;
+
+	for (i = 0; i < ARRAY_SIZE(changes); i++) {
+		int want = changes[i].opcode == FUSE_OPEN && changes[i].arg.open.flags == O_ACCMODE
+				   ? EINVAL
+				   : 0;
+
+		(void)mkdirat(top_fd, "rw/dir", 0755);
+		(void)unlinkat(top_fd, "rw/new", 0);
+		(void)unlinkat(top_fd, "rw/new", AT_REMOVEDIR);
+		put("rw/old", "old");
+		node = must_find(c, c->rw, "old");
+		assert_int_equal(do_open(c, node, O_RDWR, &fh), 0);
+		r = change(c, &changes[i], c->rw, node, fh);
+		if (r != want && !(r == EOPNOTSUPP && (changes[i].opcode == FUSE_SETXATTR ||
+						       changes[i].opcode == FUSE_REMOVEXATTR)))
+			fail_msg("change %zu (opcode %u) gives %d, not %d", i, changes[i].opcode, r,
+				 want);
+		assert_int_equal(do_release(c, FUSE_RELEASE, node, fh), 0);
+	}
+}
+
+/* ---- what is not of its length ---- */
+
+static void test_N_lengths(void **state)
+{
+	struct client *c = *state;
+	uint64_t node, fh;
+	uint32_t op, n;
+	size_t room;
+	int r;
+
+	assert_int_equal(do_create(c, c->rw, "f", O_RDWR, 0644, &node, &fh), 0);
+	for (op = 0; op < 70; op++)
+		for (n = 0; n < 136; n++) {
+			/* Requests of zeros, of any length, to a file, to a directory and to nobody. */
+			if (op == FUSE_DESTROY || op == FUSE_INIT)
+				continue;
+			(void)ask(c, op, n % 3 ? c->rw : node, NULL, 0, zero, MIN(n, sizeof(zero)));
+			r = ask(c, op, 0, NULL, 0, zero, MIN(n, sizeof(zero)));
+			assert_true(r == -1 || r > 0 || op == FUSE_INTERRUPT);
+		}
+	/* A header that says another length, or is none. */
+	(void)put_header(c, FUSE_GETATTR, c->rw, 0);
+	for (n = 0; n < sizeof(struct fuse_in_header); n++)
+		assert_int_equal(send_raw(c, n), -1);
+	(void)put_header(c, FUSE_STATFS, c->rw, 1);
+	assert_int_equal(send_raw(c, sizeof(struct fuse_in_header)), EINVAL);
+	/* No room for what would be said: then it is not done either. */
+	for (room = 0; room < sizeof(struct fuse_out_header) + sizeof(struct fuse_entry_out) +
+				      sizeof(struct fuse_open_out);
+	     room++) {
+		uint64_t made, mh;
+
+		c->max = room;
+		r = do_create(c, c->rw, "no-room", O_RDWR, 0644, &made, &mh);
+		assert_int_equal(r, room < sizeof(struct fuse_out_header) ? -1 : EINVAL);
+		r = ASK_NAME(c, FUSE_MKDIR, c->rw, "no-room", struct fuse_mkdir_in, .mode = 0755);
+		if (room < sizeof(struct fuse_out_header) + sizeof(struct fuse_entry_out))
+			assert_int_equal(r, room < sizeof(struct fuse_out_header) ? -1 : EINVAL);
+		else
+			assert_int_equal(ask(c, FUSE_RMDIR, c->rw, NULL, 0, "no-room", 8), 0);
+	}
+	c->max = sizeof(c->reply);
+	assert_false(exists("rw/no-room"));
+	assert_int_equal(init(c, 0), 0);
+	assert_int_equal(c->f->nfiles, 0);
+	assert_int_equal(c->f->nnodes, 3);
+}
+
+static void test_N_offsets(void **state)
+{
+	static const uint64_t far[] = {UINT64_MAX, UINT64_MAX - 5, INT64_MAX,
+				       (uint64_t)INT64_MAX + 1, INT64_MAX - 5};
+	struct client *c = *state;
+	uint64_t node, fh;
+	size_t i;
+
+	assert_int_equal(do_create(c, c->rw, "f", O_RDWR, 0644, &node, &fh), 0);
+	for (i = 0; i < ARRAY_SIZE(far); i++) {
+		assert_int_equal(do_read(c, node, fh, far[i], 4096), EINVAL);
+		assert_int_equal(do_write(c, node, fh, far[i], "0123456789", 10), EINVAL);
+		assert_int_equal(ASK(c, FUSE_FALLOCATE, node, NULL, 0, struct fuse_fallocate_in,
+				     .fh = fh, .offset = far[i], .length = 10),
+				 EFBIG);
+		assert_int_equal(ASK(c, FUSE_FALLOCATE, node, NULL, 0, struct fuse_fallocate_in,
+				     .fh = fh, .offset = 10, .length = far[i]),
+				 EFBIG);
+		assert_int_equal(ASK(c, FUSE_COPY_FILE_RANGE, node, NULL, 0,
+				     struct fuse_copy_file_range_in, .fh_in = fh, .off_in = far[i],
+				     .nodeid_out = node, .fh_out = fh, .len = 10),
+				 EINVAL);
+		assert_int_equal(ASK(c, FUSE_COPY_FILE_RANGE, node, NULL, 0,
+				     struct fuse_copy_file_range_in, .fh_in = fh, .off_out = far[i],
+				     .nodeid_out = node, .fh_out = fh, .len = 10),
+				 EINVAL);
+		assert_true(ASK(c, FUSE_LSEEK, node, NULL, 0, struct fuse_lseek_in, .fh = fh,
+				.offset = far[i], .whence = SEEK_DATA) > 0);
+	}
+	/* More than we answer at once, or than there is room for: a short answer would be the file's end. */
+	assert_int_equal(do_read(c, node, fh, 0, FUSE_DATA_MAX), 0);
+	assert_int_equal(do_read(c, node, fh, 0, FUSE_DATA_MAX + 1), EINVAL);
+	assert_int_equal(do_read(c, node, fh, 0, UINT32_MAX), EINVAL);
+	c->max = 100;
+	assert_int_equal(do_read(c, node, fh, 0, 85), EINVAL);
+	assert_int_equal(do_read(c, node, fh, 0, 84), 0);
+	c->max = sizeof(c->reply);
+	/* A size that is not that of the data. */
+	assert_int_equal(ASK(c, FUSE_WRITE, node, "0123", 4, struct fuse_write_in, .fh = fh,
+			     .size = 5),
+			 EINVAL);
+	assert_int_equal(ASK(c, FUSE_WRITE, node, "0123", 4, struct fuse_write_in, .fh = fh,
+			     .size = 3),
+			 EINVAL);
+	assert_int_equal(ASK(c, FUSE_WRITE, node, "0123", 4, struct fuse_write_in, .fh = fh,
+			     .size = UINT32_MAX),
+			 EINVAL);
+	assert_int_equal(host_stat("rw/f").st_size, 0);
+	assert_int_equal(do_write(c, node, fh, 0, c->reply, FUSE_DATA_MAX), 0);
+	assert_int_equal(BODY(c, struct fuse_write_out)->size, FUSE_DATA_MAX);
+}
+
+/* ---- what is no file ---- */
+
+static void test_N_special(void **state)
+{
+	struct client *c = *state;
+	uint64_t node, fh, made;
+	struct fuse_attr a;
+
+	/* Opening a FIFO waits for its other end; nobody may be made to. */
+	assert_int_equal(mkfifoat(top_fd, "rw/fifo", 0666), 0);
+	assert_int_equal(do_create(c, c->rw, "fifo", O_WRONLY, 0666, &made, &fh), EPERM);
+	assert_int_equal(do_create(c, c->rw, "fifo", O_RDONLY | O_TRUNC, 0666, &made, &fh), EPERM);
+	node = must_find(c, c->rw, "fifo");
+	assert_int_equal(do_open(c, node, O_RDONLY, &fh), EPERM);
+	assert_int_equal(ASK(c, FUSE_SETATTR, node, NULL, 0, struct fuse_setattr_in,
+			     .valid = FATTR_SIZE, .size = 1),
+			 EINVAL);
+	assert_int_equal(ASK_NAME(c, FUSE_GETXATTR, node, "user.x", struct fuse_getxattr_in,
+				  .size = 10),
+			 ENODATA);
+	/* A device is shown as what it is, which the guest makes its own of, or nothing; the host's is not opened. */
+	if (squash || mknodat(top_fd, "rw/dev", S_IFCHR | 0666, makedev(1, 3)))
+		return;
+	node = must_find(c, c->rw, "dev");
+	assert_int_equal(getattr(c, node, &a), 0);
+	assert_true(S_ISCHR(a.mode) && a.rdev == 0x103);
+	assert_int_equal(do_open(c, node, O_RDONLY, &fh), EPERM);
+	assert_int_equal(do_create(c, c->rw, "dev", O_RDWR, 0666, &made, &fh), EPERM);
+	assert_int_equal(ASK_NAME(c, FUSE_SETXATTR, node, "user.x", uint64_t, 0), EPERM);
+}
+
+/* ---- many at once ---- */
+
+#define THREADS 4
+
+struct crowd {
+	struct client c;
+	unsigned seed;
+	bool resets;
+};
+
+static void *crowd_main(void *arg)
+{
+	struct crowd *w = arg;
+	struct client *c = &w->c;
+	uint64_t dir, node, fh;
+	struct fuse_entry_out e;
+	char name[16], to[16];
+	unsigned i;
+
+	for (i = 0; i < 3000; i++) {
+		if (w->resets && i % 50 == 0)
+			(void)init(c, FUSE_MAX_PAGES);
+		dir = lookup(c, FUSE_ROOT_ID, "0", &e) ? 0 : e.nodeid;
+		snprintf(name, sizeof(name), "f%u", (unsigned)rand_r(&w->seed) % 8);
+		snprintf(to, sizeof(to), "f%u", (unsigned)rand_r(&w->seed) % 8);
+		if (!do_create(c, dir, name, O_RDWR, 0644, &node, &fh)) {
+			(void)do_write(c, node, fh, 0, "text", 4);
+			(void)do_read(c, node, fh, 0, 4);
+			(void)ASK_NAME(c, FUSE_LINK, dir, to, struct fuse_link_in,
+				       .oldnodeid = node);
+			if (i % 3)
+				(void)do_release(c, FUSE_RELEASE, node, fh);
+			if (i % 5)
+				forget(c, node, 1);
+		}
+		(void)do_rename(c, dir, name, dir, to, i & 1 ? RENAME_EXCHANGE : 0);
+		(void)ask(c, FUSE_UNLINK, dir, NULL, 0, to, strlen(to) + 1);
+		if (!ASK(c, FUSE_OPENDIR, dir, NULL, 0, struct fuse_open_in, 0)) {
+			fh = BODY(c, struct fuse_open_out)->fh;
+			(void)ASK(c, FUSE_READDIRPLUS, dir, NULL, 0, struct fuse_read_in, .fh = fh,
+				  .size = 4096);
+			(void)do_release(c, FUSE_RELEASEDIR, dir, fh);
+		}
+	}
+	return NULL;
+}
+
+/* Four threads, one of which begins again all the time: nothing is used after it went, nothing is left. */
+static void test_N_crowd(void **state)
+{
+	struct client *c = *state;
+	struct crowd *w = xcalloc(THREADS, sizeof(*w));
+	pthread_t t[THREADS];
+	unsigned i;
+
+	c->f->max_open = 8;
+	for (i = 0; i < THREADS; i++) {
+		w[i].c.f = c->f;
+		w[i].c.max = c->max;
+		w[i].seed = i;
+		w[i].resets = !i;
+		assert_int_equal(pthread_create(&t[i], NULL, crowd_main, &w[i]), 0);
+	}
+	for (i = 0; i < THREADS; i++)
+		assert_int_equal(pthread_join(t[i], NULL), 0);
+	free(w);
+	assert_int_equal(init(c, 0), 0);
+	assert_int_equal(c->f->nnodes, 3);
+	assert_int_equal(c->f->nopen, 3);
+	assert_int_equal(c->f->nfiles, 0);
+}
+
+/* ---- the filter ---- */
+
+/* All requests there are, with no other system call than the rules name. */
+static int all_requests(struct client *c)
+{
+	uint64_t node = 0, fh = 0, dh, i;
+	int bad = 0;
+
+	c->uid = c->gid = squash ? 0 : 1000;
+	bad += do_create(c, c->rw, "old", O_RDWR, 0644, &node, &fh);
+	c->uid = c->gid = 0;
+	for (i = 0; i < ARRAY_SIZE(changes); i++)
+		(void)change(c, &changes[i], c->rw, node, fh);
+	node = must_find(c, c->rw, "new");
+	bad += do_open(c, node, O_RDWR, &fh);
+	bad += do_read(c, node, fh, 0, 10);
+	bad += ASK(c, FUSE_FSYNC, node, NULL, 0, struct fuse_fsync_in, .fh = fh);
+	bad += ASK(c, FUSE_FSYNC, node, NULL, 0, struct fuse_fsync_in, .fh = fh, .fsync_flags = 1);
+	bad += ASK(c, FUSE_WRITE, node, "x", 1, struct fuse_write_in, .fh = fh, .size = 1,
+		   .write_flags = 4, .flags = O_APPEND);
+	(void)ASK(c, FUSE_LSEEK, node, NULL, 0, struct fuse_lseek_in, .fh = fh,
+		  .whence = SEEK_HOLE);
+	(void)ASK(c, FUSE_COPY_FILE_RANGE, node, NULL, 0, struct fuse_copy_file_range_in,
+		  .fh_in = fh, .nodeid_out = node, .fh_out = fh, .off_out = 4096, .len = 1);
+	(void)ASK_NAME(c, FUSE_GETXATTR, node, "user.x", struct fuse_getxattr_in, .size = 10);
+	(void)ASK(c, FUSE_LISTXATTR, node, NULL, 0, struct fuse_getxattr_in, .size = 10);
+	bad += do_release(c, FUSE_RELEASE, node, fh);
+	bad += ask(c, FUSE_SYMLINK, c->rw, NULL, 0, "link\0to", 8);
+	bad += ask(c, FUSE_READLINK, BODY(c, struct fuse_entry_out)->nodeid, NULL, 0, NULL, 0);
+	bad += ask(c, FUSE_STATFS, c->rw, NULL, 0, NULL, 0);
+	bad += ASK(c, FUSE_SYNCFS, FUSE_ROOT_ID, NULL, 0, struct fuse_syncfs_in, 0);
+	bad += ASK(c, FUSE_OPENDIR, c->rw, NULL, 0, struct fuse_open_in, 0);
+	dh = BODY(c, struct fuse_open_out)->fh;
+	for (i = 0; i < 2; i++)
+		bad += ASK(c, i ? FUSE_READDIRPLUS : FUSE_READDIR, c->rw, NULL, 0,
+			   struct fuse_read_in, .fh = dh, .size = 1 << 20);
+	bad += do_release(c, FUSE_RELEASEDIR, c->rw, dh);
+	for (i = 0; i < 2000; i++) { /* tables that grow */
+		char name[16];
+
+		snprintf(name, sizeof(name), "m%u", (unsigned)i);
+		bad += do_create(c, c->rw, name, O_RDWR, 0644, &node, &fh);
+	}
+	return bad + init(c, 0);
+}
+
+static void test_N_filter(void **state)
+{
+	struct client *c = *state;
+	struct filter filter;
+	int status;
+	pid_t pid;
+
+	if (SANITIZED)
+		skip(); /* it makes calls of its own */
+	assert_int_equal(filter_build(FILTER_FS, &filter, NULL), 0);
+	pid = fork();
+	if (!pid) {
+		fuse_free(c->f); /* descriptors go by number, in another process */
+		if (start(c) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || filter_install(&filter))
+			_exit(2);
+		_exit(all_requests(c) ? 1 : 0);
+	}
+	filter_free(&filter);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+#define TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_N_names),
+		TEST(test_N_links_are_not_followed),
+		TEST(test_N_links_that_come_and_go),
+		TEST(test_N_ids_guessed),
+		TEST(test_N_forget),
+		TEST(test_N_stale),
+		TEST(test_N_deep),
+		cmocka_unit_test(test_N_descriptors),
+		TEST(test_N_many_nodes),
+		TEST(test_N_readonly),
+		TEST(test_changes_are_right),
+		TEST(test_N_lengths),
+		TEST(test_N_offsets),
+		TEST(test_N_special),
+		TEST(test_N_crowd),
+		TEST(test_N_filter),
+	};
+
+	return run_both(tests, ARRAY_SIZE(tests), 0);
+}
