@@ -295,9 +295,11 @@ static struct json_object *boot_mount(struct runtime *rt, struct json_object *m,
 				      struct error **err)
 {
 	struct json_object *type = json_obj(m, "type"), *o;
-	const char *share = i < rt->nshare_of ? rt->share_of[i] : NULL, *dest;
+	const char *share = i < rt->nshare_of ? rt->share_of[i] : NULL, *dest, *source;
 
 	if (json_need_str(m, "destination", &dest, err) < 0)
+		return NULL;
+	if (json_obj(type, "virtiofs") && json_need_str(m, "source", &source, err) < 0)
 		return NULL;
 	if (json_obj(type, "virtiofs") && !share)
 		return NULL;
