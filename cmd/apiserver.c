@@ -218,6 +218,11 @@ static const struct rpc_route routes[] = {
 	{"container.stats", on_container_stats},
 	{"container.pause", on_container_pause},
 	{"container.unpause", on_container_unpause},
+	{"volume.create", on_volume_create},
+	{"volume.delete", on_volume_delete},
+	{"volume.list", on_volume_list},
+	{"volume.inspect", on_volume_inspect},
+	{"volume.prune", on_volume_prune},
 	{"*", on_image},
 	{NULL, NULL},
 };
@@ -331,7 +336,8 @@ static int apiserver_open(struct apiserver *s, struct error **err)
 	s->c_dir = open_below(s->roots.run, "c", err);
 	s->containers_dir = s->c_dir < 0 ? -1 : open_below(s->roots.app, "containers", err);
 	s->kernels_dir = s->containers_dir < 0 ? -1 : open_below(s->roots.app, "kernels", err);
-	if (s->kernels_dir < 0)
+	s->volumes_dir = s->kernels_dir < 0 ? -1 : open_below(s->roots.app, "volumes", err);
+	if (s->volumes_dir < 0)
 		return -1;
 	clean_kernels(s);
 	roots_setenv(&s->roots);
@@ -343,7 +349,7 @@ static int apiserver_open(struct apiserver *s, struct error **err)
 	engine_check(s);
 	if (services_start(s, err))
 		return -1;
-	return containers_load(s, err);
+	return volumes_load(s, err) ? -1 : containers_load(s, err);
 }
 
 static void apiserver_close(struct apiserver *s)
@@ -418,7 +424,8 @@ int apiserver_main(int argc, char **argv)
 			      .run_dir = -1,
 			      .c_dir = -1,
 			      .containers_dir = -1,
-			      .kernels_dir = -1};
+			      .kernels_dir = -1,
+			      .volumes_dir = -1};
 	CLEANUP_ERROR struct error *e = NULL;
 	int status;
 

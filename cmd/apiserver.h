@@ -94,6 +94,7 @@ struct container {
 	char *config;             /* its configuration, as text: container_config() */
 	char *brief;              /* of it what a list shows, as text */
 	char *manifest, *created; /* of it: the image's manifest (NULL: none), the date */
+	struct strv volumes;      /* of it: the names of those it mounts, each once */
 	const char *policy;       /* of it: the restart policy's name, a constant */
 	int64_t retries;          /* of it: the policy's bound, 0: none */
 	bool auto_remove;
@@ -149,7 +150,7 @@ struct apiserver {
 	int ready_fd, lock_fd;
 	int listen_fd;  /* a listening socket we were started with; -1: we make our own */
 	bool activated; /* we were started with one: it outlives us, and so does its name */
-	int run_dir, c_dir, containers_dir, kernels_dir;
+	int run_dir, c_dir, containers_dir, kernels_dir, volumes_dir;
 	struct rpc_server *server;
 	struct service svc[SVC_COUNT];
 	struct container *containers; /* oldest first */
@@ -204,6 +205,8 @@ int container_remove(struct container *ct, struct error **err);
 struct container *container_shadow(struct container *ct, const char *id);
 void container_free(struct container *ct);
 bool container_id_valid(const char *id);
+/* tree_later: removes name below dir, one of s's that stay open, on a worker. */
+void tree_later(struct apiserver *s, int dir, const char *name);
 void container_set_exit(struct container *ct, int code, const char *at);
 /* container_read_exit: exit.json into ct; false when there is none. */
 bool container_read_exit(struct container *ct);
@@ -223,6 +226,19 @@ int config_check(struct json_object *config, struct error **err);
 void config_keep(struct container *ct, struct json_object *config);
 int config_write(struct container *ct, struct json_object *config, struct error **err);
 void config_drop(struct container *ct);
+
+/* apiserver_volumes.c: what outlives containers */
+/* volumes_load: at the start: removes what a crash left half made or half deleted. */
+int volumes_load(struct apiserver *s, struct error **err);
+/* volumes_keep: the names of the volumes that a configuration mounts; replaces what is in out. */
+void volumes_keep(struct json_object *config, struct strv *out);
+/* volumes_check: those that a configuration mounts are there; their images become the mounts' sources. */
+int volumes_check(struct apiserver *s, struct json_object *config, struct error **err);
+void on_volume_create(void *ctx, struct rpc_req *req, struct json_object *params);
+void on_volume_delete(void *ctx, struct rpc_req *req, struct json_object *params);
+void on_volume_list(void *ctx, struct rpc_req *req, struct json_object *params);
+void on_volume_inspect(void *ctx, struct rpc_req *req, struct json_object *params);
+void on_volume_prune(void *ctx, struct rpc_req *req, struct json_object *params);
 
 /* apiserver_run.c: what runs */
 /* container_attach: a connection to the helper's socket. */

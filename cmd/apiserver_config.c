@@ -8,7 +8,9 @@
 #include <fcntl.h>
 
 #include "cmd/apiserver.h"
+#include "cmd/runtime.h"
 #include "cmd/stdlog.h"
+#include "cmd/volume.h"
 #include "core/path.h"
 #include "core/state.h"
 #include "vmm/seccomp.h"
@@ -107,6 +109,7 @@ static int check_share(struct json_object *mount, struct error **err)
 static int check_mounts(struct json_object *config, struct error **err)
 {
 	struct json_object *mounts = json_get(config, "mounts");
+	CLEANUP_STRV struct strv volumes = {0};
 	size_t i, n;
 
 	if (mounts && !json_object_is_type(mounts, json_type_array))
@@ -128,9 +131,18 @@ static int check_mounts(struct json_object *config, struct error **err)
 			return -1;
 		if (json_obj(type, "virtiofs") && check_share(m, err))
 			return -1;
-		if (!json_obj(type, "virtiofs") && !json_obj(type, "tmpfs"))
+		if (!json_obj(type, "virtiofs") && !json_obj(type, "tmpfs") &&
+		    !json_obj(type, "volume"))
 			return error_set(err, ERR_UNSUPPORTED, "a mount of an unknown type");
+		if (json_obj(type, "volume") && !volume_name_ok(volume_of(m) ? volume_of(m) : ""))
+			return error_set(err, ERR_INVALID_ARGUMENT, "invalid volume name '%.255s'",
+					 volume_of(m) ? volume_of(m) : "");
 	}
+	volumes_keep(config, &volumes);
+	if (volumes.n > RUNTIME_MAX_VOLUMES)
+		return error_set(err, ERR_UNSUPPORTED,
+				 "more than %d volumes in one container are not supported yet",
+				 RUNTIME_MAX_VOLUMES);
 	return 0;
 }
 
@@ -200,6 +212,7 @@ void config_drop(struct container *ct)
 	free_shared(ct->brief);
 	free_shared(ct->manifest);
 	free_shared(ct->created);
+	strv_free(&ct->volumes);
 }
 
 void config_keep(struct container *ct, struct json_object *config)
@@ -211,6 +224,7 @@ void config_keep(struct container *ct, struct json_object *config)
 	ct->brief = brief_text(config);
 	ct->manifest = manifest ? xstrdup(manifest) : NULL;
 	ct->created = xstrdup(json_str(config, "creationDate", ""));
+	volumes_keep(config, &ct->volumes);
 	policy_keep(ct, config);
 }
 

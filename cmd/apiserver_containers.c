@@ -194,7 +194,7 @@ bool container_read_exit(struct container *ct)
 /* ---- removal: off the list now, off the disk by and by ---- */
 
 struct tree_work {
-	struct apiserver *s;
+	int dir;
 	char *name;
 };
 
@@ -203,8 +203,8 @@ static void tree_remove(void *arg)
 	struct tree_work *w = arg;
 	CLEANUP_ERROR struct error *e = NULL;
 
-	if (path_remove_tree(w->s->containers_dir, w->name, &e))
-		log_err(e, "remove container");
+	if (path_remove_tree(w->dir, w->name, &e))
+		log_err(e, "remove what was deleted");
 }
 
 static void tree_removed(void *arg)
@@ -215,11 +215,11 @@ static void tree_removed(void *arg)
 	free(w);
 }
 
-static void tree_later(struct apiserver *s, const char *name)
+void tree_later(struct apiserver *s, int dir, const char *name)
 {
 	struct tree_work *w = xcalloc(1, sizeof(*w));
 
-	w->s = s;
+	w->dir = dir;
 	w->name = xstrdup(name);
 	loop_work(s->loop, tree_remove, tree_removed, w);
 }
@@ -251,7 +251,7 @@ int container_remove(struct container *ct, struct error **err)
 	files_drop(ct);
 	remove_logs(ct);
 	container_free(ct);
-	tree_later(s, name);
+	tree_later(s, s->containers_dir, name);
 	return 0;
 }
 
@@ -312,7 +312,7 @@ int containers_load(struct apiserver *s, struct error **err)
 		struct stat st;
 
 		if (!strncmp(de->d_name, ".new-", 5) || !strncmp(de->d_name, ".del-", 5))
-			tree_later(s, de->d_name);
+			tree_later(s, s->containers_dir, de->d_name);
 		if (!container_id_valid(de->d_name))
 			continue;
 		ct = load_one(s, de->d_name, &was_started, &e);
@@ -551,7 +551,8 @@ void on_container_create(void *ctx, struct rpc_req *req, struct json_object *par
 	if (json_need_obj(params, "configuration", &given, &e))
 		goto fail;
 	config = json_sorted(given);
-	if (choose_id(s, config, &id, &e) || config_check(config, &e))
+	if (choose_id(s, config, &id, &e) || config_check(config, &e) ||
+	    volumes_check(s, config, &e))
 		goto fail;
 	json_set_str(config, "creationDate", now);
 	json_set_bool(options, "autoRemove", auto_remove);

@@ -472,6 +472,7 @@ static int helper_record(struct container *ct, struct error **err)
 /* A server of shares: its slots, and what the guest has looked at of a large tree. */
 #define SHARES_MEMORY (256ull << 20)
 #define MACHINE_TASKS 64
+#define DISK_TASKS    4 /* for each further disk */
 
 static bool has_shares(struct json_object *config)
 {
@@ -499,7 +500,7 @@ static int helper_cgroup(struct start_op *op)
 	};
 	int fd;
 
-	l.tasks = MACHINE_TASKS + 2 * l.cpus;
+	l.tasks = MACHINE_TASKS + 2 * l.cpus + DISK_TASKS * (unsigned)op->ct->volumes.n;
 	fd = s->no_cgroups ? -1 : cgroup_make(s->roots.tag, op->ct->id, &l, &e);
 	if (fd < 0 && !s->no_cgroups) {
 		log_err(e, "helpers have no cgroups of their own");

@@ -20,8 +20,8 @@ static const struct {
 	const char *path;
 	const char *subs; /* NULL: a command of its own */
 } later[] = {
-	{"build", NULL},   {"machine", NULL}, {"m", NULL}, {"volume", NULL}, {"v", NULL},
-	{"builder", NULL}, {"network", NULL}, {"n", NULL}, {"k8s", NULL},    {"system", "dns"},
+	{"build", NULL},   {"machine", NULL}, {"m", NULL},   {"builder", NULL},
+	{"network", NULL}, {"n", NULL},       {"k8s", NULL}, {"system", "dns"},
 };
 
 static const struct opt_pos help_pos[] = {{"path", POS_MANY, "The command to explain"}, {0}};
@@ -38,7 +38,7 @@ static const struct opt_cmd *const root_subs[] = {
 	&cmd_rmi,     &cmd_push,    &cmd_save,   &cmd_tag,     &cmd_system,  &cmd_attach,
 	&cmd_pause,   &cmd_port,    &cmd_prune,  &cmd_rename,  &cmd_restart, &cmd_stats,
 	&cmd_top,     &cmd_unpause, &cmd_wait,   &cmd_copy,    &cmd_export,  &cmd_events,
-	&cmd_update,  &cmd_diff,    &cmd_commit, &cmd_help,    NULL};
+	&cmd_update,  &cmd_diff,    &cmd_commit, &cmd_volume,  &cmd_help,    NULL};
 
 static const struct opt opt_root[] = {
 	{"generate-completion-script", 0, OPT_VALUE, "shell", GENERATE_SHELLS,

@@ -53,6 +53,7 @@ extern const struct opt_cmd cmd_attach, cmd_pause, cmd_port, cmd_prune, cmd_rena
 	cmd_unpause, cmd_wait;                    /* cli_manage.c */
 extern const struct opt_cmd cmd_copy, cmd_export; /* cli_copy.c */
 extern const struct opt_cmd cmd_stats;            /* cli_stats.c */
+extern const struct opt_cmd cmd_volume;           /* cli_volume.c */
 
 /* Options of a process that several commands share (cli_run.c). */
 extern const struct opt opt_process[];

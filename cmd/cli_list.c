@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include "cmd/cli_list.h"
 #include "cmd/filters.h"
+#include "cmd/volume.h"
 #include "cmd/when.h"
 
 static const char *const keys[] = {"id",     "name",    "status", "label",  "ancestor", "exited",
@@ -118,6 +119,16 @@ static bool uses(struct json_object *config, const char *list, const char *const
 	return false;
 }
 
+static bool has_volume(struct json_object *config, const char *name)
+{
+	struct json_object *mounts = json_arr(config, "mounts");
+
+	for (size_t i = 0; mounts && i < json_object_array_length(mounts); i++)
+		if (str_eq(volume_of(json_object_array_get_idx(mounts, i)), name))
+			return true;
+	return false;
+}
+
 static bool one_matches(struct json_object *o, const char *key, const char *want)
 {
 	const char *id = json_str(o, "id", ""), *state = container_state(o);
@@ -142,7 +153,8 @@ static bool one_matches(struct json_object *o, const char *key, const char *want
 			    want);
 	if (!strcmp(key, "volume"))
 		return uses(container_config(o), "mounts",
-			    (const char *const[]){"source", "destination", NULL}, want);
+			    (const char *const[]){"source", "destination", NULL}, want) ||
+		       has_volume(container_config(o), want);
 	return true; /* before, since: list_cut() */
 }
 

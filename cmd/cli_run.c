@@ -10,6 +10,7 @@
 #include "cmd/cli_attach.h"
 #include "cmd/cli_config.h"
 #include "cmd/cli_image.h"
+#include "cmd/cli_volume.h"
 #include "cmd/progress.h"
 #include "core/path.h"
 
@@ -281,9 +282,9 @@ static int build(const struct opt_args *a, struct json_object *image, const char
 	return rc;
 }
 
-/* Everything up to a container that exists; *id is owned by the caller. */
+/* Everything up to a container that exists; *id is owned by the caller. made: volumes that there were not. */
 static int create(struct cli *c, const struct opt_args *a, struct progress *p, char **id,
-		  struct error **err)
+		  struct strv *made, struct error **err)
 {
 	CLEANUP_JSON struct json_object *image = NULL;
 	struct json_object *config = NULL, *params, *options;
@@ -293,15 +294,22 @@ static int create(struct cli *c, const struct opt_args *a, struct progress *p, c
 	if (container_id_check(name, err) || image_get(c, a, p, &image, err) ||
 	    build(a, image, name, &config, err))
 		return -1;
+	if (volumes_make(c, config, made, err)) {
+		json_object_put(config);
+		return -1;
+	}
 	params = json_object_new_object();
 	options = json_object_new_object();
 	json_set_bool(options, "autoRemove", opt_has(a, "rm"));
 	json_set(params, "configuration", config);
 	json_set(params, "options", options);
-	if (cli_call(c, "container.create", params, NULL, err))
+	if (cli_call(c, "container.create", params, NULL, err)) {
+		volumes_forget(c, made);
 		return -1;
+	}
 	if (write_cidfile(opt_str(a, "cidfile", NULL), name, err)) {
 		delete_quietly(c, name);
+		volumes_forget(c, made);
 		return -1;
 	}
 	*id = STEAL(name);
@@ -309,7 +317,8 @@ static int create(struct cli *c, const struct opt_args *a, struct progress *p, c
 }
 
 /* create() with its flags checked and its progress shown: 0, the exit status after a usage error, or -1. */
-static int make(struct cli *c, const struct opt_args *a, char **id, struct error **err)
+static int make(struct cli *c, const struct opt_args *a, char **id, struct strv *made,
+		struct error **err)
 {
 	struct progress p;
 	int rc = check_flags(c, a);
@@ -317,15 +326,16 @@ static int make(struct cli *c, const struct opt_args *a, char **id, struct error
 	if (rc)
 		return rc;
 	progress_init(&p, opt_str(a, "progress", "auto"));
-	rc = create(c, a, &p, id, err);
+	rc = create(c, a, &p, id, made, err);
 	progress_end(&p);
 	return rc;
 }
 
 static int run_create(struct cli *c, const struct opt_args *a, struct error **err)
 {
+	CLEANUP_STRV struct strv made = {0};
 	CLEANUP_FREE char *id = NULL;
-	int rc = make(c, a, &id, err);
+	int rc = make(c, a, &id, &made, err);
 
 	if (!rc)
 		cli_out(id);
@@ -337,15 +347,18 @@ static int run_run(struct cli *c, const struct opt_args *a, struct error **err)
 	struct attach at = {.interactive = opt_has(a, "interactive"),
 			    .tty = opt_has(a, "tty"),
 			    .timings = c->debug};
+	CLEANUP_STRV struct strv made = {0};
 	CLEANUP_FREE char *id = NULL;
-	int rc = make(c, a, &id, err);
+	int rc = make(c, a, &id, &made, err);
 
 	if (rc)
 		return rc;
 	at.id = id;
 	rc = opt_has(a, "detach") ? attach_detached(c, &at, err) : attach_run(c, &at, err);
-	if (rc < 0 && !at.started)
+	if (rc < 0 && !at.started) {
 		delete_quietly(c, id);
+		volumes_forget(c, &made);
+	}
 	if (rc >= 0 && opt_has(a, "detach"))
 		cli_out(id);
 	return rc;

@@ -25,9 +25,7 @@
 #define RESETS_MAX        5      /* of a machine whose timer does not fire */
 #define AGAIN_MS          40000  /* after which it is more likely to hang than to be slow */
 #define GRACE_MS          5000 /* for a guest that was told to go, before it is stopped from outside */
-#define EXTENSIONS        12 /* so often again while its disks are at work: it syncs */
-#define LOCK_TRIES        600
-#define LOCK_PAUSE_US     5000  /* 3 s in all */
+#define EXTENSIONS        12    /* so often again while its disks are at work: it syncs */
 #define FILES_START_MS    30000 /* for the apiserver to start what it made for a container's files */
 
 /* ---- the machine's way out ---- */
@@ -262,10 +260,8 @@ static int open_upper(struct runtime *rt, struct vm_segment *seg, struct error *
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return error_sys(err, errno, "open the writable disk");
 	hold_fd(rt, fd);
-	/* Two machines with one disk would ruin it. The kernel lets go of an io_uring's files a while after its process. */
-	for (int tries = 0; flock(fd, LOCK_EX | LOCK_NB) < 0 && tries < LOCK_TRIES; tries++)
-		usleep(LOCK_PAUSE_US);
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+	/* Two machines with one disk would ruin it. */
+	if (runtime_lock(fd, LOCK_EX) < 0)
 		return error_set(err, ERR_INVALID_STATE,
 				 "the writable disk of container %s is in use by another machine",
 				 rt->id);
@@ -438,10 +434,11 @@ static int start_machine(struct runtime *rt, struct json_object *params,
 			 const struct start_counts *c, struct rpc_fds *fds, struct error **err)
 {
 	CLEANUP_FREE struct vm_segment *segs = xcalloc((size_t)c->nrootfs, sizeof(*segs));
-	struct vm_segment upper;
+	struct vm_segment upper, volumes[RUNTIME_MAX_VOLUMES];
 	struct vm_nic nics[MAX_NICS];
-	struct vm_disk disks[2] = {{.segs = segs, .readonly = true, .serial = "rootfs"},
-				   {.segs = &upper, .nsegs = 1, .serial = "upper"}};
+	struct vm_disk disks[2 + RUNTIME_MAX_VOLUMES] = {
+		{.segs = segs, .readonly = true, .serial = "rootfs"},
+		{.segs = &upper, .nsegs = 1, .serial = "upper"}};
 	CLEANUP(boot_files_free) struct boot_files files = {.kernel_fd = -1};
 	CLEANUP_JSON struct json_object *boot = NULL;
 	CLEANUP_FREE char *cmdline = kernel_words(rt, json_flag(params, "debug", false));
@@ -472,8 +469,13 @@ static int start_machine(struct runtime *rt, struct json_object *params,
 		      err) < 0 ||
 	    take_segments(rt, fds, (size_t)c->ntaps, (size_t)c->nrootfs, segs, &disks[0].nsegs,
 			  err) < 0 ||
-	    open_upper(rt, &upper, err) < 0 || runtime_shares_start(rt, err) < 0)
+	    open_upper(rt, &upper, err) < 0 || (!rt->files && runtime_volumes_plan(rt, err) < 0) ||
+	    runtime_volumes_open(rt, disks + 2, volumes, err) < 0 ||
+	    runtime_shares_start(rt, err) < 0)
 		return -1;
+	for (size_t i = 0; i < rt->nvolumes; i++)
+		hold_fd(rt, volumes[i].fd);
+	cfg.ndisks = 2 + rt->nvolumes;
 	cfg.fs = rt->shares;
 	boot = rt->files ? runtime_boot_files(rt, params)
 			 : runtime_boot_json(rt, params, rt->procs, err);
@@ -901,6 +903,7 @@ static void runtime_close(struct runtime *rt)
 		vm_free(rt->vm);
 	runtime_shares_free(rt);
 	runtime_health_free(rt);
+	runtime_volumes_free(rt);
 	if (!rt->jailed) { /* else the apiserver does it */
 		unlink(rt->sock);
 		if (run_dir_remove(rt, &e) < 0)

@@ -37,6 +37,7 @@
 	(128ull << 20) /* guest memory for kernel and agent on top of what was promised */
 #define RUNTIME_UPPER_BYTES (256ull << 30)
 #define RUNTIME_FILES_MEM   (128ull << 20) /* what the tasks on a stopped container's files get */
+#define RUNTIME_MAX_VOLUMES 8              /* a machine has room for no more devices */
 
 struct runtime;
 struct rt_process;
@@ -88,6 +89,12 @@ struct rt_process {
 
 enum rt_state { RT_CREATED, RT_STARTING, RT_RUNNING, RT_STOPPING, RT_STOPPED };
 
+/* A volume, disk of the machine. */
+struct rt_volume {
+	char *name;
+	bool readonly;
+};
+
 struct runtime {
 	struct loop *loop;
 	struct roots roots;
@@ -110,6 +117,8 @@ struct runtime {
 	unsigned engine_rules; /* FILTER_MAIN_* */
 	int *fds; /* taps, rootfs segments, upper disk, kernel: held while the machine runs */
 	size_t nfds;
+	struct rt_volume volumes[RUNTIME_MAX_VOLUMES];
+	size_t nvolumes;
 	struct rpc_conn *agent;
 	bool agent_ready;
 	unsigned resets;          /* of a machine that would not come up */
@@ -172,6 +181,21 @@ int runtime_shares_start(struct runtime *rt, struct error **err);
 /* runtime_shares_ready: waits until it serves. */
 int runtime_shares_ready(struct runtime *rt, struct error **err);
 void runtime_shares_free(struct runtime *rt);
+/* runtime_volumes.c */
+/* runtime_lock: flock(2) of a disk's file, LOCK_EX or LOCK_SH. -1 when another machine has it after 3 s: the kernel lets go of an io_uring's
+ * files a while after its process. */
+int runtime_lock(int fd, int how);
+/* runtime_volumes_plan: which volumes the configuration mounts, to rt->volumes. */
+int runtime_volumes_plan(struct runtime *rt, struct error **err);
+/* runtime_volumes_open: opens and locks their images and describes their disks, one each of rt->nvolumes. disks borrow from segs, whose descriptors
+ * are the caller's. Before the
+ * jail; takes up to 3 s for one that another machine has. */
+int runtime_volumes_open(struct runtime *rt, struct vm_disk *disks, struct vm_segment *segs,
+			 struct error **err);
+/* runtime_volumes_boot: "volumes" of the boot descriptor. runtime_volume_index: which of them has the name, -1: none. */
+void runtime_volumes_boot(struct runtime *rt, struct json_object *boot);
+int runtime_volume_index(struct runtime *rt, const char *name);
+void runtime_volumes_free(struct runtime *rt);
 
 /* runtime_emulator.c */
 /* runtime_emulator: when the image is of another architecture: its emulator, from dir, as a piece of the initramfs, and

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <strings.h>
 
+#include "cmd/volume.h"
 #include "core/caps.h"
 #include "vmm/agent.h"
 #include "vmm/seccomp.h"
@@ -260,81 +261,68 @@ static struct json_object *boot_sysctls(struct runtime *rt)
 	return out;
 }
 
-/* How deep a path lies: its names, but for ".". */
-static unsigned depth(const char *path)
-{
-	unsigned n = 0;
-	size_t len;
-
-	for (; *path; path += len) {
-		path += strspn(path, "/");
-		len = strcspn(path, "/");
-		n += len && !(len == 1 && *path == '.');
-	}
-	return n;
-}
-
-struct boot_mount {
-	struct json_object *o; /* owned until it is in the array */
-	unsigned depth;
-	size_t order;
-};
-
-/* What lies deeper is mounted later: a mount does not hide another that is to be inside it. */
-static int mount_cmp(const void *a, const void *b)
-{
-	const struct boot_mount *x = a, *y = b;
-
-	if (x->depth != y->depth)
-		return x->depth < y->depth ? -1 : 1;
-	return x->order < y->order ? -1 : x->order > y->order;
-}
-
-/* boot_mount: one mount of the configuration, as the guest wants it; NULL without *err: not init's. */
-static struct json_object *boot_mount(struct runtime *rt, struct json_object *m, size_t i,
+/* One mount for the guest. NULL with *err for a kind that it cannot do, without for a socket: those are no mounts of the guest's. */
+static struct json_object *boot_mount(struct runtime *rt, struct json_object *m, const char *share,
 				      struct error **err)
 {
 	struct json_object *type = json_obj(m, "type"), *o;
-	const char *share = i < rt->nshare_of ? rt->share_of[i] : NULL, *dest, *source;
+	const char *volume = volume_of(m), *source;
+	int index = volume ? runtime_volume_index(rt, volume) : -1;
 
-	if (json_need_str(m, "destination", &dest, err) < 0)
+	if (json_obj(type, "virtiofs") && (json_need_str(m, "source", &source, err) || !share))
 		return NULL;
-	if (json_obj(type, "virtiofs") && json_need_str(m, "source", &source, err) < 0)
-		return NULL;
-	if (json_obj(type, "virtiofs") && !share)
-		return NULL;
-	if (!share && !json_obj(type, "tmpfs")) {
+	o = json_object_new_object();
+	json_set(o, "options", copy_array(m, "options"));
+	if (share || json_obj(type, "tmpfs")) {
+		json_set_str(o, "type", share ? "virtiofs" : "tmpfs");
+		json_set_str(o, "source", share ? share : "tmpfs");
+	} else if (index >= 0) {
+		json_set_str(o, "type", "volume");
+		json_set_int(o, "volume", index);
+	} else {
+		json_object_put(o);
 		error_set(err, ERR_UNSUPPORTED, "a mount of an unknown type");
 		return NULL;
 	}
-	o = json_object_new_object();
-	json_set_str(o, "type", share ? "virtiofs" : "tmpfs");
-	json_set_str(o, "source", share ? share : "tmpfs");
-	json_set_str(o, "destination", dest);
-	json_set(o, "options", copy_array(m, "options"));
 	return o;
 }
 
-/* boot_mounts: parents before children. */
+/* A path is shorter than what is below it. */
+static int by_target(const void *a, const void *b)
+{
+	const char *s = json_str(*(struct json_object *const *)a, "destination", ""),
+		   *t = json_str(*(struct json_object *const *)b, "destination", "");
+	size_t m = strlen(s), n = strlen(t);
+
+	return m != n ? (m > n ? 1 : -1) : strcmp(s, t);
+}
+
+/* boot_mounts: those asked for, each before what is mounted below it. */
 static int boot_mounts(struct runtime *rt, struct json_object *boot, struct error **err)
 {
 	struct json_object *in = json_arr(rt->config, "mounts"), *out = json_object_new_array();
-	size_t i, k = 0, n = in ? json_object_array_length(in) : 0;
-	CLEANUP_FREE struct boot_mount *all = xcalloc(n + 1, sizeof(*all));
+	size_t i, n = in ? json_object_array_length(in) : 0;
 	struct error *e = NULL;
 
 	json_set(boot, "mounts", out);
-	for (i = 0; i < n && !e; i++) {
-		struct json_object *o = boot_mount(rt, json_object_array_get_idx(in, i), i, &e);
+	runtime_volumes_boot(rt, boot);
+	for (i = 0; i < n; i++) {
+		struct json_object *m = json_object_array_get_idx(in, i), *o;
+		const char *dest;
 
-		if (o)
-			all[k++] = (struct boot_mount){o, depth(json_str(o, "destination", "")), i};
+		if (json_need_str(m, "destination", &dest, err) < 0)
+			return -1;
+		o = boot_mount(rt, m, i < rt->nshare_of ? rt->share_of[i] : NULL, &e);
+		if (e)
+			return error_move(err, e);
+		if (!o)
+			continue;
+		json_set_str(o, "destination", dest);
+		json_object_array_add(out, o);
 	}
-	qsort(all, k, sizeof(*all), mount_cmp);
-	for (i = 0; i < k; i++)
-		json_object_array_add(out, all[i].o);
 	json_set_bool(boot, "shares", rt->shares != NULL);
-	return e ? error_move(err, e) : 0;
+	json_object_array_sort(out, by_target);
+	return 0;
 }
 
 static void boot_root(struct runtime *rt, struct json_object *boot)

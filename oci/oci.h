@@ -190,4 +190,17 @@ int rootfs_merge(const int *layer_dirfds, size_t n, int out_dirfd, struct error 
  * size. */
 int ext4_create(int dirfd, const char *name, uint64_t size, struct error **err);
 
+/* ---- volumes (oci/ext4.c) ---- */
+enum ext4_journal_mode { EXT4_ORDERED, EXT4_WRITEBACK, EXT4_DATA };
+struct ext4_journal {
+	enum ext4_journal_mode mode;
+	uint64_t size; /* bytes; 0: by the volume's size, below 16 MiB none */
+};
+/* ext4_volume_check: whether there can be a volume of `size` bytes with that journal; else invalidArgument. */
+int ext4_volume_check(uint64_t size, const struct ext4_journal *j, struct error **err);
+/* ext4_create_volume: a sparse ext4 of `size` bytes in dirfd/name whose root directory, root's and 0755, is empty. As ext4_create, but it is
+ * on the disk when its name is. Any thread. */
+int ext4_create_volume(int dirfd, const char *name, uint64_t size, const struct ext4_journal *j,
+		       struct error **err);
+
 #endif

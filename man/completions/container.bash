@@ -6,11 +6,11 @@ _container()
 		[[ ${COMP_WORDS[i]} == -* ]] && continue
 		try="${path:+$path }${COMP_WORDS[i]}"
 		case $try in
-		''|'create'|'delete'|'exec'|'inspect'|'kill'|'list'|'logs'|'run'|'start'|'stop'|'image'|'image delete'|'image history'|'image inspect'|'image list'|'image load'|'image prune'|'image pull'|'image push'|'image save'|'image tag'|'images'|'history'|'load'|'login'|'logout'|'pull'|'registry'|'registry list'|'registry login'|'registry logout'|'rmi'|'push'|'save'|'tag'|'system'|'system df'|'system doctor'|'system kernel'|'system kernel set'|'system logs'|'system property'|'system property list'|'system start'|'system status'|'system stop'|'system version'|'attach'|'pause'|'port'|'prune'|'rename'|'restart'|'stats'|'top'|'unpause'|'wait'|'copy'|'export'|'events'|'update'|'diff'|'commit') path=$try ;;
+		''|'create'|'delete'|'exec'|'inspect'|'kill'|'list'|'logs'|'run'|'start'|'stop'|'image'|'image delete'|'image history'|'image inspect'|'image list'|'image load'|'image prune'|'image pull'|'image push'|'image save'|'image tag'|'images'|'history'|'load'|'login'|'logout'|'pull'|'registry'|'registry list'|'registry login'|'registry logout'|'rmi'|'push'|'save'|'tag'|'system'|'system df'|'system doctor'|'system kernel'|'system kernel set'|'system logs'|'system property'|'system property list'|'system start'|'system status'|'system stop'|'system version'|'attach'|'pause'|'port'|'prune'|'rename'|'restart'|'stats'|'top'|'unpause'|'wait'|'copy'|'export'|'events'|'update'|'diff'|'commit'|'volume'|'volume create'|'volume delete'|'volume inspect'|'volume list'|'volume prune') path=$try ;;
 		esac
 	done
 	case $path in
-	'') words='create delete exec inspect kill list logs run start stop image images history load login logout pull registry rmi push save tag system attach pause port prune rename restart stats top unpause wait copy export events update diff commit --generate-completion-script --debug --version --help -h' ;;
+	'') words='create delete exec inspect kill list logs run start stop image images history load login logout pull registry rmi push save tag system attach pause port prune rename restart stats top unpause wait copy export events update diff commit volume --generate-completion-script --debug --version --help -h' ;;
 	'create') words='--env -e --env-file --gid --interactive -i --tty -t --user -u --uid --workdir -w --ulimit --cpus -c --memory -m --arch -a --cap-add --cap-drop --cidfile --detach -d --dns --dns-domain --dns-option --dns-search --entrypoint --group-add --hostname --init --kernel -k --kernel-arg --label -l --log-opt --masked-path --mount --name --network --no-dns --oom-score-adj --os --pids-limit --privileged --pull --platform --read-only --read-only-path --restart --rm --rosetta --runtime --security-opt --shm-size --sysctl --stop-signal --stop-timeout --tmpfs --volume -v --health-cmd --health-interval --health-retries --health-start-interval --health-start-period --health-timeout --no-healthcheck --scheme --max-concurrent-downloads --debug --version --help -h' ;;
 	'delete') words='--all -a --force -f --debug --version --help -h' ;;
 	'exec') words='--detach -d --env -e --env-file --gid --interactive -i --tty -t --user -u --uid --workdir -w --ulimit --debug --version --help -h' ;;
@@ -74,6 +74,12 @@ _container()
 	'update') words='--cpus -c --cpu-shares --memory -m --memory-reservation --pids-limit --restart --debug --version --help -h' ;;
 	'diff') words='--format --debug --version --help -h' ;;
 	'commit') words='--author -a --change -c --message -m --no-pause --progress --debug --version --help -h' ;;
+	'volume') words='create delete inspect list prune --debug --version --help -h' ;;
+	'volume create') words='--driver -d --label --opt -o --size -s --debug --version --help -h' ;;
+	'volume delete') words='--all -a --debug --version --help -h' ;;
+	'volume inspect') words='--format -f --debug --version --help -h' ;;
+	'volume list') words='--filter -f --format --quiet -q --debug --version --help -h' ;;
+	'volume prune') words='--debug --version --help -h' ;;
 	esac
 	COMPREPLY=($(compgen -W "$words" -- "$cur"))
 }

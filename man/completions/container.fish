@@ -4,7 +4,7 @@ function __container_at
 	for w in (commandline -opc)[2..-1]
 		string match -q -- '-*' $w; and continue
 		set -l try (string trim -- "$path $w")
-		contains -- $try 'create' 'delete' 'exec' 'inspect' 'kill' 'list' 'logs' 'run' 'start' 'stop' 'image' 'image delete' 'image history' 'image inspect' 'image list' 'image load' 'image prune' 'image pull' 'image push' 'image save' 'image tag' 'images' 'history' 'load' 'login' 'logout' 'pull' 'registry' 'registry list' 'registry login' 'registry logout' 'rmi' 'push' 'save' 'tag' 'system' 'system df' 'system doctor' 'system kernel' 'system kernel set' 'system logs' 'system property' 'system property list' 'system start' 'system status' 'system stop' 'system version' 'attach' 'pause' 'port' 'prune' 'rename' 'restart' 'stats' 'top' 'unpause' 'wait' 'copy' 'export' 'events' 'update' 'diff' 'commit'; and set path $try
+		contains -- $try 'create' 'delete' 'exec' 'inspect' 'kill' 'list' 'logs' 'run' 'start' 'stop' 'image' 'image delete' 'image history' 'image inspect' 'image list' 'image load' 'image prune' 'image pull' 'image push' 'image save' 'image tag' 'images' 'history' 'load' 'login' 'logout' 'pull' 'registry' 'registry list' 'registry login' 'registry logout' 'rmi' 'push' 'save' 'tag' 'system' 'system df' 'system doctor' 'system kernel' 'system kernel set' 'system logs' 'system property' 'system property list' 'system start' 'system status' 'system stop' 'system version' 'attach' 'pause' 'port' 'prune' 'rename' 'restart' 'stats' 'top' 'unpause' 'wait' 'copy' 'export' 'events' 'update' 'diff' 'commit' 'volume' 'volume create' 'volume delete' 'volume inspect' 'volume list' 'volume prune'; and set path $try
 	end
 	test "$path" = "$argv[1]"
 end
@@ -47,6 +47,7 @@ complete -c container -f -n '__container_at ""' -a events -d 'Show what happens 
 complete -c container -f -n '__container_at ""' -a update -d 'Change the limits of containers'
 complete -c container -f -n '__container_at ""' -a diff -d 'List what a container changed of its image\'s files'
 complete -c container -f -n '__container_at ""' -a commit -d 'Make an image of what a container changed'
+complete -c container -f -n '__container_at ""' -a volume -d 'Manage volumes'
 complete -c container -n '__container_at ""' -l generate-completion-script -r -f -a 'bash zsh fish' -d 'Print the completion script for a shell'
 complete -c container -n '__container_at ""' -l debug -d 'Write debug messages to stderr [environment: CONTAINER_DEBUG]'
 complete -c container -n '__container_at ""' -l version -d 'Show the version'
@@ -544,3 +545,35 @@ complete -c container -n '__container_at "commit"' -l progress -r -f -a 'auto no
 complete -c container -n '__container_at "commit"' -l debug -d 'Write debug messages to stderr [environment: CONTAINER_DEBUG]'
 complete -c container -n '__container_at "commit"' -l version -d 'Show the version'
 complete -c container -n '__container_at "commit"' -l help -s h -d 'Show help'
+complete -c container -f -n '__container_at "volume"' -a create -d 'Create a volume'
+complete -c container -f -n '__container_at "volume"' -a delete -d 'Delete volumes'
+complete -c container -f -n '__container_at "volume"' -a inspect -d 'Display information about one or more volumes'
+complete -c container -f -n '__container_at "volume"' -a list -d 'List volumes'
+complete -c container -f -n '__container_at "volume"' -a prune -d 'Delete all volumes that no container has'
+complete -c container -n '__container_at "volume"' -l debug -d 'Write debug messages to stderr [environment: CONTAINER_DEBUG]'
+complete -c container -n '__container_at "volume"' -l version -d 'Show the version'
+complete -c container -n '__container_at "volume"' -l help -s h -d 'Show help'
+complete -c container -n '__container_at "volume create"' -l driver -s d -r -d 'Driver of the volume: local'
+complete -c container -n '__container_at "volume create"' -l label -r -d 'Add a label'
+complete -c container -n '__container_at "volume create"' -l opt -s o -r -d 'Set an option of the driver: size=<size> or journal=ordered|writeback|journal[:<size>]'
+complete -c container -n '__container_at "volume create"' -l size -s s -r -d 'Size of the volume, with an optional suffix K, M, G, T or P; at least 1M, 512G when not given. What is not used takes no room on the host'
+complete -c container -n '__container_at "volume create"' -l debug -d 'Write debug messages to stderr [environment: CONTAINER_DEBUG]'
+complete -c container -n '__container_at "volume create"' -l version -d 'Show the version'
+complete -c container -n '__container_at "volume create"' -l help -s h -d 'Show help'
+complete -c container -n '__container_at "volume delete"' -l all -s a -d 'Delete all volumes'
+complete -c container -n '__container_at "volume delete"' -l debug -d 'Write debug messages to stderr [environment: CONTAINER_DEBUG]'
+complete -c container -n '__container_at "volume delete"' -l version -d 'Show the version'
+complete -c container -n '__container_at "volume delete"' -l help -s h -d 'Show help'
+complete -c container -n '__container_at "volume inspect"' -l format -s f -r -f -a 'json' -d 'A template of fields such as \'{{.Mountpoint}}\' instead of JSON'
+complete -c container -n '__container_at "volume inspect"' -l debug -d 'Write debug messages to stderr [environment: CONTAINER_DEBUG]'
+complete -c container -n '__container_at "volume inspect"' -l version -d 'Show the version'
+complete -c container -n '__container_at "volume inspect"' -l help -s h -d 'Show help'
+complete -c container -n '__container_at "volume list"' -l filter -s f -r -d 'Only those that fit: name=, label= or driver= and a value'
+complete -c container -n '__container_at "volume list"' -l format -r -f -a 'json table yaml toml' -d 'Format of the output; also a template of fields such as \'{{.Name}} {{.Type}}\''
+complete -c container -n '__container_at "volume list"' -l quiet -s q -d 'Print only the names'
+complete -c container -n '__container_at "volume list"' -l debug -d 'Write debug messages to stderr [environment: CONTAINER_DEBUG]'
+complete -c container -n '__container_at "volume list"' -l version -d 'Show the version'
+complete -c container -n '__container_at "volume list"' -l help -s h -d 'Show help'
+complete -c container -n '__container_at "volume prune"' -l debug -d 'Write debug messages to stderr [environment: CONTAINER_DEBUG]'
+complete -c container -n '__container_at "volume prune"' -l version -d 'Show the version'
+complete -c container -n '__container_at "volume prune"' -l help -s h -d 'Show help'

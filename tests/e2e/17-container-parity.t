@@ -33,7 +33,7 @@ leaves() # path
 	local s
 	for s in $(subcommands "$1"); do
 		case "$1 $s" in
-		' image' | ' registry' | ' system' | 'system kernel' | 'system property') leaves "${1:+$1 }$s" ;;
+		' image' | ' registry' | ' system' | ' volume' | 'system kernel' | 'system property') leaves "${1:+$1 }$s" ;;
 		*) echo "${1:+$1 }$s" ;;
 		esac
 	done
@@ -110,7 +110,7 @@ while read -r cmd; do
 	grep -q -- '^      --debug  ' <<<"$("$C" $cmd --help)" || bad+=' --debug'
 	is "$cmd: unknown options, missing words, bad choices, and debug too" "$bad" ''
 done <"$T/commands"
-for g in image registry system 'system kernel' 'system property'; do
+for g in image registry system volume 'system kernel' 'system property'; do
 	run_ok "--debug on the words $g" "$C" $g --debug
 done
 for s in bash zsh fish; do

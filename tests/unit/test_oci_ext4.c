@@ -122,12 +122,83 @@ static void test_refused(void **state)
 	assert_int_equal(access("/tmp/test_ext4.elsewhere", F_OK), -1);
 }
 
+/* Volumes of all sizes, with and without a journal of their own kind. */
+static void test_volumes(void **state)
+{
+	static const struct {
+		uint64_t size;
+		struct ext4_journal j;
+		const char *mode, *journal; /* what dumpe2fs says */
+	} v[] = {
+		{1 << 20, {0}, NULL, NULL},
+		{(1 << 20) + 4095, {0}, NULL, NULL},
+		{8 << 20, {0}, NULL, NULL},
+		{8 << 20, {EXT4_ORDERED, 4 << 20}, "journal_data_ordered", "4096k"},
+		{16 << 20, {0}, "journal_data_ordered", "4096k"},
+		{100 << 20, {EXT4_WRITEBACK, 0}, "journal_data_writeback", "12M"},
+		{1 << 30, {EXT4_WRITEBACK, 64 << 20}, "journal_data_writeback", "64M"},
+		{1 << 30, {EXT4_DATA, 0}, "journal_data user_xattr", "16M"},
+		{512ull << 30, {0}, "journal_data_ordered", "64M"},
+	};
+	CLEANUP_FREE char *img = xasprintf("%s/disk", dir), *out = xasprintf("%s/out", dir);
+
+	if (!e2fsck || !debugfs)
+		skip();
+	for (size_t i = 0; i < ARRAY_SIZE(v); i++) {
+		struct error *err = NULL;
+		struct stat st;
+
+		if (ext4_create_volume(dirfd_, "disk", v[i].size, &v[i].j, &err) < 0)
+			fail_msg("%zu: %s", i, error_text(err));
+		assert_int_equal(stat(img, &st), 0);
+		assert_true((uint64_t)st.st_size == ALIGN_DOWN(v[i].size, 4096));
+		assert_true(st.st_blocks * 512 < 2 << 20);
+		assert_int_equal(run((char *[]){e2fsck, "-fn", img, NULL}, out), 0);
+		debug("stat /", "Links: 2");
+		debug("stat /", "Mode:  0755");
+		debug("stat /", "User:     0   Group:     0");
+		if (v[i].mode) {
+			debug("stats", v[i].mode);
+			debug("logdump -S", v[i].journal);
+		} else {
+			debug("stats", "Default mount options:    user_xattr acl");
+		}
+	}
+}
+
+static void test_volumes_refused(void **state)
+{
+	static const struct {
+		uint64_t size, journal;
+	} v[] = {
+		{0, 0},
+		{(1 << 20) - 1, 0},
+		{(16ull << 40) + 1, 0},
+		{UINT64_MAX, 0},
+		{1 << 30, 1},
+		{1 << 30, (4 << 20) - 1},
+		{1 << 30, (512 << 20) + 1},
+		{1 << 30, UINT64_MAX},
+		{4 << 20, 4 << 20},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(v); i++) {
+		struct ext4_journal j = {.size = v[i].journal};
+		CLEANUP_ERROR struct error *err = NULL;
+
+		assert_int_equal(ext4_create_volume(dirfd_, "none", v[i].size, &j, &err), -1);
+		assert_int_equal(err->code, ERR_INVALID_ARGUMENT);
+		assert_int_equal(faccessat(dirfd_, "none", F_OK, 0), -1);
+		assert_int_equal(faccessat(dirfd_, "none.tmp", F_OK, 0), -1);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_sizes),
-		cmocka_unit_test(test_content),
-		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_sizes),           cmocka_unit_test(test_content),
+		cmocka_unit_test(test_refused),         cmocka_unit_test(test_volumes),
+		cmocka_unit_test(test_volumes_refused),
 	};
 	int rc;
 

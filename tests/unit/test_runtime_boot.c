@@ -1,4 +1,4 @@
-// links: cmd core
+// links: cmd oci core
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_runtime_boot.c - what the guest is told, from the configuration that inspect shows. */
 #include <stdarg.h>

@@ -190,6 +190,21 @@ static int mount_share(int rootfd, const char *name, const char *target, const s
 	return mnt_attach(mfd, rootfd, target, !S_ISDIR(st.st_mode), err);
 }
 
+/* One of the disks that the agent mounted (disks.c). */
+static int mount_volume(int rootfd, int64_t number, const char *target, const struct mnt_opts *o,
+			struct error **err)
+{
+	CLEANUP_FREE char *path = xasprintf(GUEST_VOLUMES "/%lld", (long long)number);
+	CLEANUP_CLOSE int src = path_open_dir(path, err), mfd = -1;
+
+	if (src < 0)
+		return -1;
+	mfd = mnt_clone(src, false, err);
+	if (mfd < 0 || (o->attrs && mnt_set_attrs(mfd, o->attrs, false, err)))
+		return -1;
+	return mnt_attach(mfd, rootfd, target, false, err);
+}
+
 static int mount_asked(int rootfd, struct json_object *m, struct error **err)
 {
 	CLEANUP(mnt_opts_free) struct mnt_opts o = {0};
@@ -206,6 +221,8 @@ static int mount_asked(int rootfd, struct json_object *m, struct error **err)
 			return error_wrap(err, "bind %s", source);
 		return 0;
 	}
+	if (!strcmp(type, "volume"))
+		return mount_volume(rootfd, json_int(m, "volume", -1), target, &o, err);
 	if (!strcmp(type, "tmpfs"))
 		o.attrs |= MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
 	return mount_new(rootfd, type, source, target, &o, err);

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * disks.c - the container's root: a read-only image below, a writable layer above, an overlay of both.
+ * disks.c - the container's root: a read-only image below, a writable layer above, an overlay of both; and its volumes.
  *
  * Without an upper disk the writable layer is memory. A read-only root still has a writable layer while it is
  * being prepared (mount points, /etc/hosts); crootfs_pivot() closes it before the process runs.
+ *
+ * A volume is mounted here once, out of the container's sight, and cloned to where the container wants it (crootfs.c): so it is here to
+ * be closed at the end, whoever holds the clones.
  *
  * devtmpfs makes a disk's node when its driver binds, which is done when its module is loaded. For a driver
  * that is slower than that, a uevent socket is opened before the first look, so that none is missed.
@@ -22,6 +25,7 @@
 #define DEVICE_WAIT_MS 10000
 
 static bool overlay_up, upper_up, lower_up;
+static unsigned volumes_up;
 
 static int wait_device(const char *dev, struct error **err)
 {
@@ -147,6 +151,49 @@ int disks_mount_shares(struct error **err)
 	return 0;
 }
 
+/* A journal that was not played back when its machine ended cannot be on a disk that is read-only: then it is left alone. */
+static int mount_volume(const char *dev, const char *target, bool readonly, struct error **err)
+{
+	if (wait_device(dev, err))
+		return -1;
+	if (!mount(dev, target, "ext4", MS_NOATIME | (readonly ? MS_RDONLY : 0),
+		   readonly ? NULL : "discard") ||
+	    (readonly && !mount(dev, target, "ext4", MS_NOATIME | MS_RDONLY, "noload")))
+		return 0;
+	return error_sys(err, errno, "mount %s (ext4)", dev);
+}
+
+int disks_volumes(struct json_object *volumes, struct error **err)
+{
+	size_t i, n = volumes ? json_object_array_length(volumes) : 0;
+
+	if (n > GUEST_MAX_DISKS)
+		return error_set(err, ERR_INVALID_ARGUMENT, "too many volumes");
+	if (n && mkdir(GUEST_VOLUMES, 0700))
+		return error_sys(err, errno, "mkdir " GUEST_VOLUMES);
+	for (i = 0; i < n; i++) {
+		struct json_object *v = json_object_array_get_idx(volumes, i);
+		CLEANUP_FREE char *target = xasprintf(GUEST_VOLUMES "/%zu", i);
+		const char *dev;
+
+		if (json_need_str(v, "device", &dev, err))
+			return -1;
+		if (mkdir(target, 0700))
+			return error_sys(err, errno, "mkdir %s", target);
+		if (mount_volume(dev, target, json_flag(v, "readonly", false), err))
+			return -1;
+		volumes_up++;
+	}
+	return 0;
+}
+
+static void close_disk(const char *target, const char *what)
+{
+	if (mount(NULL, target, NULL, MS_REMOUNT | MS_RDONLY, NULL))
+		guest_log("close %s: %s", what, strerror(errno));
+	umount2(target, MNT_DETACH);
+}
+
 /*
  * The last reference to a container's mounts is dropped by a kernel worker, some time after its last process
  * is gone; so the disk's file system is first made read-only, which leaves it clean whatever holds it.
@@ -155,11 +202,14 @@ void disks_unmount(void)
 {
 	if (overlay_up)
 		umount2(GUEST_ROOT, MNT_DETACH);
-	if (upper_up) {
+	if (upper_up || volumes_up)
 		sync();
-		if (mount(NULL, GUEST_UPPER, NULL, MS_REMOUNT | MS_RDONLY, NULL))
-			guest_log("close the writable layer: %s", strerror(errno));
-		umount2(GUEST_UPPER, MNT_DETACH);
+	if (upper_up)
+		close_disk(GUEST_UPPER, "the writable layer");
+	while (volumes_up) {
+		CLEANUP_FREE char *target = xasprintf(GUEST_VOLUMES "/%u", --volumes_up);
+
+		close_disk(target, target);
 	}
 	if (lower_up)
 		umount2(GUEST_LOWER, MNT_DETACH);

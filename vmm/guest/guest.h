@@ -24,10 +24,12 @@
 #define GUEST_ROOT       "/root" /* where the container's root is put together */
 #define GUEST_LOWER      "/lower"
 #define GUEST_UPPER      "/upper"
+#define GUEST_VOLUMES    "/volumes"           /* each in a directory that is its number */
 #define GUEST_CHANGES    GUEST_UPPER "/upper" /* the overlay's upper directory */
 #define GUEST_SHARES     "/shares"            /* what the host shares, entry by entry */
 #define GUEST_CGROUP     "/sys/fs/cgroup/container"
 #define GUEST_MAX_MOUNTS 256
+#define GUEST_MAX_DISKS  24
 #define GUEST_MAX_PROCS  512
 
 /* ---- log.c: the kernel's log, which is the console until there is a host to tell ---- */
@@ -102,6 +104,9 @@ int disks_mount(struct json_object *root, struct error **err);
 /* disks_mount_shares: the host's shared directories, on GUEST_SHARES, which no container sees: each share is bound to its place by
  * crootfs_setup(). */
 int disks_mount_shares(struct error **err);
+/* disks_volumes: mounts boot.json's "volumes", an array or NULL, each in GUEST_VOLUMES/<its number>. */
+int disks_volumes(struct json_object *volumes, struct error **err);
+/* disks_unmount: what was written is on the disks, and their file systems are clean. */
 void disks_unmount(void);
 
 /* ---- etc.c: files the container finds in /etc; before anything is mounted over them ---- */

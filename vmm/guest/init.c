@@ -95,7 +95,7 @@ static int prepare(struct json_object *boot, struct error **err)
 	    boot_modules_shares(shares, err))
 		return -1;
 	if (boot_switch_root(err) || disks_mount(json_obj(boot, "root"), err) ||
-	    (shares && disks_mount_shares(err)))
+	    disks_volumes(json_arr(boot, "volumes"), err) || (shares && disks_mount_shares(err)))
 		return -1;
 	if (cgroup_setup(json_obj(boot, "resources"), err))
 		return -1;

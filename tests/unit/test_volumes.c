@@ -1,0 +1,507 @@
+// links: cmd vmm oci core
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_volumes.c - what a volume may be asked to be; the apiserver's calls about volumes, with names and values that are
+ * none, many at once and after crashes; and which disks and mounts a machine gets of a configuration.
+ */
+#include <dirent.h>
+#include <sched.h>
+#include <sys/mount.h>
+
+#include "tests/unit/apiserver_fixture.h"
+
+#include "cmd/runtime.h"
+#include "cmd/volume.h"
+
+/* ---- options and labels ---- */
+
+static void test_options(void **state)
+{
+	static const struct {
+		const char *options; /* NULL: none */
+		uint64_t size;       /* 0: refused */
+		enum ext4_journal_mode mode;
+		uint64_t journal;
+	} v[] = {
+		{NULL, VOLUME_SIZE, EXT4_ORDERED, 0},
+		{"{}", VOLUME_SIZE, EXT4_ORDERED, 0},
+		{"{\"size\": \"1m\"}", 1 << 20, EXT4_ORDERED, 0},
+		{"{\"size\": \"1.5GiB\"}", 3ull << 29, EXT4_ORDERED, 0},
+		{"{\"size\": \"16t\"}", 16ull << 40, EXT4_ORDERED, 0},
+		{"{\"journal\": \"ordered\"}", VOLUME_SIZE, EXT4_ORDERED, 0},
+		{"{\"journal\": \"writeback\"}", VOLUME_SIZE, EXT4_WRITEBACK, 0},
+		{"{\"journal\": \"journal:64m\"}", VOLUME_SIZE, EXT4_DATA, 64 << 20},
+		{"{\"journal\": \"writeback:4m\", \"size\": \"8m\"}", 8 << 20, EXT4_WRITEBACK,
+		 4 << 20},
+		{"{\"size\": \"\"}", 0, 0, 0},
+		{"{\"size\": \"-1\"}", 0, 0, 0},
+		{"{\"size\": \"much\"}", 0, 0, 0},
+		{"{\"size\": \"0\"}", 0, 0, 0},
+		{"{\"size\": \"1023k\"}", 0, 0, 0},
+		{"{\"size\": \"17t\"}", 0, 0, 0},
+		{"{\"size\": \"99999999999999999999\"}", 0, 0, 0},
+		{"{\"size\": 1048576}", 0, 0, 0},
+		{"{\"journal\": \"\"}", 0, 0, 0},
+		{"{\"journal\": \"order\"}", 0, 0, 0},
+		{"{\"journal\": \"orderedx\"}", 0, 0, 0},
+		{"{\"journal\": \"ordered:\"}", 0, 0, 0},
+		{"{\"journal\": \"ordered:0\"}", 0, 0, 0},
+		{"{\"journal\": \"ordered:1m\"}", 0, 0, 0},
+		{"{\"journal\": \"ordered:4m:4m\"}", 0, 0, 0},
+		{"{\"journal\": \"ordered:4m\", \"size\": \"7m\"}", 0, 0, 0},
+		{"{\"journal\": null}", 0, 0, 0},
+		{"{\"colour\": \"red\"}", 0, 0, 0},
+		{"{\"Size\": \"1m\"}", 0, 0, 0},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(v); i++) {
+		CLEANUP_JSON struct json_object *o = v[i].options ? parse(v[i].options) : NULL;
+		CLEANUP_ERROR struct error *e = NULL;
+		struct ext4_journal j;
+		uint64_t size;
+		int rc = volume_options(o, &size, &j, &e);
+
+		if ((rc == 0) != (v[i].size != 0))
+			fail_msg("%s: %d", v[i].options, rc);
+		if (rc) {
+			assert_int_equal(e->code, ERR_INVALID_ARGUMENT);
+			continue;
+		}
+		assert_true(size == v[i].size);
+		assert_int_equal(j.mode, v[i].mode);
+		assert_true(j.size == v[i].journal);
+	}
+}
+
+static void test_labels(void **state)
+{
+	static const char *const ok[] = {"{}", "{\"a\": \"\"}", "{\"a.b/c-d_e\": \"x=y z\"}"};
+	static const char *const no[] = {"{\"\": \"x\"}",    "{\"-a\": \"x\"}",
+					 "{\"a.\": \"x\"}",  "{\"a b\": \"x\"}",
+					 "{\"a\": 1}",       "{\"a\": null}",
+					 "{\"a=b\": \"x\"}", "{\"\\u00e4\": \"x\"}"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(ok); i++) {
+		CLEANUP_JSON struct json_object *o = parse(ok[i]);
+
+		assert_int_equal(labels_check(o, NULL), 0);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(no); i++) {
+		CLEANUP_JSON struct json_object *o = parse(no[i]);
+
+		assert_int_equal(labels_check(o, NULL), -1);
+	}
+	/* The longest key, and one byte more; the longest label, and one byte more. */
+	for (int key = LABEL_KEY_MAX; key <= LABEL_KEY_MAX + 1; key++) {
+		CLEANUP_JSON struct json_object *o = json_object_new_object();
+		CLEANUP_FREE char *name = xcalloc(1, (size_t)key + 1);
+
+		memset(name, 'k', (size_t)key);
+		json_set_str(o, name, "v");
+		assert_int_equal(labels_check(o, NULL), key > LABEL_KEY_MAX ? -1 : 0);
+	}
+	for (int len = LABEL_MAX - 2; len <= LABEL_MAX - 1; len++) {
+		CLEANUP_JSON struct json_object *o = json_object_new_object();
+		CLEANUP_FREE char *value = xcalloc(1, (size_t)len + 1);
+
+		memset(value, 'v', (size_t)len);
+		json_set_str(o, "k", value);
+		assert_int_equal(labels_check(o, NULL), len > LABEL_MAX - 2 ? -1 : 0);
+	}
+}
+
+/* ---- the store ---- */
+
+#define VOLUME(name)                                 \
+	"{\"type\": {\"volume\": {\"name\": \"" name \
+	"\"}}, \"destination\": \"/v\", \"options\": []}"
+#define CONTAINER(id, mounts)                                                                    \
+	"{\"configuration\": {\"id\": \"" id "\", \"image\": {\"manifest\": \"" DIGEST           \
+	"\"}, \"initProcess\": {}, \"resources\": {\"cpus\": 1, \"memoryInBytes\": 268435456}, " \
+	"\"mounts\": [" mounts "]}}"
+
+static size_t count(void)
+{
+	CLEANUP_JSON struct json_object *o = NULL;
+
+	assert_int_equal(call("volume.list", "{}", &o, NULL), -1);
+	return json_object_array_length(json_arr(o, "volumes"));
+}
+
+static bool there(const char *path)
+{
+	return !faccessat(rootfd, path, F_OK, AT_SYMLINK_NOFOLLOW);
+}
+
+static void hostile_names(void **state)
+{
+	static const char *const names[] = {
+		"\"\"",       "\".\"",       "\"..\"",           "\"../x\"",          "\"/tmp/x\"",
+		"\"a/b\"",    "\".new-1\"",  "\"a\\u0000b\"",    "\"a\\nb\"",         "\"-x\"",
+		"\"a\\\\b\"", "\"\\u00fc\"", "\"%s%n\"",         "\"../containers\"", "7",
+		"{}",         "[\"a\"]",     "\"volumes/../a\"",
+	};
+	CLEANUP_FREE char *big = xcalloc(1, 70001);
+
+	memset(big, 'x', 70000);
+	for (size_t i = 0; i <= ARRAY_SIZE(names); i++) {
+		CLEANUP_FREE char *p = i < ARRAY_SIZE(names) ? xasprintf("{\"name\": %s}", names[i])
+							     : xasprintf("{\"name\": \"%s\"}", big);
+		CLEANUP_FREE char *list = i < ARRAY_SIZE(names)
+						  ? xasprintf("{\"names\": [%s]}", names[i])
+						  : xasprintf("{\"names\": [\"%s\"]}", big);
+
+		assert_int_equal(call("volume.create", p, NULL, NULL), ERR_INVALID_ARGUMENT);
+		assert_true(call("volume.delete", p, NULL, NULL) != -1);
+		assert_int_equal(call("volume.inspect", list, NULL, NULL), ERR_NOT_FOUND);
+	}
+	assert_int_equal(count(), 0);
+	assert_true(there("app/containers"));
+	assert_int_equal(call("volume.create", "{\"name\": \"a\", \"labels\": []}", NULL, NULL),
+			 ERR_INVALID_ARGUMENT);
+	assert_int_equal(call("volume.create", "{\"name\": \"a\", \"options\": 1}", NULL, NULL),
+			 ERR_INVALID_ARGUMENT);
+	assert_int_equal(call("volume.inspect", "{\"names\": \"a\"}", NULL, NULL),
+			 ERR_INVALID_ARGUMENT);
+	assert_int_equal(count(), 0);
+}
+
+static void create_delete(void **state)
+{
+	CLEANUP_JSON struct json_object *o = NULL, *again = NULL;
+	struct json_object *config;
+	CLEANUP_FREE char *source = xasprintf("%s/app/volumes/a/volume.img", root);
+
+	assert_int_equal(call("volume.create", "{\"name\": \"a\", \"options\": {\"size\": \"2m\"}}",
+			      &o, NULL),
+			 -1);
+	assert_true(json_flag(o, "created", false));
+	config = json_obj(json_obj(o, "volume"), "configuration");
+	assert_string_equal(json_str(config, "source", ""), source);
+	assert_int_equal(json_int(config, "sizeInBytes", 0), 2 << 20);
+	assert_int_equal(call("volume.create", "{\"name\": \"a\"}", NULL, NULL), ERR_EXISTS);
+	assert_int_equal(call("volume.create", "{\"name\": \"a\", \"missing\": true}", &again,
+			      NULL),
+			 -1);
+	assert_false(json_flag(again, "created", true));
+	assert_int_equal(json_int(json_obj(json_obj(again, "volume"), "configuration"),
+				  "sizeInBytes", 0),
+			 2 << 20);
+	assert_int_equal(call("volume.delete", "{\"name\": \"a\"}", NULL, NULL), -1);
+	assert_int_equal(call("volume.delete", "{\"name\": \"a\"}", NULL, NULL), ERR_NOT_FOUND);
+	assert_false(there("app/volumes/a"));
+}
+
+/* Whoever names one keeps it, and whoever names one that is not there is told so. */
+static void in_use(void **state)
+{
+	assert_int_equal(call("container.create", CONTAINER("c1", VOLUME("gone")), NULL, NULL),
+			 ERR_NOT_FOUND);
+	assert_int_equal(call("container.create", CONTAINER("c1", VOLUME("../x")), NULL, NULL),
+			 ERR_INVALID_ARGUMENT);
+	assert_int_equal(call("container.create", CONTAINER("c1", VOLUME("")), NULL, NULL),
+			 ERR_INVALID_ARGUMENT);
+	assert_int_equal(call("container.create",
+			      CONTAINER("c1",
+					"{\"type\": {\"volume\": {}}, \"destination\": \"/v\"}"),
+			      NULL, NULL),
+			 ERR_INVALID_ARGUMENT);
+	assert_int_equal(call("container.create",
+			      CONTAINER("c1",
+					"{\"type\": {\"tmpfs\": {}}, \"destination\": \"v\"}"),
+			      NULL, NULL),
+			 ERR_INVALID_ARGUMENT);
+	assert_int_equal(call("volume.create", "{\"name\": \"used\"}", NULL, NULL), -1);
+	assert_int_equal(call("container.create", CONTAINER("c1", VOLUME("used")), NULL, NULL), -1);
+	assert_int_equal(call("volume.delete", "{\"name\": \"used\"}", NULL, NULL),
+			 ERR_INVALID_STATE);
+	next_server();
+	assert_int_equal(call("volume.delete", "{\"name\": \"used\"}", NULL, NULL),
+			 ERR_INVALID_STATE);
+	assert_int_equal(call_id("container.rename", "c1", "\"name\": \"c2\""), -1);
+	assert_int_equal(call("volume.prune", "{}", NULL, NULL), -1);
+	assert_true(there("app/volumes/used/volume.img"));
+	assert_int_equal(call_id("container.delete", "c2", NULL), -1);
+	assert_int_equal(call("volume.prune", "{}", NULL, NULL), -1);
+	assert_false(there("app/volumes/used"));
+}
+
+/* Of many that make one at the same time one does. */
+static int created_one, existed;
+static void one_more(void *arg, struct json_object *result, struct rpc_fds *fds,
+		     const struct error *e)
+{
+	int *left = arg;
+
+	if (!e && json_flag(result, "created", false))
+		created_one++;
+	else if (e ? e->code == ERR_EXISTS : json_get(result, "volume") != NULL)
+		existed++;
+	(*left)--;
+}
+
+static void at_once(void **state)
+{
+	static const struct rpc_handler none = {.service = "test"};
+	struct loop *l = loop_new(NULL);
+	int fd = rpc_socket_connect(rootfd, "run/apiserver.sock", NULL), left = 20;
+	struct rpc_conn *c = rpc_conn_new(l, fd, &none, NULL);
+
+	assert_non_null(c);
+	for (int i = 0; i < 20; i++) {
+		struct json_object *p = parse("{\"name\": \"same\"}");
+
+		json_set_bool(p, "missing", i % 2);
+		rpc_call_async(c, "volume.create", p, NULL, 0, one_more, NULL, &left);
+	}
+	while (left)
+		assert_int_equal(loop_turn(l, 100, NULL), 0);
+	rpc_conn_free(c);
+	loop_free(l);
+	assert_int_equal(created_one, 1);
+	assert_int_equal(existed, 19);
+	assert_int_equal(call("volume.delete", "{\"name\": \"same\"}", NULL, NULL), -1);
+}
+
+static int names_there(void)
+{
+	DIR *d = fdopendir(
+		path_open_beneath(rootfd, "app/volumes", O_RDONLY | O_DIRECTORY, 0, NULL));
+	struct dirent *de;
+	int n = 0;
+
+	assert_non_null(d);
+	while ((de = readdir(d)))
+		n += strcmp(de->d_name, ".") && strcmp(de->d_name, "..");
+	closedir(d);
+	return n;
+}
+
+/* A server that is killed while it makes them: each is whole or not there, and nothing else is left. */
+static void killed(void **state)
+{
+	CLEANUP_JSON struct json_object *o = NULL;
+	struct json_object *list;
+
+	for (int round = 0; round < 4; round++) {
+		CLEANUP_FREE char *first = xasprintf("app/volumes/k%d-0", round);
+		pid_t pid = fork();
+
+		if (!pid) {
+			for (int i = 0;; i++) {
+				CLEANUP_FREE char *p =
+					xasprintf("{\"name\": \"k%d-%d\"}", round, i);
+				int cfd = rpc_socket_connect(rootfd, "run/apiserver.sock", NULL);
+				struct rpc_conn *c =
+					cfd < 0 ? NULL : rpc_connect(cfd, "test", 5000, NULL);
+
+				if (!c || rpc_call(c, "volume.create", parse(p), NULL, 0, NULL,
+						   NULL, 15000, NULL, NULL, NULL, NULL))
+					_exit(0);
+				rpc_conn_free(c);
+			}
+		}
+		for (int i = 0; i < 1000 && !there(first); i++)
+			usleep(10000);
+		usleep(4000 * (useconds_t)round);
+		next_server();
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+	}
+	assert_int_equal(call("volume.list", "{}", &o, NULL), -1);
+	list = json_arr(o, "volumes");
+	assert_true(json_object_array_length(list) > 0);
+	for (size_t i = 0; i < json_object_array_length(list); i++) {
+		struct json_object *config =
+			json_obj(json_object_array_get_idx(list, i), "configuration");
+		struct stat st;
+
+		assert_int_equal(stat(json_str(config, "source", ""), &st), 0);
+		assert_int_equal(st.st_size, json_int(config, "sizeInBytes", -1));
+	}
+	assert_int_equal(call("volume.prune", "{}", NULL, NULL), -1);
+	assert_int_equal(count(), 0);
+	for (int i = 0; i < 500 && names_there(); i++)
+		usleep(10000);
+	assert_int_equal(names_there(), 0);
+}
+
+/* A full disk: an error that says so, nothing left, and what has room is made. */
+static void full_disk(void **state)
+{
+	CLEANUP_FREE char *at = xasprintf("%s/app/volumes", root), *text = NULL;
+
+	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL)) {
+		print_message("skipped: a small tmpfs needs root\n");
+		skip();
+	}
+	assert_int_equal(mount("tmpfs", at, "tmpfs", 0, "size=256k"), 0);
+	next_server();
+	assert_true(call("volume.create", "{\"name\": \"big\"}", NULL, &text) >= 0);
+	assert_non_null(strstr(text, "create volume big"));
+	assert_non_null(strstr(text, "No space left on device"));
+	assert_int_equal(names_there(), 0);
+	assert_int_equal(call("volume.create",
+			      "{\"name\": \"small\", \"options\": {\"size\": \"1m\"}}", NULL, NULL),
+			 -1);
+	assert_int_equal(count(), 1);
+	assert_int_equal(umount2(at, MNT_DETACH), 0);
+	next_server();
+}
+
+/* ---- disks and mounts ---- */
+
+#define ON(name, target, options)                                                       \
+	"{\"type\": {\"volume\": {\"name\": \"" name "\"}}, \"destination\": \"" target \
+	"\", \"options\": [" options "]}"
+
+static void disks(void **state)
+{
+	static const char text[] =
+		"{\"initProcess\": {\"executable\": \"x\", \"user\": {\"id\": {\"uid\": 0, "
+		"\"gid\": 0}}}, \"mounts\": ["
+		"{\"type\": {\"tmpfs\": {}}, \"destination\": \"/a/b/c\"}," ON(
+			"one", "/a/b",
+			"\"ro\"") "," ON("two", "/a",
+					 "\"ro\"") "," ON("one", "/z",
+							  "") "," ON("two", "/b",
+								     "\"noexec\",\"ro\"") "]}";
+	static const char *const order[] = {"/a", "/b", "/z", "/a/b", "/a/b/c"};
+	static const int volume[] = {1, 1, 0, 0, -1};
+	struct runtime rt = {.id = (char *)"web"};
+	struct rt_process init = {.rt = &rt};
+	CLEANUP_JSON struct json_object *params = json_object_new_object(), *boot = NULL;
+	struct json_object *v;
+
+	rt.config = parse(text);
+	rt.caps = json_object_new_array();
+	assert_int_equal(runtime_volumes_plan(&rt, NULL), 0);
+	assert_int_equal(rt.nvolumes, 2);
+	assert_string_equal(rt.volumes[0].name, "one");
+	assert_false(rt.volumes[0].readonly); /* it is written at /z */
+	assert_true(rt.volumes[1].readonly);
+	boot = runtime_boot_json(&rt, params, &init, NULL);
+	assert_non_null(boot);
+	v = json_object_array_get_idx(json_arr(boot, "volumes"), 1);
+	assert_string_equal(json_str(v, "device", ""), "/dev/vdd");
+	assert_true(json_flag(v, "readonly", false));
+	assert_int_equal(json_object_array_length(json_arr(boot, "mounts")), ARRAY_SIZE(order));
+	for (size_t i = 0; i < ARRAY_SIZE(order); i++) {
+		struct json_object *m = json_object_array_get_idx(json_arr(boot, "mounts"), i);
+
+		assert_string_equal(json_str(m, "destination", ""), order[i]);
+		assert_int_equal(json_int(m, "volume", -1), volume[i]);
+	}
+	runtime_volumes_free(&rt);
+	json_object_put(rt.config);
+	json_object_put(rt.caps);
+}
+
+static void disks_refused(void **state)
+{
+	static const char *const bad[] = {
+		ON("../x", "/a", ""),
+		ON("", "/a", ""),
+		ON("a/b", "/a", ""),
+		ON("a1", "/1", "") "," ON("a2", "/2", "") "," ON("a3", "/3", "") "," ON(
+			"a4", "/4",
+			"") "," ON("a5", "/5",
+				   "") "," ON("a6", "/6",
+					      "") "," ON("a7", "/7",
+							 "") "," ON("a8", "/8",
+								    "") "," ON("a9", "/9", ""),
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		CLEANUP_FREE char *text = xasprintf("{\"mounts\": [%s]}", bad[i]);
+		struct runtime rt = {.id = (char *)"web", .config = parse(text)};
+
+		assert_int_equal(runtime_volumes_plan(&rt, NULL), -1);
+		runtime_volumes_free(&rt);
+		json_object_put(rt.config);
+	}
+}
+
+/* Alone to write, with others to read, and never what is no file. */
+static int open_one(const char *app, const char *options, int *fd)
+{
+	CLEANUP_FREE char *text =
+		xasprintf("{\"mounts\": [{\"type\": {\"volume\": {\"name\": \"v\"}}, "
+			  "\"destination\": \"/v\", \"options\": [%s]}]}",
+			  options);
+	struct runtime rt = {.id = (char *)"web", .config = parse(text), .roots.app = (char *)app};
+	struct vm_disk disk[RUNTIME_MAX_VOLUMES];
+	struct vm_segment seg[RUNTIME_MAX_VOLUMES] = {{.fd = -1}};
+	struct error *e = NULL;
+	int code = -1;
+
+	assert_int_equal(runtime_volumes_plan(&rt, NULL), 0);
+	if (runtime_volumes_open(&rt, disk, seg, &e)) {
+		code = (int)e->code;
+		error_free(e);
+	} else {
+		*fd = seg[0].fd;
+		assert_int_equal(disk[0].readonly, *options != 0);
+		assert_int_equal((fcntl(*fd, F_GETFL) & O_ACCMODE) == O_RDONLY, *options != 0);
+	}
+	runtime_volumes_free(&rt);
+	json_object_put(rt.config);
+	return code;
+}
+
+static void locked(void **state)
+{
+	CLEANUP_FREE char *app = xasprintf("%s/other", root);
+	int a = -1, b = -1;
+
+	assert_int_equal(open_one(app, "", &a), ERR_NOT_FOUND);
+	assert_int_equal(path_mkdirs_at(rootfd, "other/volumes/v", 0700, NULL), 0);
+	assert_int_equal(open_one(app, "", &a), ERR_NOT_FOUND);
+	assert_int_equal(mkdirat(rootfd, "other/volumes/v/volume.img", 0700), 0);
+	assert_true(open_one(app, "\"ro\"", &a) >= 0);
+	assert_int_equal(unlinkat(rootfd, "other/volumes/v/volume.img", AT_REMOVEDIR), 0);
+	assert_int_equal(symlinkat("/etc/passwd", rootfd, "other/volumes/v/volume.img"), 0);
+	assert_true(open_one(app, "\"ro\"", &a) >= 0);
+	assert_int_equal(unlinkat(rootfd, "other/volumes/v/volume.img", 0), 0);
+	assert_int_equal(mkfifoat(rootfd, "other/volumes/v/volume.img", 0600), 0);
+	assert_true(open_one(app, "\"ro\"", &a) >= 0);
+	assert_int_equal(unlinkat(rootfd, "other/volumes/v/volume.img", 0), 0);
+	close(openat(rootfd, "other/volumes/v/volume.img", O_WRONLY | O_CREAT, 0600));
+	assert_int_equal(open_one(app, "", &a), -1);
+	assert_int_equal(open_one(app, "\"ro\"", &b), ERR_INVALID_STATE);
+	close(a);
+	assert_int_equal(open_one(app, "\"ro\"", &a), -1);
+	assert_int_equal(open_one(app, "\"ro\"", &b), -1);
+	close(a);
+	assert_int_equal(open_one(app, "", &a), ERR_INVALID_STATE);
+	close(b);
+	assert_int_equal(open_one(app, "", &a), -1);
+	close(a);
+}
+
+/* The image and the network helper: they are there, and nothing is asked of them. */
+static int helper_main(void)
+{
+	static const struct rpc_route routes[] = {{NULL, NULL}};
+	static const struct rpc_handler h = {.service = "fake", .routes = routes};
+	struct loop *l = loop_new(NULL);
+
+	rpc_server_new(l, 3, &h, NULL, NULL);
+	return loop_run(l, NULL);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_options),  cmocka_unit_test(test_labels),
+		cmocka_unit_test(hostile_names), cmocka_unit_test(create_delete),
+		cmocka_unit_test(in_use),        cmocka_unit_test(at_once),
+		cmocka_unit_test(killed),        cmocka_unit_test(full_disk),
+		cmocka_unit_test(disks),         cmocka_unit_test(disks_refused),
+		cmocka_unit_test(locked),
+	};
+
+	if (IS_ROLE(argv))
+		return IS_SERVER(argv) ? apiserver_main(argc, argv) : helper_main();
+	return cmocka_run_group_tests(tests, server_setup, server_teardown);
+}
