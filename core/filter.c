@@ -39,16 +39,16 @@ FILTER_RULES = {
 	FILTER_ALLOW_ARG(FILTER_OURS, mmap, 2, 4 /* PROT_EXEC */, 0),
 	FILTER_ALLOW(FILTER_OURS, munmap), FILTER_ALLOW(FILTER_OURS, madvise),
 	FILTER_ALLOW(FILTER_OURS, clock_gettime), /* where the vDSO cannot answer */
-	FILTER_ALLOW(FILTER_OURS, rt_sigprocmask),
-	FILTER_ALLOW(FILTER_VCPU | FILTER_WORKERS | FILTER_FS, exit),
-	FILTER_ALLOW(FILTER_MAIN | FILTER_FS, exit_group),
+	FILTER_ALLOW(FILTER_VCPU | FILTER_WORKERS, exit), FILTER_ALLOW(FILTER_MAIN, exit_group),
 	/* A wait with a time limit goes on with it after a stop; only the loop has such. */
 	FILTER_ALLOW(FILTER_MAIN, restart_syscall),
 	/* realloc of what is large */
 	FILTER_ALLOW(FILTER_MAIN, mremap),
-	/* The next two are for abort(). */
-	FILTER_ALLOW(FILTER_OURS, gettid), FILTER_ALLOW(FILTER_OURS, getpid),
-	/* Not of a server of files, which has root's user id: without it abort() ends in SIGSYS. */
+	/* The next ones are for abort(). A server of files may have root's user id, and must not send signals: there abort() ends in
+	 * SIGSYS. */
+	FILTER_ALLOW(FILTER_OURS & ~FILTER_FS, rt_sigprocmask),
+	FILTER_ALLOW(FILTER_OURS & ~FILTER_FS, gettid),
+	FILTER_ALLOW(FILTER_OURS & ~FILTER_FS, getpid),
 	FILTER_ALLOW(FILTER_OURS & ~FILTER_FS, tgkill),
 	/* main installs its own after the other threads did theirs; a second one is never needed */
 };

@@ -259,11 +259,10 @@ static int resolve(struct fuse_call *c, const struct op *op)
 	n = fuse_node_get(c->f, c->in.nodeid);
 	if (!n)
 		return -ESTALE;
-	r = n->share || op->what & ROOT ? 0 : op->what & CHANGES ? -EROFS : -EINVAL;
-	if (!r && op->what & CHANGES && n->share->readonly)
-		r = -EROFS;
-	if (!r && n->share)
-		r = fuse_node_open(c->f, n);
+	if (!n->share)
+		r = op->what & ROOT ? 0 : op->what & CHANGES ? -EROFS : -EINVAL;
+	else
+		r = op->what & CHANGES && n->share->readonly ? -EROFS : fuse_node_open(c->f, n);
 	if (r < 0) {
 		fuse_node_put(c->f, n);
 		return r;

@@ -26,7 +26,6 @@ FILTER_RULES = {
 	FILTER_ALLOW(FILTER_FS, openat2),  FILTER_ALLOW(FILTER_FS, statx),
 	FILTER_ALLOW(FILTER_FS, setfsuid), FILTER_ALLOW(FILTER_FS, setfsgid),
 	FILTER_ALLOW(FILTER_FS, capget),   FILTER_ALLOW(FILTER_FS, capset),
-	FILTER_ALLOW(FILTER_FS, geteuid),  FILTER_ALLOW(FILTER_FS, getegid),
 };
 
 int fuse_stat(int dir, const char *name, struct statx *st)

@@ -12,7 +12,6 @@ FILTER_RULES = {
 	FILTER_ALLOW(FILTER_FS, mkdirat),   FILTER_ALLOW(FILTER_FS, mknodat),
 	FILTER_ALLOW(FILTER_FS, symlinkat), FILTER_ALLOW(FILTER_FS, unlinkat),
 	FILTER_ALLOW(FILTER_FS, linkat),    FILTER_ALLOW(FILTER_FS, renameat2),
-	FILTER_ALLOW(FILTER_FS, renameat), /* what the C library makes of renameat2() without flags */
 };
 
 /* ---- entries ---- */

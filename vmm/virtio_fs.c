@@ -238,7 +238,7 @@ static void vfs_free(struct virtio_dev *dev)
 
 static const struct virtio_dev_ops vfs_ops = {
 	.name = "fs",
-	.filter = FILTER_BLK,
+	.filter = FILTER_BLK, /* of which it needs a few: kicks, the server's wake-up */
 	.config_read = vfs_config_read,
 	.reset = vfs_reset,
 	.queue_kick = vfs_kick,

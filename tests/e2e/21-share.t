@@ -6,7 +6,7 @@
 . "$(dirname "$0")/../lib/leaks.sh"
 T_LIMIT=180
 ready_system
-gcc -O2 -static -o "$T/mmapper" "$TOP/tests/lib/mmapper.c" || bail 'mmapper compiles'
+gcc -O2 -static -o "$T/fileuse" "$TOP/tests/lib/fileuse.c" || bail 'fileuse compiles'
 unset CDPATH
 
 H=$T/h # what the host shares
@@ -51,7 +51,7 @@ cd "$H" || exit 1
 run_ok 'a container (testRunCommandVolume, testRunCommandMount)' "$C" run -d --name one -m 400m \
 	-v "$H/deep:/data/sub/deep" -v "$H/rw:/data" -v ./rel:/srv/not/there/rel:rw --mount "type=virtiofs,source=$H/ro,target=/ro,readonly" \
 	--mount "type=bind,src=$H/single.txt,dst=/etc/single.txt" -v "$H/single.txt:/etc/motd:ro" -v "$H/with space:/space" \
-	-v "$T/mmapper:/mmapper:ro" --tmpfs /data/sub/tmp demo sh -c 'trap "exit 0" TERM; while :; do sleep 0.2; done'
+	-v "$T/fileuse:/fileuse:ro" --tmpfs /data/sub/tmp demo sh -c 'trap "exit 0" TERM; while :; do sleep 0.2; done'
 cd / || exit 1
 h=$(service_pid container.runtime.one)
 srv=$(pgrep -P "$h" -f '^container-share-linux ')
@@ -100,7 +100,7 @@ says 'a file over a file of the image' 'single' 'cat /etc/motd'
 says 'a name with a space' 'space' 'cat /space/file'
 says 'the mounts' $'/data rw,nodev\n/etc/single.txt rw,nodev\n/ro ro,nodev' \
 	'sed -nE "s,^container (/data|/ro|/etc/single.txt) virtiofs (r[ow])\,nodev.*,\1 \2\,nodev,p" /proc/mounts | sort'
-says 'nothing else of the shares is to be seen' '' 'ls -d /shares /root/shares 2>/dev/null; find / -xdev -name mmapper ! -path /mmapper ! -path "/proc/*"'
+says 'nothing else of the shares is to be seen' '' 'ls -d /shares /root/shares 2>/dev/null; find / -xdev -name fileuse ! -path /fileuse ! -path "/proc/*"'
 # Both ways.
 says 'written in the container' '' 'echo from the container >/data/new && mkdir -p /data/d/e && mv /data/new /data/d/e/renamed && echo x >/data/gone && rm /data/gone'
 says 'append, truncate, seek' 'ab__ef' 'printf abcd >/data/t; printf ef >>/data/t; printf __ | dd of=/data/t bs=1 seek=2 conv=notrunc 2>/dev/null; cat /data/t'
@@ -108,7 +108,7 @@ says 'a hard link' 2 'ln /data/t /data/t2 && stat -c %h /data/t2'
 says 'a link across mounts is refused' 'refused' 'ln /data/t /tmp/t 2>/dev/null || echo refused'
 says "size and bytes of $mib MiB" "$big"$'\n'$((mib << 20)) 'sha256sum </data/big; stat -c %s /data/big'
 says "$mib MiB there" '' "head -c $((mib << 20)) /dev/urandom >/data/back && sha256sum </data/back >/data/back.sum"
-says 'a file is mapped and changed' '' '/mmapper /data/mapped'
+says 'a file is mapped and changed, has attributes, is copied' '' '/fileuse /data/mapped && cmp /data/mapped /data/mapped.copy'
 says 'a program is run from there' 'ran' 'mkdir /data/bin && cp /bin/busybox /data/bin && /data/bin/busybox echo ran'
 says '3000 files' 3000 'mkdir /data/many && cd /data/many && i=0 && while [ $i -lt 3000 ]; do echo $i >f$i; i=$((i + 1)); done; ls | wc -l'
 says 'how full it is' 1 'df -k /data | tail -1 | awk "{print (\$2 > 0)}"'

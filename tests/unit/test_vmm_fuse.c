@@ -72,6 +72,7 @@ static void test_init(void **state)
 struct seen {
 	unsigned n, dots, nodes;
 	uint64_t last, ino; /* of `want` */
+	uint64_t up;        /* the number of .. */
 	const char *want;
 };
 
@@ -105,6 +106,8 @@ static unsigned list_once(struct client *c, uint32_t opcode, uint64_t node, uint
 		if (!strcmp(name, ".") || !strcmp(name, "..")) {
 			assert_int_equal(e.nodeid, 0);
 			s->dots++;
+			if (name[1])
+				s->up = d.ino;
 			continue;
 		}
 		s->n++;
@@ -496,9 +499,14 @@ static void test_readdir(void **state)
 	assert_int_equal(ASK(c, FUSE_READDIR, c->rw, NULL, 0, struct fuse_read_in, .fh = fh,
 			     .offset = UINT64_MAX, .size = 100),
 			 EINVAL);
-	/* What is above a share stays unknown. */
+	/* What is above a share stays unknown, even as a number. */
 	s = list_all(c, FUSE_READDIR, c->rw, 4096, NULL);
 	assert_int_equal(s.n, MANY);
+	assert_int_equal(s.up, FUSE_ROOT_INO);
+	assert_int_equal(ASK_NAME(c, FUSE_MKDIR, c->rw, "in", struct fuse_mkdir_in, .mode = 0755),
+			 0);
+	s = list_all(c, FUSE_READDIR, BODY(c, struct fuse_entry_out)->nodeid, 4096, NULL);
+	assert_int_equal(s.up, host_stat("rw").st_ino);
 }
 
 /* Other file systems below a share, and other places of the same directory. */
