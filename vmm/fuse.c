@@ -11,7 +11,9 @@
  * who is fuse_node.c's business; fuse_host.c opens files so that nothing is followed anywhere.
  *
  * What a guest sees is at most a second old (entry_valid, attr_valid), so changes on the host become visible. It caches no writes.
- * Locks of files are its own: two machines do not see each other's.
+ * Locks of files are its own: two machines do not see each other's. Its sync() ends here (FUSE_SYNCFS is not known): what was written is in
+ * this host's page cache, which outlives the machine, and a guest that syncs at its end would have whole file systems of the host
+ * written out each time. fsync() of a file does what it says.
  */
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -101,7 +103,6 @@ static const struct op {
 			  fuse_op_lseek, NODE | HANDLE),
 	[FUSE_COPY_FILE_RANGE] = OP(sizeof(struct fuse_copy_file_range_in),
 				    sizeof(struct fuse_write_out), fuse_op_copy, NODE | HANDLE),
-	[FUSE_SYNCFS] = OP(sizeof(struct fuse_syncfs_in), 0, fuse_op_syncfs, NODE | ROOT),
 };
 
 /* ---- beginning and end of a session ---- */

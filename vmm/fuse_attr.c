@@ -10,7 +10,6 @@ FILTER_RULES = {
 	FILTER_ALLOW(FILTER_FS, fstatfs),   FILTER_ALLOW(FILTER_FS, fchownat),
 	FILTER_ALLOW(FILTER_FS, fchmodat),  FILTER_ALLOW(FILTER_FS, utimensat),
 	FILTER_ALLOW(FILTER_FS, ftruncate), FILTER_ALLOW(FILTER_FS, readlinkat),
-	FILTER_ALLOW(FILTER_FS, syncfs),
 };
 
 /* ---- attributes ---- */
@@ -220,22 +219,5 @@ int fuse_op_statfs(struct fuse_call *c)
 		};
 	}
 	fuse_reply(c, &out, sizeof(out));
-	return 0;
-}
-
-/* The guest's sync: the file systems of all shares it may write to, as a container's sync does on a host. */
-int fuse_op_syncfs(struct fuse_call *c)
-{
-	size_t i;
-
-	for (i = 0; i < c->f->nshares; i++) {
-		CLEANUP_CLOSE int fd = -1;
-
-		if (c->f->share[i].readonly)
-			continue;
-		fd = fuse_reopen(c->f, c->f->share[i].node, O_RDONLY);
-		if (fd >= 0 && syncfs(fd))
-			return -errno;
-	}
 	return 0;
 }

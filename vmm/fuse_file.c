@@ -7,7 +7,9 @@
  */
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <linux/magic.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 
 #include "core/filter.h"
 #include "vmm/fuse_impl.h"
@@ -164,21 +166,42 @@ static int open_node(struct fuse_call *c, uint32_t flags, uint32_t open_flags)
 	return fuse_reopen(c->f, c->node, (int)(flags & FUSE_OPEN_FLAGS));
 }
 
-/* Appending is said with each write, as the guest may change its mind; so the host's descriptor is none for it. */
-static uint32_t answer_flags(uint32_t flags)
+/* Files of the host's kernel say that they have no byte, and have some: a guest that believed it would read nothing. */
+static bool size_lies(int fd)
 {
-	return (flags & O_ACCMODE) == O_RDONLY ? FOPEN_NOFLUSH : 0;
+	static const long kernels[] = {PROC_SUPER_MAGIC,    SYSFS_MAGIC,      CGROUP_SUPER_MAGIC,
+				       CGROUP2_SUPER_MAGIC, SECURITYFS_MAGIC, DEBUGFS_MAGIC,
+				       TRACEFS_MAGIC,       BPF_FS_MAGIC};
+	struct statfs fs;
+	struct statx st;
+	size_t i;
+
+	if (fuse_stat(fd, "", &st) || st.stx_size || fstatfs(fd, &fs))
+		return false;
+	for (i = 0; i < ARRAY_SIZE(kernels) && fs.f_type != kernels[i]; i++)
+		;
+	return i < ARRAY_SIZE(kernels);
+}
+
+/* Appending is said with each write, as the guest may change its mind; so the host's descriptor is none for it. */
+static uint32_t answer_flags(uint32_t flags, int fd)
+{
+	return ((flags & O_ACCMODE) == O_RDONLY ? FOPEN_NOFLUSH : 0) |
+	       (size_lies(fd) ? FOPEN_DIRECT_IO : 0);
 }
 
 int fuse_op_open(struct fuse_call *c)
 {
-	struct fuse_open_out out = {.open_flags = answer_flags(c->arg.open.flags)};
+	struct fuse_open_out out = {0};
 	int r, fd;
 
 	if (!S_ISREG(c->node->ident.type))
 		return S_ISDIR(c->node->ident.type) ? -EISDIR : -EPERM;
 	fd = open_node(c, c->arg.open.flags, c->arg.open.open_flags);
-	r = fd < 0 ? fd : fuse_file_new(c->f, FUSE_KIND_FILE, fd, c->node, &out.fh);
+	if (fd < 0)
+		return fd;
+	out.open_flags = answer_flags(c->arg.open.flags, fd);
+	r = fuse_file_new(c->f, FUSE_KIND_FILE, fd, c->node, &out.fh);
 	if (!r)
 		fuse_reply(c, &out, sizeof(out));
 	return r;
@@ -197,7 +220,7 @@ static int create_new(struct fuse_call *c)
 /* Opens the node of an entry that was just filled; what the guest was told of it is taken back when that fails. */
 static int create_open(struct fuse_call *c, int fd, const struct fuse_entry_out *e)
 {
-	struct fuse_open_out o = {.open_flags = answer_flags(c->arg.create.flags)};
+	struct fuse_open_out o = {0};
 	struct fuse_node *dir = c->node, *n = fuse_node_get(c->f, e->nodeid);
 	int r = n ? fuse_node_open(c->f, n) : -ESTALE;
 
@@ -211,6 +234,7 @@ static int create_open(struct fuse_call *c, int fd, const struct fuse_entry_out 
 			r = fd = open_node(c, c->arg.create.flags, c->arg.create.open_flags);
 		c->node = dir;
 		if (r >= 0) {
+			o.open_flags = answer_flags(c->arg.create.flags, fd);
 			r = fuse_file_new(c->f, FUSE_KIND_FILE, fd, n, &o.fh);
 			fd = -1;
 		}

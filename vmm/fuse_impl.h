@@ -247,7 +247,6 @@ int fuse_op_getattr(struct fuse_call *c);
 int fuse_op_setattr(struct fuse_call *c);
 int fuse_op_readlink(struct fuse_call *c);
 int fuse_op_statfs(struct fuse_call *c);
-int fuse_op_syncfs(struct fuse_call *c);
 
 int fuse_op_setxattr(struct fuse_call *c);
 int fuse_op_getxattr(struct fuse_call *c);

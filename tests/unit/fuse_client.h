@@ -289,6 +289,17 @@ static UNUSED int setup(void **state)
 	return start(c);
 }
 
+/* Where files are on a disk. */
+static UNUSED int setup_disk(void **state)
+{
+	int r;
+
+	place = "/tmp";
+	r = setup(state);
+	place = "/dev/shm";
+	return r;
+}
+
 static UNUSED int teardown(void **state)
 {
 	struct client *c = *state;

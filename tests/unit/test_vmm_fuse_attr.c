@@ -285,17 +285,6 @@ static void test_xattr(void **state)
 	assert_int_equal(getxattr_of(c, c->rw, "user.dir", 100), 0);
 }
 
-/* Old kernels have none in memory. */
-static int setup_disk(void **state)
-{
-	int r;
-
-	place = "/tmp";
-	r = setup(state);
-	place = "/dev/shm";
-	return r;
-}
-
 #define TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 
 int main(void)
@@ -304,6 +293,7 @@ int main(void)
 		TEST(test_attr),
 		TEST(test_owner),
 		TEST(test_set_user_id),
+		/* Old kernels have none in memory. */
 		cmocka_unit_test_setup_teardown(test_xattr, setup_disk, teardown),
 	};
 

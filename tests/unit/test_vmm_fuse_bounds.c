@@ -392,7 +392,6 @@ static int all_requests(struct client *c)
 	bad += ask(c, FUSE_SYMLINK, c->rw, NULL, 0, "link\0to", 8);
 	bad += ask(c, FUSE_READLINK, BODY(c, struct fuse_entry_out)->nodeid, NULL, 0, NULL, 0);
 	bad += ask(c, FUSE_STATFS, c->rw, NULL, 0, NULL, 0);
-	bad += ASK(c, FUSE_SYNCFS, FUSE_ROOT_ID, NULL, 0, struct fuse_syncfs_in, 0);
 	bad += ASK(c, FUSE_OPENDIR, c->rw, NULL, 0, struct fuse_open_in, 0);
 	dh = BODY(c, struct fuse_open_out)->fh;
 	for (i = 0; i < 2; i++)

@@ -331,6 +331,27 @@ static void test_N_forget(void **state)
 
 /* ---- nodes whose descriptors are closed, and a host that moves things ---- */
 
+/* The host turns name/<name>-below around, while the guest knows both by their descriptors. */
+static void turn_over(struct client *c, const char *name, uint64_t *x, uint64_t *y)
+{
+	char path[32], below[32], in[80], there[40], now[80];
+	struct fuse_attr a;
+
+	snprintf(path, sizeof(path), "rw/%s", name);
+	snprintf(below, sizeof(below), "%s-below", name);
+	snprintf(in, sizeof(in), "%s/%s", path, below);
+	snprintf(there, sizeof(there), "rw/%s", below);
+	snprintf(now, sizeof(now), "%s/%s", there, name);
+	mkdir_host(path);
+	mkdir_host(in);
+	*x = must_find(c, c->rw, name);
+	*y = must_find(c, *x, below);
+	assert_int_equal(getattr(c, *y, &a), 0);
+	assert_int_equal(renameat(top_fd, in, top_fd, there), 0);
+	assert_int_equal(renameat(top_fd, path, top_fd, now), 0);
+	assert_int_equal(must_find(c, *y, name), *x);
+}
+
 static void test_N_stale(void **state)
 {
 	struct client *c = *state;
@@ -361,24 +382,22 @@ static void test_N_stale(void **state)
 	/* The host does: lost until it is looked up again, and back when it is back. */
 	assert_int_equal(renameat(top_fd, "rw/e", top_fd, "rw/d"), 0);
 	assert_int_equal(getattr(c, g, &a), ESTALE);
+	assert_int_equal(symlinkat("d", top_fd, "rw/e"), 0); /* though this leads there */
+	assert_int_equal(getattr(c, g, &a), ESTALE);
 	assert_int_equal(do_create(c, d, "new", O_RDWR, 0666, &made, &fh), ESTALE);
 	assert_int_equal(must_find(c, c->rw, "d"), d);
 	assert_int_equal(getattr(c, g, &a), 0);
 	assert_int_equal(unlinkat(top_fd, "rw/d/g", 0), 0);
 	assert_int_equal(getattr(c, g, &a), ESTALE);
-	/* Two directories that were each below the other. */
-	mkdir_host("rw/x");
-	mkdir_host("rw/x/y");
-	c->f->max_open = 100; /* so that x is known by its descriptor */
-	x = must_find(c, c->rw, "x");
-	y = must_find(c, x, "y");
-	assert_int_equal(getattr(c, y, &a), 0);
-	assert_int_equal(renameat(top_fd, "rw/x/y", top_fd, "rw/y"), 0);
-	assert_int_equal(renameat(top_fd, "rw/x", top_fd, "rw/y/x"), 0);
-	assert_int_equal(must_find(c, y, "x"), x);
+	/* Two directories that were each below the other; two more of which nothing is heard again. */
+	c->f->max_open = 100;
+	turn_over(c, "u", &x, &y);
+	forget(c, x, 100);
+	forget(c, y, 100);
+	turn_over(c, "x", &x, &y);
 	keep_none(c);
 	assert_int_equal(getattr(c, x, &a), ESTALE);
-	assert_int_equal(must_find(c, c->rw, "y"), y);
+	assert_int_equal(must_find(c, c->rw, "x-below"), y);
 	assert_int_equal(getattr(c, x, &a), 0);
 	forget(c, x, 100);
 	forget(c, y, 100);
@@ -386,6 +405,33 @@ static void test_N_stale(void **state)
 	forget(c, g, 100);
 	forget(c, d, 100);
 	assert_int_equal(c->f->nnodes, 3);
+}
+
+/* A new file has the number of one that went, as on ext4 the next one has: it is still another. */
+static void test_N_number_used_again(void **state)
+{
+	struct client *c = *state;
+	struct fuse_attr a;
+	uint64_t node;
+	unsigned i;
+	ino_t ino;
+
+	put("rw/f", "first");
+	ino = host_stat("rw/f").st_ino;
+	node = must_find(c, c->rw, "f");
+	keep_none(c);
+	for (i = 0; i < 100; i++) {
+		assert_int_equal(unlinkat(top_fd, "rw/f", 0), 0);
+		put("rw/f", "second");
+		assert_int_equal(getattr(c, node, &a), ESTALE);
+		if (host_stat("rw/f").st_ino == ino)
+			break;
+	}
+	if (i == 100) {
+		print_message("numbers are not used again here\n");
+		skip();
+	}
+	assert_int_not_equal(must_find(c, c->rw, "f"), node);
 }
 
 /* Deeper than any path the kernel takes at once; each level is found again from the share down. */
@@ -520,6 +566,7 @@ int main(void)
 		TEST(test_N_ids_guessed),
 		TEST(test_N_forget),
 		TEST(test_N_stale),
+		cmocka_unit_test_setup_teardown(test_N_number_used_again, setup_disk, teardown),
 		TEST(test_N_deep),
 		cmocka_unit_test(test_N_descriptors),
 		TEST(test_N_many_nodes),
