@@ -50,9 +50,8 @@
 	(CAP(CHOWN) | CAP(DAC_OVERRIDE) | CAP(FOWNER) | CAP(FSETID) | CAP(SETUID) | CAP(SETGID))
 
 FILTER_RULES = {
-	/* The first thread waits for the socket's end and ends them all. */
+	/* The first thread waits for the socket's end, and then ends them all. */
 	FILTER_ALLOW(FILTER_FS, read),
-	FILTER_ALLOW(FILTER_FS, exit_group),
 };
 
 /* ---- the helper's side ---- */
