@@ -39,7 +39,8 @@ FILTER_RULES = {
 	FILTER_ALLOW_ARG(FILTER_OURS, mmap, 2, 4 /* PROT_EXEC */, 0),
 	FILTER_ALLOW(FILTER_OURS, munmap), FILTER_ALLOW(FILTER_OURS, madvise),
 	FILTER_ALLOW(FILTER_OURS, clock_gettime), /* where the vDSO cannot answer */
-	FILTER_ALLOW(FILTER_VCPU | FILTER_WORKERS, exit), FILTER_ALLOW(FILTER_MAIN | FILTER_FS, exit_group),
+	FILTER_ALLOW(FILTER_VCPU | FILTER_WORKERS, exit),
+	FILTER_ALLOW(FILTER_MAIN | FILTER_FS, exit_group),
 	/* A wait with a time limit goes on with it after a stop; only the loop has such. */
 	FILTER_ALLOW(FILTER_MAIN, restart_syscall),
 	/* realloc of what is large */
