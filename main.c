@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* main.c - one executable, five roles: dispatch on argv[0], then on the first argument. */
+/* main.c - one executable, the roles: dispatch on argv[0], then on the first argument. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -16,6 +16,7 @@ static const struct {
 	{"container-core-images", "core-images", images_main},
 	{"container-network-vmnet", "network-vmnet", network_main},
 	{"container-runtime-linux", "runtime-linux", runtime_main},
+	{"container-share-linux", "share-linux", share_main},
 };
 
 /* A helper is /proc/self/exe to the kernel: without this top and ps would call it "exe". */

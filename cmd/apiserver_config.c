@@ -89,6 +89,22 @@ static int check_isolation(struct json_object *config, struct error **err)
 	return seccomp_compile(profile, 0, &unused, err);
 }
 
+/* What is shared has to be there, now and at each start. */
+static int check_share(struct json_object *mount, struct error **err)
+{
+	const char *source;
+	struct stat st;
+
+	if (json_need_str(mount, "source", &source, err))
+		return -1;
+	if (*source != '/')
+		return error_set(err, ERR_INVALID_ARGUMENT,
+				 "the source of a mount must be an absolute path");
+	if (stat(source, &st))
+		return error_sys(err, errno, "mount source %s", source);
+	return 0;
+}
+
 /* Kinds of mounts that there are; what stands behind them is looked at where it is needed. */
 static int check_mounts(struct json_object *config, struct error **err)
 {
@@ -113,10 +129,10 @@ static int check_mounts(struct json_object *config, struct error **err)
 					 "the target of a mount must be an absolute path");
 		if (check_words(m, "options", err))
 			return -1;
-		if (json_obj(type, "virtiofs"))
-			return error_set(err, ERR_UNSUPPORTED,
-					 "shared directories are not supported yet");
-		if (!json_obj(type, "tmpfs") && !json_obj(type, "volume"))
+		if (json_obj(type, "virtiofs") && check_share(m, err))
+			return -1;
+		if (!json_obj(type, "virtiofs") && !json_obj(type, "tmpfs") &&
+		    !json_obj(type, "volume"))
 			return error_set(err, ERR_UNSUPPORTED, "a mount of an unknown type");
 		if (json_obj(type, "volume") && !volume_name_ok(volume_of(m) ? volume_of(m) : ""))
 			return error_set(err, ERR_INVALID_ARGUMENT, "invalid volume name '%.255s'",

@@ -470,8 +470,21 @@ static int helper_record(struct container *ct, struct error **err)
  * to 1 GiB of translated code. */
 #define MACHINE_MEMORY_KVM  (128ull << 20)
 #define MACHINE_MEMORY_QEMU (1280ull << 20)
-#define MACHINE_TASKS       64
-#define DISK_TASKS          4 /* for each further disk */
+/* A server of shares: its slots, and what the guest has looked at of a large tree. */
+#define SHARES_MEMORY (256ull << 20)
+#define MACHINE_TASKS 64
+#define DISK_TASKS    4 /* for each further disk */
+
+static bool has_shares(struct json_object *config)
+{
+	struct json_object *mounts = json_arr(config, "mounts");
+	size_t i, n = mounts ? json_object_array_length(mounts) : 0;
+
+	for (i = 0; i < n; i++)
+		if (json_obj(json_obj(json_object_array_get_idx(mounts, i), "type"), "virtiofs"))
+			return true;
+	return false;
+}
 
 /* -1 where the host has no cgroup for it; said once. */
 static int helper_cgroup(struct start_op *op)
@@ -483,7 +496,8 @@ static int helper_cgroup(struct start_op *op)
 	struct cgroup_limits l = {
 		.cpus = (unsigned)json_int(res, "cpus", 1),
 		.memory = (uint64_t)json_int(res, "memoryInBytes", APISERVER_MIN_MEM) +
-			  RUNTIME_OVERHEAD + (kvm ? MACHINE_MEMORY_KVM : MACHINE_MEMORY_QEMU),
+			  RUNTIME_OVERHEAD + (kvm ? MACHINE_MEMORY_KVM : MACHINE_MEMORY_QEMU) +
+			  (has_shares(op->config) ? SHARES_MEMORY : 0),
 	};
 	int fd;
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* roles.h - the entry points of the five roles; each returns the process's exit status. */
+/* roles.h - the entry points of the roles; each returns the process's exit status. */
 #ifndef CMD_ROLES_H
 #define CMD_ROLES_H
 
@@ -10,6 +10,8 @@ int apiserver_main(int argc, char **argv);
 int images_main(int argc, char **argv);
 int network_main(int argc, char **argv);
 int runtime_main(int argc, char **argv);
+/* share_main: the runtime helper's child that serves its shared directories; its words are vmm/fs.h's. */
+int share_main(int argc, char **argv);
 
 /* ---- roles.c: the words that start them, from tables as the commands' are ---- */
 /* The roles' commands, NULL at the end; each has one verb, start. For the man pages. */

@@ -470,11 +470,13 @@ static int start_machine(struct runtime *rt, struct json_object *params,
 	    take_segments(rt, fds, (size_t)c->ntaps, (size_t)c->nrootfs, segs, &disks[0].nsegs,
 			  err) < 0 ||
 	    open_upper(rt, &upper, err) < 0 || (!rt->files && runtime_volumes_plan(rt, err) < 0) ||
-	    runtime_volumes_open(rt, disks + 2, volumes, err) < 0)
+	    runtime_volumes_open(rt, disks + 2, volumes, err) < 0 ||
+	    runtime_shares_start(rt, err) < 0)
 		return -1;
 	for (size_t i = 0; i < rt->nvolumes; i++)
 		hold_fd(rt, volumes[i].fd);
 	cfg.ndisks = 2 + rt->nvolumes;
+	cfg.fs = rt->shares;
 	boot = rt->files ? runtime_boot_files(rt, params)
 			 : runtime_boot_json(rt, params, rt->procs, err);
 	if (!boot || boot_files_open(rt, &files, params, boot, err) < 0)
@@ -489,6 +491,8 @@ static int start_machine(struct runtime *rt, struct json_object *params,
 		return error_wrap(err, "build the machine");
 	hold_fd(rt, steal_fd(&files.kernel_fd));
 	rt->t_built = time_mono_us();
+	if (runtime_shares_ready(rt, err) < 0)
+		return -1;
 	runtime_jail_prepare(rt);
 	if (vm_start(rt->vm, err) < 0)
 		return error_wrap(err, "start the machine");
@@ -897,6 +901,7 @@ static void runtime_close(struct runtime *rt)
 		rpc_conn_free(rt->agent);
 	if (rt->vm)
 		vm_free(rt->vm);
+	runtime_shares_free(rt);
 	runtime_health_free(rt);
 	runtime_volumes_free(rt);
 	if (!rt->jailed) { /* else the apiserver does it */

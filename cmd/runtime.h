@@ -110,6 +110,9 @@ struct runtime {
 	uint64_t cap_mask;
 	int64_t started_at;
 	struct vm *vm;
+	struct fs_channel *shares; /* to the server of shared directories; NULL: none */
+	char **share_of; /* for each mount of the configuration: the name of its share, NULL when it is none */
+	size_t nshare_of;
 	unsigned own_uid;      /* the jail's; 0: as we are */
 	unsigned engine_rules; /* FILTER_MAIN_* */
 	int *fds; /* taps, rootfs segments, upper disk, kernel: held while the machine runs */
@@ -171,6 +174,13 @@ void runtime_process_limits(struct runtime *rt, struct json_object *process);
 /* runtime_seccomp: the container's system call filter; nothing when it is unconfined. */
 int runtime_seccomp(struct runtime *rt, struct buf *out, struct error **err);
 
+/* runtime_shares.c */
+/* runtime_shares_start: finds what of the configuration's mounts is to be shared and starts the server of it, if there is any; sets
+ * rt->shares and rt->share_of. Its error names the path. */
+int runtime_shares_start(struct runtime *rt, struct error **err);
+/* runtime_shares_ready: waits until it serves. */
+int runtime_shares_ready(struct runtime *rt, struct error **err);
+void runtime_shares_free(struct runtime *rt);
 /* runtime_volumes.c */
 /* runtime_lock: flock(2) of a disk's file, LOCK_EX or LOCK_SH. -1 when another machine has it after 3 s: the kernel lets go of an io_uring's
  * files a while after its process. */

@@ -261,24 +261,27 @@ static struct json_object *boot_sysctls(struct runtime *rt)
 	return out;
 }
 
-/* One mount for the guest; NULL for a kind that it cannot do. */
-static struct json_object *boot_mount(struct runtime *rt, struct json_object *m, struct error **err)
+/* One mount for the guest. NULL with *err for a kind that it cannot do, without for a socket: those are no mounts of the guest's. */
+static struct json_object *boot_mount(struct runtime *rt, struct json_object *m, const char *share,
+				      struct error **err)
 {
-	struct json_object *type = json_obj(m, "type"), *o = json_object_new_object();
-	const char *volume = volume_of(m);
+	struct json_object *type = json_obj(m, "type"), *o;
+	const char *volume = volume_of(m), *source;
 	int index = volume ? runtime_volume_index(rt, volume) : -1;
 
+	if (json_obj(type, "virtiofs") && (json_need_str(m, "source", &source, err) || !share))
+		return NULL;
+	o = json_object_new_object();
 	json_set(o, "options", copy_array(m, "options"));
-	if (json_obj(type, "tmpfs")) {
-		json_set_str(o, "type", "tmpfs");
-		json_set_str(o, "source", "tmpfs");
+	if (share || json_obj(type, "tmpfs")) {
+		json_set_str(o, "type", share ? "virtiofs" : "tmpfs");
+		json_set_str(o, "source", share ? share : "tmpfs");
 	} else if (index >= 0) {
 		json_set_str(o, "type", "volume");
 		json_set_int(o, "volume", index);
 	} else {
 		json_object_put(o);
-		error_set(err, ERR_UNSUPPORTED,
-			  "mounts other than tmpfs and volumes are not supported yet");
+		error_set(err, ERR_UNSUPPORTED, "a mount of an unknown type");
 		return NULL;
 	}
 	return o;
@@ -299,6 +302,7 @@ static int boot_mounts(struct runtime *rt, struct json_object *boot, struct erro
 {
 	struct json_object *in = json_arr(rt->config, "mounts"), *out = json_object_new_array();
 	size_t i, n = in ? json_object_array_length(in) : 0;
+	struct error *e = NULL;
 
 	json_set(boot, "mounts", out);
 	runtime_volumes_boot(rt, boot);
@@ -308,12 +312,15 @@ static int boot_mounts(struct runtime *rt, struct json_object *boot, struct erro
 
 		if (json_need_str(m, "destination", &dest, err) < 0)
 			return -1;
-		o = boot_mount(rt, m, err);
+		o = boot_mount(rt, m, i < rt->nshare_of ? rt->share_of[i] : NULL, &e);
+		if (e)
+			return error_move(err, e);
 		if (!o)
-			return -1;
+			continue;
 		json_set_str(o, "destination", dest);
 		json_object_array_add(out, o);
 	}
+	json_set_bool(boot, "shares", rt->shares != NULL);
 	json_object_array_sort(out, by_target);
 	return 0;
 }

@@ -39,16 +39,18 @@ FILTER_RULES = {
 	FILTER_ALLOW_ARG(FILTER_OURS, mmap, 2, 4 /* PROT_EXEC */, 0),
 	FILTER_ALLOW(FILTER_OURS, munmap), FILTER_ALLOW(FILTER_OURS, madvise),
 	FILTER_ALLOW(FILTER_OURS, clock_gettime), /* where the vDSO cannot answer */
-	FILTER_ALLOW(FILTER_OURS, rt_sigprocmask),
-	FILTER_ALLOW(FILTER_VCPU | FILTER_WORKERS | FILTER_FS, exit),
+	FILTER_ALLOW(FILTER_VCPU | FILTER_WORKERS, exit),
 	FILTER_ALLOW(FILTER_MAIN | FILTER_FS, exit_group),
 	/* A wait with a time limit goes on with it after a stop; only the loop has such. */
 	FILTER_ALLOW(FILTER_MAIN, restart_syscall),
 	/* realloc of what is large */
 	FILTER_ALLOW(FILTER_MAIN, mremap),
-	/* The next two are for abort(). */
-	FILTER_ALLOW(FILTER_OURS, gettid), FILTER_ALLOW(FILTER_OURS, getpid),
-	FILTER_ALLOW(FILTER_OURS, tgkill),
+	/* The next ones are for abort(). A server of files may have root's user id, and must not send signals: there abort() ends in
+	 * SIGSYS. */
+	FILTER_ALLOW(FILTER_OURS & ~FILTER_FS, rt_sigprocmask),
+	FILTER_ALLOW(FILTER_OURS & ~FILTER_FS, gettid),
+	FILTER_ALLOW(FILTER_OURS & ~FILTER_FS, getpid),
+	FILTER_ALLOW(FILTER_OURS & ~FILTER_FS, tgkill),
 	/* main installs its own after the other threads did theirs; a second one is never needed */
 };
 
@@ -175,7 +177,7 @@ static void on_trap(int signo, siginfo_t *si, void *ctx)
 	_exit(128 + SIGSYS);
 }
 
-int filter_arm(unsigned engine, bool trap, struct error **err)
+static int arm_begin(bool trap, struct error **err)
 {
 	uint32_t action = SECCOMP_RET_KILL_PROCESS;
 
@@ -190,10 +192,24 @@ int filter_arm(unsigned engine, bool trap, struct error **err)
 
 		sigaction(SIGSYS, &sa, NULL);
 	}
+	return 0;
+}
+
+int filter_arm_files(bool trap, struct error **err)
+{
+	if (arm_begin(trap, err) || filter_build(FILTER_FS, &armed.fs, err))
+		return -1;
+	armed.armed = true;
+	return 0;
+}
+
+int filter_arm(unsigned engine, bool trap, struct error **err)
+{
+	if (arm_begin(trap, err))
+		return -1;
 	if (filter_build(FILTER_MAIN | engine, &armed.main, err) ||
 	    filter_build(FILTER_VCPU, &armed.vcpu, err) ||
-	    filter_build(FILTER_BLK, &armed.blk, err) ||
-	    filter_build(FILTER_NET, &armed.net, err) || filter_build(FILTER_FS, &armed.fs, err))
+	    filter_build(FILTER_BLK, &armed.blk, err) || filter_build(FILTER_NET, &armed.net, err))
 		return -1;
 	armed.armed = true;
 	log_info("filters: %u system calls for the helper, %u for a vCPU, %u for a disk, %u for a "

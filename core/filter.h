@@ -86,6 +86,9 @@ int filter_arm(unsigned engine, bool trap, struct error **err);
  * kernel refuses. Needs no_new_privs. */
 void filter_thread(enum filter_profile who);
 
+/* filter_arm_files: as filter_arm(), for a process whose threads are all FILTER_FS. */
+int filter_arm_files(bool trap, struct error **err);
+
 /* filter_install: as filter_thread() but for a program at hand; system calls only, so also between fork and exec. 0 or
  * -1 with errno. */
 int filter_install(const struct filter *f);

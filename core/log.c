@@ -28,8 +28,8 @@ static const char journal_priority[] = {'7', '6', '4', '3'};
 
 FILTER_RULES = {
 	/* Any thread may log: write(2) is virtio.c's already. */
-	FILTER_ALLOW(FILTER_OURS, ftruncate),
-	FILTER_ALLOW(FILTER_OURS, sendto), /* journald; the socket is connected */
+	FILTER_ALLOW(FILTER_OURS & ~FILTER_FS, ftruncate),
+	FILTER_ALLOW(FILTER_OURS & ~FILTER_FS, sendto), /* journald; the socket is connected */
 };
 
 static struct {

@@ -23,6 +23,9 @@
  * defaults) "shmSize": 67108864, "privileged": false (all devices, /sys and cgroups writable), "init": false, (a small init as the container's PID 1) "debug":
  * false, "process": {…process object, "id": "init"…} }
  *
+ * With "shares": true there is a virtio-fs device, tag AGENT_SHARES_TAG, and mounts of "type": "virtiofs" whose "source" is the name
+ * of an entry of its root: a directory, or a file.
+ *
  * "emulator": {"name": "aarch64", "class": 2, "data": 1, "machine": 183}: /emulator runs ELF programs of that kind.
  * /seccomp.bpf, when it is there, is the system call filter (struct sock_filter[]) of all the container's processes.
  *
@@ -68,6 +71,7 @@
 #define VMM_AGENT_H
 
 #define AGENT_VERSION        1
+#define AGENT_SHARES_TAG     "container"
 #define AGENT_PORT_CONTROL   1024
 #define AGENT_PORT_BOOTLOG   1025
 #define AGENT_PORT_STDIO_MIN 0x10000 /* the host numbers streams from here, never reusing one */

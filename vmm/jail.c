@@ -136,9 +136,9 @@ static bool map_self(uid_t uid, gid_t gid)
 
 /* jail_enter() makes a mount namespace for us alone. One for a child as well is not for nothing: when we leave it, its
  * end waits for all CPUs (RCU), which on a busy host takes longer than everything else here. */
-static bool own_namespaces(bool child)
+static bool own_namespaces(bool mounts)
 {
-	int flags = CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | (child ? CLONE_NEWNS : 0);
+	int flags = CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | (mounts ? CLONE_NEWNS : 0);
 	uid_t uid = geteuid();
 	gid_t gid = getegid();
 
@@ -171,49 +171,72 @@ uid_t jail_uid(void)
 }
 
 /* Every one is tried, whatever became of the others. */
-static bool limit_all(uid_t uid)
+static bool limit_all(uid_t uid, rlim_t descriptors)
 {
 	bool core = limit(RLIMIT_CORE, "core files", 0);
-	bool files = limit(RLIMIT_NOFILE, "descriptors", JAIL_NOFILE);
+	bool files = limit(RLIMIT_NOFILE, "descriptors", descriptors);
 	bool threads = !uid || limit(RLIMIT_NPROC, "threads", JAIL_NPROC);
 
 	return core && files && threads;
 }
 
-int jail_prepare(uid_t uid, bool child)
+static int prepare(uid_t uid, rlim_t descriptors, bool mounts)
 {
 	int done = 0;
 
 	/* One arena: more would cost threads system calls that their filters need not have. */
 	mallopt(M_ARENA_MAX, 1);
-	if (limit_all(uid))
+	if (limit_all(uid, descriptors))
 		done |= JAIL_LIMITS;
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		log_warn("jail: no_new_privs: %s", strerror(errno));
 	else
 		done |= JAIL_NO_NEW_PRIVS;
-	if (own_namespaces(child))
+	if (own_namespaces(mounts))
 		done |= JAIL_NAMESPACES;
 	return done;
 }
 
+int jail_prepare(uid_t uid, bool child)
+{
+	return prepare(uid, JAIL_NOFILE, child);
+}
+
 /* ---- after the child ---- */
+
+#define CUT_OFF (OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE)
+
+/* In the new root, the working directory: /proc/self/fd and no more of /proc. From there ".." leads to empty directories. */
+static const char *place_fds(int fds)
+{
+	if (mkdir("proc", 0555) || mkdir("proc/self", 0555) || mkdir("proc/self/fd", 0555))
+		return "make /proc/self/fd";
+	if (move_mount(fds, "", AT_FDCWD, "proc/self/fd", MOVE_MOUNT_F_EMPTY_PATH))
+		return "mount /proc/self/fd";
+	return NULL;
+}
 
 /*
  * An empty tmpfs becomes the root; the old tree is let go of. The initial ramfs of a machine that never left it cannot be
- * pivoted away from: there the new root is moved on top of it.
+ * pivoted away from: there the new root is moved on top of it. fds: what is to be /proc/self/fd there, -1: nothing.
  */
-static const char *empty_root(const char *place)
+static const char *empty_root(const char *place, int fds)
 {
-	if (unshare(CLONE_NEWNS))
+	const char *inodes =
+		fds < 0 ? "size=4k,nr_inodes=1,mode=0555" : "size=16k,nr_inodes=4,mode=0555";
+	const char *failed;
+
+	if (fds < 0 && unshare(CLONE_NEWNS))
 		return "unshare";
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
 		return "make mounts private";
-	if (mount("jail", place, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
-		  "size=4k,nr_inodes=1,mode=0555"))
+	if (mount("jail", place, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, inodes))
 		return "mount";
 	if (chdir(place))
 		return "chdir";
+	failed = fds < 0 ? NULL : place_fds(fds);
+	if (failed)
+		return failed;
 	if (mount(NULL, ".", NULL,
 		  MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL))
 		return "make read-only";
@@ -225,27 +248,35 @@ static const char *empty_root(const char *place)
 	return NULL;
 }
 
-static bool caps_none(void)
+static bool caps_only(uint64_t keep)
 {
 	struct __user_cap_header_struct h = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct d[2] = {0};
+	struct __user_cap_data_struct d[2] = {{.effective = (uint32_t)keep,
+					       .permitted = (uint32_t)keep},
+					      {.effective = (uint32_t)(keep >> 32),
+					       .permitted = (uint32_t)(keep >> 32)}};
 
 	return !syscall(SYS_capset, &h, d);
 }
 
-int jail_drop(uid_t uid)
+/* Refused without CAP_SETPCAP, and then there is nothing that could come back. */
+static void caps_bound(void)
 {
 	int cap;
 
-	/* Refused without CAP_SETPCAP, and then there is nothing that could come back. */
 	for (cap = 0; cap <= LAST_CAP; cap++)
 		(void)prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
 	(void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+}
+
+int jail_drop(uid_t uid)
+{
+	caps_bound();
 	/* The bare calls: the C library's would look for other threads, which a forked child does not have. */
 	if (uid && (syscall(SYS_setgroups, 0, NULL) || syscall(SYS_setresgid, uid, uid, uid) ||
 		    syscall(SYS_setresuid, uid, uid, uid)))
 		return -1;
-	return caps_none() ? 0 : -1;
+	return caps_only(0) ? 0 : -1;
 }
 
 static int drop_all(uid_t uid)
@@ -258,6 +289,14 @@ static int drop_all(uid_t uid)
 	return JAIL_CAPABILITIES;
 }
 
+static int hide(void)
+{
+	if (!prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
+		return JAIL_NOT_DUMPABLE;
+	log_warn("jail: not dumpable: %s", strerror(errno));
+	return 0;
+}
+
 int jail_enter(uid_t uid, const char *place, struct error **err)
 {
 	const char *failed;
@@ -265,17 +304,63 @@ int jail_enter(uid_t uid, const char *place, struct error **err)
 
 	if (check_no_dirs(err))
 		return -1;
-	failed = empty_root(place);
+	failed = empty_root(place, -1);
 	if (failed)
 		log_warn("jail: no empty root: %s: %s", failed, strerror(errno));
 	else
 		done |= JAIL_ROOT;
 	done |= drop_all(uid);
-	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
-		log_warn("jail: not dumpable: %s", strerror(errno));
-	else
-		done |= JAIL_NOT_DUMPABLE;
+	done |= hide();
 	if (!uid && !(done & JAIL_UID))
 		log_info("jail: user id stays %u", geteuid());
+	return done;
+}
+
+/* ---- a server of files ---- */
+
+int jail_files_prepare(void)
+{
+	return prepare(0, RLIM_INFINITY, true);
+}
+
+int jail_share(const char *path, bool readonly, struct error **err)
+{
+	struct mount_attr a = {.attr_set = MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID |
+					   (readonly ? MOUNT_ATTR_RDONLY : 0)};
+	CLEANUP_CLOSE int fd = -1;
+
+	/* Private first: what is mounted on the host later is no business of the copy, nor the other way round. */
+	if (!mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
+		fd = open_tree(AT_FDCWD, path, CUT_OFF);
+	if (fd >= 0 && mount_setattr(fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &a, sizeof(a)) < 0)
+		return error_sys(err, errno, "share %s", path);
+	if (fd >= 0)
+		return steal_fd(&fd);
+	log_warn("jail: %s is not cut off from what is around it: %s", path, strerror(errno));
+	fd = open(path, O_PATH | O_CLOEXEC);
+	return fd < 0 ? error_sys(err, errno, "share %s", path) : steal_fd(&fd);
+}
+
+int jail_files_enter(const char *place)
+{
+	CLEANUP_CLOSE int fds = open_tree(AT_FDCWD, "/proc/self/fd", CUT_OFF);
+	const char *failed = fds < 0 ? "clone /proc/self/fd" : empty_root(place, fds);
+
+	if (!failed)
+		return JAIL_ROOT;
+	log_warn("jail: no empty root: %s: %s", failed, strerror(errno));
+	return 0;
+}
+
+int jail_files_drop(uint64_t keep)
+{
+	int done = hide();
+
+	(void)umount2("/proc/self/fd", MNT_DETACH);
+	caps_bound();
+	if (caps_only(keep))
+		done |= JAIL_CAPABILITIES;
+	else
+		log_warn("jail: capabilities: %s", strerror(errno));
 	return done;
 }

@@ -58,6 +58,24 @@ uid_t jail_uid(void);
 int jail_prepare(uid_t uid, bool child);
 int jail_enter(uid_t uid, const char *place, struct error **err);
 
+/*
+ * The jail of a process that serves files of the host: every stage but the own user id, which would be the wrong one for them.
+ *
+ *   jail_files_prepare()  as jail_prepare(), with a mount namespace too, and as many descriptors as the host allows
+ *   jail_share()          a piece of the tree there, cut off: what is opened from its descriptor can lead nowhere else, whatever
+ *                         ".." or link is tried, and no device node in it can be opened. Mounts below it come along as they
+ *                         are now. Where the host refuses that, the plain directory. -1 with *err, which names the path.
+ *   jail_files_enter()    the empty root, where only /proc/self/fd is for now, cut off as well: who needs it opens it
+ *   jail_files_drop()     that goes too, and the capabilities but `keep` (1 << number); not dumpable. Both need to be the only
+ *                         thread.
+ *
+ * Return the stages done, or -1.
+ */
+int jail_files_prepare(void);
+int jail_share(const char *path, bool readonly, struct error **err);
+int jail_files_enter(const char *place);
+int jail_files_drop(uint64_t keep);
+
 /* jail_drop: what a child does between fork and exec: no capabilities, uid when it is not 0. System calls only. 0 or -1
  * with errno. */
 int jail_drop(uid_t uid);

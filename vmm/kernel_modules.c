@@ -22,10 +22,12 @@
 #define MODULE_DIR      "lib/modules"
 
 /* In the order they should load. No guest starts without those of FIRST. */
-enum when { FIRST, LATER, FOREIGN };
+enum when { FIRST, LATER, SHARES, FOREIGN };
 static const char *const lists[] = {
 	[FIRST] = "modules.list",
-	[LATER] = "modules.later",     /* when the container runs */
+	[LATER] = "modules.later", /* when the container runs */
+	[SHARES] =
+		"modules.shares", /* for shared directories; those that others may use, as LATER */
 	[FOREIGN] = "modules.foreign", /* for programs of other architectures */
 };
 static const struct {
@@ -36,8 +38,8 @@ static const struct {
 	{"virtio_blk", FIRST},     {"erofs", FIRST},
 	{"overlay", FIRST},        {"virtio_net", FIRST},
 	{"virtio_rng", LATER},     {"virtio_console", LATER},
-	{"virtio_balloon", LATER}, {"fuse", LATER},
-	{"binfmt_misc", FOREIGN},
+	{"virtio_balloon", LATER}, {"fuse", SHARES},
+	{"virtiofs", SHARES},      {"binfmt_misc", FOREIGN},
 };
 
 struct found {
@@ -288,8 +290,9 @@ int modules_collect(int dirfd, const char *release, bool required, bool signatur
 			 .required = required,
 			 .signatures = signatures,
 			 .names = names};
-	CLEANUP_BUF struct buf files = {0}, list = {0}, later = {0}, foreign = {0};
-	struct buf *text[] = {[FIRST] = &list, [LATER] = &later, [FOREIGN] = &foreign};
+	CLEANUP_BUF struct buf files = {0}, list = {0}, later = {0}, shares = {0}, foreign = {0};
+	struct buf *text[] = {
+		[FIRST] = &list, [LATER] = &later, [SHARES] = &shares, [FOREIGN] = &foreign};
 	int top = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	size_t i, start = 0;
 

@@ -28,6 +28,7 @@
 #include "core/proc.h"
 #include "core/rpc.h"
 #include "vmm/engine.h"
+#include "vmm/agent.h"
 #include "vmm/jail.h"
 #include "vmm/qmp.h"
 #include "vmm/vhost_user.h"
@@ -435,6 +436,13 @@ static int args_device(struct qemu *q, const struct vm_config *cfg, unsigned i, 
 		strv_add(&q->argv, "-device");
 		strv_addf(&q->argv, "vhost-user-rng,chardev=c%u,bus=virtio-mmio-bus.%u", i,
 			  slot(i));
+		return 0;
+	case VIRTIO_ID_FS:
+		strv_add(&q->argv, "-device");
+		strv_addf(&q->argv,
+			  "vhost-user-fs-device,chardev=c%u,bus=virtio-mmio-bus.%u,"
+			  "tag=" AGENT_SHARES_TAG ",queue-size=%u,num-request-queues=%u",
+			  i, slot(i), dev->vq[0].max_size, dev->nqueues - 1u);
 		return 0;
 	default:
 		return error_set(err, ERR_UNSUPPORTED,

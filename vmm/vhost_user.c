@@ -341,13 +341,13 @@ static int set_features(struct vhost_user *vu, struct error **err)
 	return 0;
 }
 
-/* QEMU keeps the configuration of network cards itself and warns when it is offered; entropy has none. */
+/* QEMU keeps the configuration of network cards and of file systems itself and warns when it is offered; entropy has none. */
 static uint64_t protocol_offered(const struct vhost_user *vu)
 {
 	uint32_t id = vu->dev->id;
+	bool own = id == VIRTIO_ID_NET || id == VIRTIO_ID_FS || id == VIRTIO_ID_RNG;
 
-	return VU_P_MQ | VU_P_REPLY_ACK |
-	       (id == VIRTIO_ID_NET || id == VIRTIO_ID_RNG ? 0 : VU_P_CONFIG);
+	return VU_P_MQ | VU_P_REPLY_ACK | (own ? 0 : VU_P_CONFIG);
 }
 
 static int get_protocol_features(struct vhost_user *vu, struct error **err)

@@ -90,7 +90,7 @@ struct virtio_worker {
 struct virtio_dev {
 	const struct virtio_dev_ops *ops;
 	uint32_t
-		id; /* virtio device id (§5): 1 net, 2 blk, 3 console, 4 rng, 5 balloon, 19 vsock */
+		id; /* virtio device id (§5): 1 net, 2 blk, 3 console, 4 rng, 5 balloon, 19 vsock, 26 fs */
 	uint16_t nqueues;    /* used entries of vq */
 	uint8_t nworkers;    /* set before virtio_dev_init(), as are vq[].worker */
 	uint32_t config_len; /* bytes of device configuration space */
@@ -219,6 +219,8 @@ bool virtio_net_link_up(struct virtio_dev *dev);
 struct virtio_dev *virtio_vsock_new(struct loop *l, const struct gmem *m, uint64_t cid,
 				    vsock_accept_fn accept, void *arg, struct error **err);
 struct virtio_dev *virtio_rng_new(struct loop *l, const struct gmem *m, struct error **err);
+struct virtio_dev *virtio_fs_new(struct loop *l, const struct gmem *m, struct fs_channel *ch,
+				 struct error **err);
 struct virtio_dev *virtio_balloon_new(struct loop *l, const struct gmem *m, struct error **err);
 /* virtio_balloon_want: how many bytes the guest shall do without; it may give fewer. Any thread. virtio_balloon_given: how
  * many it says it does. */

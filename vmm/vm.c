@@ -69,6 +69,8 @@ static int add_devices(struct vm *vm, const struct vm_config *cfg, struct error 
 		return -1;
 	if (add_device(vm, virtio_rng_new(l, m, err), err))
 		return -1;
+	if (cfg->fs && add_device(vm, virtio_fs_new(l, m, cfg->fs, err), err))
+		return -1;
 	/* QEMU brings a serial port and a balloon of its own. */
 	if (cfg->engine != VM_ENGINE_KVM)
 		return 0;

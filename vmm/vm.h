@@ -48,6 +48,8 @@ struct vm_nic {
 	bool has_ip6;
 };
 
+struct fs_channel;
+
 /* PROCESS: children are started, threads are not, nothing has to be opened any more. CALLS: all threads are there and
  * have their filters; the calling one is the last. */
 enum vm_confine { VM_CONFINE_PROCESS, VM_CONFINE_CALLS };
@@ -64,6 +66,8 @@ struct vm_config {
 	size_t ndisks;
 	const struct vm_nic *nics; /* eth0, eth1, … */
 	size_t nnics;
+	struct fs_channel
+		*fs; /* where requests on shared directories go (vmm/fs.h); NULL: none; borrowed */
 	uint64_t cid;
 	const char *run_dir;    /* for sockets of the qemu engine; private to this VM */
 	const char *qemu_path;  /* NULL: search PATH */

@@ -25,7 +25,11 @@ traced()
 }
 ok 'the tracer is there' wait_until 20 traced
 
-run_ok 'a container' "$C" run -d -i --name one demo sh -c 'trap "exit 0" TERM; while :; do echo x; sleep 1; done'
+gcc -O2 -static -o "$T/fileuse" "$TOP/tests/lib/fileuse.c" || bail 'fileuse compiles'
+mkdir "$T/share"
+mount -t tmpfs -o size=16m,nr_inodes=10000 share "$T/share" # a share that is no piece of the roots' file system
+cp "$T/fileuse" "$T/share"
+run_ok 'a container' "$C" run -d -i --name one -v "$T/share:/share" demo sh -c 'trap "exit 0" TERM; while :; do echo x; sleep 1; done'
 h=$(service_pid container.runtime.one)
 run_ok 'exec' "$C" exec one sh -c 'echo out; echo err >&2'
 out=$(head -c 3000000 /dev/zero | timeout 100 "$C" exec -i one wc -c)
@@ -48,6 +52,13 @@ run_rc 1 'a second client is refused' "$C" attach one
 pkill -KILL -P $attached
 wait $attached 2>/dev/null
 (timeout 2 "$C" logs -f one >/dev/null 2>&1)
+# What a share's server is asked for.
+run_ok 'a share' "$C" exec one sh -c 'cd /share && echo 123456 >f && ./fileuse f && cat f >/dev/null && mkdir d && ln -s f s && readlink s && ln f d/h && mv f d/f &&
+	mkfifo p && chmod 600 d/f && touch d/f && truncate -s 3 d/f && ls -lR . >/dev/null && df . && sync -f d/f && sync -d d/f && sync d/f && rm -r d s p &&
+	fallocate -l 4096 g && chown 1:1 g'
+run_ok 'a user there' "$C" exec -u 7:7 one sh -c 'cat /share/g >/dev/null; echo x >/share/no; echo x >/tmp/yes'
+chmod 777 "$T/share"
+run_ok 'who may make files' "$C" exec -u 7:7 one sh -c 'echo x >/share/theirs'
 # Reads in company that the host's page cache does not have: they go through io_uring. Every other block of the file is a hole, so what the
 # guest reads ahead is no one request but some sixteen, and it notifies once for all of them; its own cache went with the stop.
 run_ok 'a file with holes' "$C" exec one sh -c 'i=0; while [ $i -lt 128 ]; do
@@ -62,7 +73,7 @@ kill -KILL "$(service_pid container.apiserver)"
 sleep 1
 run_ok 'another apiserver' "$C" system start
 # A machine that does not go by itself is ended from outside.
-q=$(pgrep -P "$(service_pid container.runtime.one)" | head -1)
+q=$(pgrep -P "$(service_pid container.runtime.one)" qemu-system | head -1)
 [ -z "$q" ] || kill -STOP "$q"
 run_ok 'stop' "$C" stop -t 1 one
 kill "$tracer" 2>/dev/null
@@ -73,7 +84,7 @@ cat >"$T/compare.pl" <<'PERL'
 # one value of argument i (from 0); "profile: seen of allowed" at the end.
 use strict;
 my ($rules, $calls) = @ARGV;
-my %bit = (main => 1 | ($ENV{CONTAINER_ENGINE} eq 'kvm' ? 16 : 32), vcpu => 2, blk => 4, net => 64);
+my %bit = (main => 1 | ($ENV{CONTAINER_ENGINE} eq 'kvm' ? 16 : 32), vcpu => 2, blk => 4, net => 64, fs => 128);
 my (%allowed, %seen, %len, %by_arg);
 open(my $r, '<:raw', $rules) or die;
 local $/ = \16;
@@ -105,6 +116,8 @@ while (<$c>) {
 	my ($tid, $nr, $rest) = /^(\d+)\s+\[\s*(\d+)\] (.*)/ or next;
 	$arm{$tid} = 1 if $rest =~ /^prctl\(PR_SET_DUMPABLE, SUID_DUMP_DISABLE/; # a helper's main thread
 	$name{$tid} = $1 if $rest =~ /^prctl\(PR_SET_NAME, "(vcpu|blk|net)\d+"/;
+	$name{$tid} = 'fs' if $rest =~ /^prctl\(PR_SET_NAME, "(?:share\d|container-share)/;
+	$name{$tid} = 'blk' if $rest =~ /^prctl\(PR_SET_NAME, "fs\d+"/; # the device's worker
 	if ($rest =~ /^seccomp\(SECCOMP_SET_MODE_FILTER, \d+, \{len=(\d+)/) {
 		$len{$tid} = $1;
 		next;
@@ -115,7 +128,7 @@ while (<$c>) {
 }
 my %main = map { $_ => 1 } keys %arm;
 for my $t (keys %used) {
-	my $p = $main{$t} ? 'main' : $name{$t} or next; # QEMU's threads have its own filter
+	my $p = $name{$t} || ($main{$t} ? 'main' : next); # QEMU's threads have its own filter
 	$seen{$p}{$_} = 1 for keys %{$used{$t}};
 }
 for my $p (sort keys %seen) {
@@ -164,6 +177,13 @@ net 186 abort()
 net 202 a lock that another thread holds
 net 228 the clock, where the vDSO cannot read it
 net 234 abort()
+fs 9/2=0 memory, for its tables
+fs 11 the same
+fs 12 the same
+fs 25 the same
+fs 28 the same
+fs 228 the clock, where the vDSO cannot read it
+fs 231 its helper's end, where a signal was not faster
 vcpu 9/2=0 memory, for console output
 vcpu 11 the same
 vcpu 12 the same
@@ -177,7 +197,7 @@ vcpu 186 abort()
 vcpu 228 the clock, where the vDSO cannot read it
 vcpu 234 a kick of another vCPU
 EOF
-for p in main blk net $([ "$CONTAINER_ENGINE" != kvm ] || echo vcpu); do
+for p in main blk net fs $([ "$CONTAINER_ENGINE" != kvm ] || echo vcpu); do
 	ok "the $p thread was seen" grep -q "^$p:" "$T/sum"
 done
 is 'no filter is wider than what was seen' "$(grep -vxFf <(cut -d' ' -f1,2 "$T/excused") "$T/unused")" ''

@@ -106,6 +106,22 @@ int boot_modules_foreign(bool wanted, struct error **err)
 	return each_module("/modules.foreign", wanted ? load_now : drop, err);
 }
 
+/* A container without shares may still use what else FUSE is for. */
+static void keep_or_drop(int fd, const char *path)
+{
+	const char *name = strrchr(path, '/');
+
+	if (str_eq(name, "/fuse.ko"))
+		keep_for_later(fd, path);
+	else
+		close(fd);
+}
+
+int boot_modules_shares(bool wanted, struct error **err)
+{
+	return each_module("/modules.shares", wanted ? load_now : keep_or_drop, err);
+}
+
 static void load_rest(void)
 {
 	size_t i;
@@ -176,7 +192,8 @@ int boot_seccomp(struct error **err)
  */
 int boot_switch_root(struct error **err)
 {
-	static const char *const dirs[] = {"proc", "sys", "dev", "root", "lower", "upper"};
+	static const char *const dirs[] = {"proc",  "sys",   "dev",   "root",
+					   "lower", "upper", "shares"};
 	static const char *const moved[] = {"proc", "sys", "dev"};
 	size_t i;
 

@@ -169,6 +169,27 @@ static int mount_bind(int rootfd, const char *source, const char *target, const 
 	return mnt_attach(mfd, rootfd, target, !S_ISDIR(st.st_mode), err);
 }
 
+/* The source is the name of a share: a number, as we gave it out. What is there is a file or a directory; so is its place. */
+static int mount_share(int rootfd, const char *name, const char *target, const struct mnt_opts *o,
+		       struct error **err)
+{
+	CLEANUP_CLOSE int dir = -1, src = -1, mfd = -1;
+	struct stat st;
+
+	if (!*name || strspn(name, "0123456789") != strlen(name))
+		return error_set(err, ERR_INVALID_ARGUMENT, "\"%s\" is no share", name);
+	dir = path_open_dir(GUEST_SHARES, err);
+	src = dir < 0 ? -1 : path_open_beneath(dir, name, O_PATH | O_NOFOLLOW, 0, err);
+	if (src < 0)
+		return -1;
+	if (fstat(src, &st))
+		return error_sys(err, errno, "share %s", name);
+	mfd = mnt_clone(src, false, err);
+	if (mfd < 0 || mnt_set_attrs(mfd, o->attrs | MOUNT_ATTR_NODEV, false, err))
+		return -1;
+	return mnt_attach(mfd, rootfd, target, !S_ISDIR(st.st_mode), err);
+}
+
 /* One of the disks that the agent mounted (disks.c). */
 static int mount_volume(int rootfd, int64_t number, const char *target, const struct mnt_opts *o,
 			struct error **err)
@@ -193,6 +214,8 @@ static int mount_asked(int rootfd, struct json_object *m, struct error **err)
 	if (json_need_str(m, "destination", &target, err))
 		return -1;
 	mnt_opts_parse(json_arr(m, "options"), &o);
+	if (!strcmp(type, "virtiofs"))
+		return mount_share(rootfd, source, target, &o, err);
 	if (o.bind || !strcmp(type, "bind")) {
 		if (mount_bind(rootfd, source, target, &o, err))
 			return error_wrap(err, "bind %s", source);

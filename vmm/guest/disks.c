@@ -140,6 +140,17 @@ int disks_mount(struct json_object *root, struct error **err)
 	return 0;
 }
 
+int disks_mount_shares(struct error **err)
+{
+	/* No device node of the host's is one of this machine's. */
+	if (mount(AGENT_SHARES_TAG, GUEST_SHARES, "virtiofs", MS_NODEV, NULL))
+		return error_sys(err, errno,
+				 errno == ENODEV ? "mount the shared directories: the guest kernel "
+						   "was set without the module virtiofs"
+						 : "mount the shared directories");
+	return 0;
+}
+
 /* A journal that was not played back when its machine ended cannot be on a disk that is read-only: then it is left alone. */
 static int mount_volume(const char *dev, const char *target, bool readonly, struct error **err)
 {

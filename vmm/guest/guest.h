@@ -26,6 +26,7 @@
 #define GUEST_UPPER      "/upper"
 #define GUEST_VOLUMES    "/volumes"           /* each in a directory that is its number */
 #define GUEST_CHANGES    GUEST_UPPER "/upper" /* the overlay's upper directory */
+#define GUEST_SHARES     "/shares"            /* what the host shares, entry by entry */
 #define GUEST_CGROUP     "/sys/fs/cgroup/container"
 #define GUEST_MAX_MOUNTS 256
 #define GUEST_MAX_DISKS  24
@@ -82,6 +83,8 @@ int boot_early_mounts(struct error **err);
 int boot_modules(struct error **err);
 /* boot_modules_foreign: those that running programs of other architectures takes; when nobody will, they are dropped. */
 int boot_modules_foreign(bool wanted, struct error **err);
+/* boot_modules_shares: those that the host's shared directories take. Before boot_modules_later(). */
+int boot_modules_shares(bool wanted, struct error **err);
 /* boot_modules_later: the modules that a start can do without; returns at once. */
 void boot_modules_later(void);
 /* boot_modules_rest: the same modules, now. */
@@ -98,6 +101,9 @@ int foreign_register(struct json_object *emulator, struct error **err);
 
 /* ---- disks.c: lower, upper and overlay in the agent's namespace ---- */
 int disks_mount(struct json_object *root, struct error **err);
+/* disks_mount_shares: the host's shared directories, on GUEST_SHARES, which no container sees: each share is bound to its place by
+ * crootfs_setup(). */
+int disks_mount_shares(struct error **err);
 /* disks_volumes: mounts boot.json's "volumes", an array or NULL, each in GUEST_VOLUMES/<its number>. */
 int disks_volumes(struct json_object *volumes, struct error **err);
 /* disks_unmount: what was written is on the disks, and their file systems are clean. */

@@ -89,11 +89,13 @@ static struct json_object *early(struct error **err)
 static int prepare(struct json_object *boot, struct error **err)
 {
 	struct json_object *emulator = json_obj(boot, "emulator");
+	bool shares = json_flag(boot, "shares", false);
 
-	if (boot_modules_foreign(emulator != NULL, err) || foreign_register(emulator, err))
+	if (boot_modules_foreign(emulator != NULL, err) || foreign_register(emulator, err) ||
+	    boot_modules_shares(shares, err))
 		return -1;
 	if (boot_switch_root(err) || disks_mount(json_obj(boot, "root"), err) ||
-	    disks_volumes(json_arr(boot, "volumes"), err))
+	    disks_volumes(json_arr(boot, "volumes"), err) || (shares && disks_mount_shares(err)))
 		return -1;
 	if (cgroup_setup(json_obj(boot, "resources"), err))
 		return -1;
