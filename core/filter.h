@@ -31,10 +31,13 @@ enum filter_profile {
 	/* What the loop does with one of the engines only. */
 	FILTER_MAIN_KVM = 16,
 	FILTER_MAIN_QEMU = 32,
-	FILTER_NET = 64, /* a network card's own thread */
+	FILTER_NET = 64,      /* a network card's own thread */
+	FILTER_FORWARD = 128, /* the forwarder of a container's ports, a process of its own */
 };
 #define FILTER_WORKERS (FILTER_BLK | FILTER_NET)
-#define FILTER_OURS    (FILTER_MAIN | FILTER_VCPU | FILTER_WORKERS)
+#define FILTER_OURS    (FILTER_MAIN | FILTER_VCPU | FILTER_WORKERS) /* the runtime helper's */
+#define FILTER_LOOPS   (FILTER_MAIN | FILTER_FORWARD)
+#define FILTER_EACH    (FILTER_OURS | FILTER_FORWARD)
 
 struct filter_rule {
 	uint16_t nr;
