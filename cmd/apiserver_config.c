@@ -86,6 +86,14 @@ static int check_isolation(struct json_object *config, struct error **err)
 	return seccomp_compile(profile, 0, &unused, err);
 }
 
+static int check_ports(struct json_object *config, struct error **err)
+{
+	CLEANUP_FREE struct net_publish *ports = NULL;
+	size_t n;
+
+	return net_publish_read(json_get(config, "publishedPorts"), &ports, &n, err);
+}
+
 int config_check(struct json_object *config, struct error **err)
 {
 	struct json_object *image, *res, *init;
@@ -110,7 +118,7 @@ int config_check(struct json_object *config, struct error **err)
 				 "minimum memory amount allowed is 200 MiB (%lld bytes were given)",
 				 (long long)mem);
 	if (stdlog_check(config, err) || health_check(config, err) || policy_check(config, err) ||
-	    check_isolation(config, err))
+	    check_isolation(config, err) || check_ports(config, err))
 		return -1;
 	return check_networks(config, err);
 }
@@ -152,6 +160,7 @@ void config_drop(struct container *ct)
 	free_shared(ct->brief);
 	free_shared(ct->manifest);
 	free_shared(ct->created);
+	free_shared(ct->ports);
 }
 
 void config_keep(struct container *ct, struct json_object *config)
@@ -163,6 +172,9 @@ void config_keep(struct container *ct, struct json_object *config)
 	ct->brief = brief_text(config);
 	ct->manifest = manifest ? xstrdup(manifest) : NULL;
 	ct->created = xstrdup(json_str(config, "creationDate", ""));
+	ct->ports = NULL;
+	ct->nports = 0;
+	(void)net_publish_read(json_get(config, "publishedPorts"), &ct->ports, &ct->nports, NULL);
 	policy_keep(ct, config);
 }
 
