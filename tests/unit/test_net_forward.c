@@ -11,12 +11,14 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
-#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include "core/filter.h"
 #include "core/str.h"
 #include "net/forward_int.h"
 
@@ -724,6 +726,64 @@ static void test_bind(void **state)
 	assert_int_equal(bind_as_nobody(&p), 0);
 }
 
+/* ---- the system calls of the process that forwards ---- */
+
+static const struct {
+	const char *what;
+	bool allowed;
+	long nr, a, b, c;
+} calls[] = {
+	{"socket inet", true, SYS_socket, AF_INET, SOCK_STREAM, 0},
+	{"shutdown", true, SYS_shutdown, -1, SHUT_WR, 0},
+	{"getsockopt SO_ERROR", true, SYS_getsockopt, -1, SOL_SOCKET, SO_ERROR},
+	{"socket unix", false, SYS_socket, AF_UNIX, SOCK_STREAM, 0},
+	{"socket inet6", false, SYS_socket, AF_INET6, SOCK_STREAM, 0},
+	{"socket packet", false, SYS_socket, AF_PACKET, SOCK_RAW, 0},
+	{"socket netlink", false, SYS_socket, AF_NETLINK, SOCK_RAW, 0},
+	{"bind", false, SYS_bind, -1, 0, 0},
+	{"listen", false, SYS_listen, -1, 0, 0},
+	{"setsockopt SO_MARK", false, SYS_setsockopt, -1, SOL_SOCKET, SO_MARK},
+	{"openat", false, SYS_openat, AT_FDCWD, (long)"/etc/passwd", 0},
+	{"execve", false, SYS_execve, (long)"/bin/sh", 0, 0},
+	{"clone", false, SYS_clone, 0, 0, 0},
+	{"kill", false, SYS_kill, 1, SIGTERM, 0},
+	{"ptrace", false, SYS_ptrace, 0, 0, 0},
+	{"mprotect", false, SYS_mprotect, 0, 0, 4},
+	{"mmap exec", false, SYS_mmap, 0, 4096, 7},
+	{"ioctl", false, SYS_ioctl, 0, 0x5412, 0},
+	{"io_uring_setup", false, SYS_io_uring_setup, 1, 0, 0},
+};
+
+static void confined_call(size_t i)
+{
+	struct filter f;
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || filter_build(FILTER_FORWARD, &f, NULL) < 0 ||
+	    filter_install(&f))
+		_exit(99);
+	syscall(calls[i].nr, calls[i].a, calls[i].b, calls[i].c, 0, 0, 0);
+	syscall(SYS_exit_group, 0);
+}
+
+static void test_filter(void **state)
+{
+	if (SANITIZED) {
+		print_message("a sanitizer needs calls of its own\n");
+		skip();
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
+		int status;
+		pid_t pid = fork();
+
+		if (!pid)
+			confined_call(i);
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		if (calls[i].allowed ? status != 0
+				     : !WIFSIGNALED(status) || WTERMSIG(status) != SIGSYS)
+			fail_msg("%s: status %#x", calls[i].what, (unsigned)status);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -734,6 +794,7 @@ int main(void)
 		cmocka_unit_test(test_thousand),     cmocka_unit_test(test_late),
 		cmocka_unit_test(test_udp),          cmocka_unit_test(test_udp_bound),
 		cmocka_unit_test(test_udp_refused),  cmocka_unit_test(test_udp_v6),
+		cmocka_unit_test(test_filter),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
