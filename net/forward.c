@@ -100,7 +100,7 @@ static void side_close(struct side *s, bool reset)
 		close(s->fd);
 	}
 	s->c->f->held -= s->len - s->at;
-	free(s->held);
+	free_shared(s->held);
 }
 
 static void conn_free(struct conn *c, bool reset)
@@ -180,29 +180,35 @@ static int pump(struct net_forward *f, struct side *from, struct side *to)
 	return 0;
 }
 
-static void watch(struct side *s, const struct side *other)
+static void on_side(void *arg, int fd, uint32_t events);
+
+/* -1: no memory for it. */
+static int watch(struct side *s, const struct side *other)
 {
 	uint32_t events = (s->ended || s->len ? 0 : EPOLLIN) | (other->len ? EPOLLOUT : 0);
 
-	/* One that is over in both directions would wake us all the time. */
-	if (s->ended && s->told)
+	if (events == s->watched)
+		return 0;
+	s->watched = events;
+	/* Shut down by both it would wake us all the time while it waits for the other side. */
+	if (!events && s->told) {
 		loop_source_free(STEAL(s->src));
-	else if (events != s->watched && !loop_mod_fd(s->src, events))
-		s->watched = events;
+		return 0;
+	}
+	if (s->src)
+		return loop_mod_fd(s->src, events);
+	s->src = loop_add_fd(s->c->f->l, s->fd, events, on_side, s, NULL);
+	return s->src ? 0 : -1;
 }
 
 static void conn_go(struct conn *c)
 {
-	if (pump(c->f, &c->client, &c->guest) < 0 || pump(c->f, &c->guest, &c->client) < 0) {
+	if (pump(c->f, &c->client, &c->guest) < 0 || pump(c->f, &c->guest, &c->client) < 0)
 		conn_free(c, true);
-		return;
-	}
-	if (c->client.told && c->guest.told) {
+	else if (c->client.told && c->guest.told)
 		conn_free(c, false);
-		return;
-	}
-	watch(&c->client, &c->guest);
-	watch(&c->guest, &c->client);
+	else if (watch(&c->client, &c->guest) < 0 || watch(&c->guest, &c->client) < 0)
+		conn_free(c, true);
 }
 
 /* The answer to our connecting. */

@@ -24,14 +24,13 @@ FILTER_RULES = {
 	FILTER_ALLOW(FILTER_FORWARD, close),
 };
 
-/* Who sent, and what he sent to; compared as bytes. */
+/* Who sent, and what he sent to; compared as bytes, so there is no gap between its members. */
 struct key {
 	struct listener *ln;
 	uint8_t from[16], to[16];
 	uint32_t scope; /* IPv6: of from */
 	uint32_t link;  /* IPv6: the interface it came by */
-	uint16_t port;  /* of from, in network order */
-	uint16_t unused;
+	uint64_t port;  /* of from, in network order */
 };
 
 struct peer {
@@ -140,7 +139,7 @@ static void answer(struct peer *p, size_t n)
 	struct sockaddr_in6 six = {.sin6_family = AF_INET6,
 				   .sin6_port = k->port,
 				   .sin6_scope_id = k->scope};
-	struct sockaddr_in four = {.sin_family = AF_INET, .sin_port = k->port};
+	struct sockaddr_in four = {.sin_family = AF_INET, .sin_port = (in_port_t)k->port};
 	struct iovec iov = {p->f->buf, n};
 	union control control = {0};
 	struct msghdr m = {.msg_name = v6 ? (void *)&six : (void *)&four,

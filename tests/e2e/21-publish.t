@@ -48,9 +48,11 @@ is 'nothing was made of them' "$("$C" list -aq)" many
 run_ok 'a published port with --network none' "$C" run --rm --network none -p 18080:80 demo ls /sys/class/net
 unlike 'is nobody'"'"'s' "$out" eth
 
+# An emulated machine's emulated machine takes minutes for what another does in a second.
+bytes=$([ -n "${LAB:-}" ] && echo 4194304 || echo 67108864)
 serve='mkdir -p /w; echo page >/w/index.html; httpd -p 80 -h /w
 for p in $(seq 9000 9010); do mkdir -p /w$p; echo page $p >/w$p/index.html; httpd -p $p -h /w$p; done
-[ -e /big ] || head -c 67108864 /dev/urandom >/big
+[ -e /big ] || head -c '$bytes' /dev/urandom >/big
 nc -ll -p 7000 -e md5sum &
 nc -ll -p 7001 -e cat /big &
 [ ! -x /udpecho ] || /udpecho 7002 &
@@ -87,9 +89,9 @@ is 'another client' "$(echo_udp 127.0.0.1 17002 again)" "again from $gw"
 is 'at another address, which answers' "$(echo_udp 127.0.0.9 17002 nine)" "nine from $gw"
 is 'UDP by IPv6' "$(echo_udp ::1 17002 six)" "six from $gw"
 # The end of what is sent goes on as an end: the checksum comes after it.
-head -c 67108864 /dev/urandom >"$T/up"
-is '64 MiB in' "$(timeout 100 socat -t 90 - TCP4:127.0.0.1:17000 <"$T/up")" "$(md5sum <"$T/up")"
-is '64 MiB out' "$(timeout 100 socat -u TCP4:127.0.0.1:17001 - | md5sum)" "$("$C" exec web md5sum /big | sed 's,/big,-,')"
+head -c $bytes /dev/urandom >"$T/up"
+is '64 MiB in, 4 in the lab' "$(timeout 100 socat -t 90 - TCP4:127.0.0.1:17000 <"$T/up")" "$(md5sum <"$T/up")"
+is 'and out' "$(timeout 100 socat -u TCP4:127.0.0.1:17001 - | md5sum)" "$("$C" exec web md5sum /big | sed 's,/big,-,')"
 
 # Who does it has nothing but its sockets.
 f=$(pgrep -f 'container-network-vmnet start --forward')
