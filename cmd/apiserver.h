@@ -25,6 +25,7 @@
 #include "core/roots.h"
 #include "core/rpc.h"
 #include "core/str.h"
+#include "net/net.h"
 #include "vmm/vm.h"
 
 #define APISERVER_LABEL     "container.apiserver"
@@ -91,12 +92,14 @@ struct container {
 	struct container *next, **pprev;
 	struct apiserver *s;
 	char *id;
-	char *config;             /* its configuration, as text: container_config() */
-	char *brief;              /* of it what a list shows, as text */
-	char *manifest, *created; /* of it: the image's manifest (NULL: none), the date */
-	struct strv volumes;      /* of it: the names of those it mounts, each once */
-	const char *policy;       /* of it: the restart policy's name, a constant */
-	int64_t retries;          /* of it: the policy's bound, 0: none */
+	char *config;              /* its configuration, as text: container_config() */
+	char *brief;               /* of it what a list shows, as text */
+	char *manifest, *created;  /* of it: the image's manifest (NULL: none), the date */
+	struct strv volumes;       /* of it: the names of those it mounts, each once */
+	const char *policy;        /* of it: the restart policy's name, a constant */
+	int64_t retries;           /* of it: the policy's bound, 0: none */
+	struct net_publish *ports; /* of it: published ports, NULL: none */
+	size_t nports;
 	bool auto_remove;
 	enum ct_state state;
 	char *started_at; /* NULL when not running */

@@ -146,6 +146,14 @@ static int check_mounts(struct json_object *config, struct error **err)
 	return 0;
 }
 
+static int check_ports(struct json_object *config, struct error **err)
+{
+	CLEANUP_FREE struct net_publish *ports = NULL;
+	size_t n;
+
+	return net_publish_read(json_get(config, "publishedPorts"), &ports, &n, err);
+}
+
 int config_check(struct json_object *config, struct error **err)
 {
 	struct json_object *image, *res, *init;
@@ -170,7 +178,7 @@ int config_check(struct json_object *config, struct error **err)
 				 "minimum memory amount allowed is 200 MiB (%lld bytes were given)",
 				 (long long)mem);
 	if (stdlog_check(config, err) || health_check(config, err) || policy_check(config, err) ||
-	    check_isolation(config, err) || check_mounts(config, err))
+	    check_isolation(config, err) || check_mounts(config, err) || check_ports(config, err))
 		return -1;
 	return check_networks(config, err);
 }
@@ -213,6 +221,7 @@ void config_drop(struct container *ct)
 	free_shared(ct->manifest);
 	free_shared(ct->created);
 	strv_free(&ct->volumes);
+	free_shared(ct->ports);
 }
 
 void config_keep(struct container *ct, struct json_object *config)
@@ -225,6 +234,9 @@ void config_keep(struct container *ct, struct json_object *config)
 	ct->manifest = manifest ? xstrdup(manifest) : NULL;
 	ct->created = xstrdup(json_str(config, "creationDate", ""));
 	volumes_keep(config, &ct->volumes);
+	ct->ports = NULL;
+	ct->nports = 0;
+	(void)net_publish_read(json_get(config, "publishedPorts"), &ct->ports, &ct->nports, NULL);
 	policy_keep(ct, config);
 }
 

@@ -48,6 +48,7 @@ struct start_op {
 	size_t nrootfs;
 	int taps[VM_NIC_QUEUES]; /* queues of the one network's tap, or a socket */
 	size_t ntaps;
+	int keep; /* what lives as long as the machine has this open, -1: nothing */
 	uint64_t t_image, t_network;
 };
 
@@ -62,6 +63,7 @@ static void op_unref(struct start_op *op)
 			close(op->rootfs[i]);
 	for (i = 0; i < op->ntaps; i++)
 		close(op->taps[i]);
+	base_close_fd(&op->keep);
 	free_shared(op->rootfs);
 	free_shared(op->kernel);
 	free_shared(op->kernel_src);
@@ -163,6 +165,7 @@ static struct json_object *start_params(struct start_op *op)
 	if (op->ntaps)
 		json_object_array_add(queues, json_object_new_int64((int64_t)op->ntaps));
 	json_set_int(p, "nrootfs", (int64_t)op->nrootfs);
+	json_set_int(p, "nkeep", op->keep >= 0);
 	return p;
 }
 
@@ -246,6 +249,8 @@ static void start_go(struct start_op *op)
 		fds[n++] = op->rootfs[i];
 	for (i = 0; i < streams->n; i++)
 		fds[n++] = streams->fd[i];
+	if (op->keep >= 0)
+		fds[n++] = op->keep;
 	op->refs++;
 	rpc_call_async(op->ct->conn, "runtime.start", start_params(op), fds, n, start_answered,
 		       NULL, op);
@@ -301,16 +306,18 @@ static void network_answered(void *arg, struct json_object *result, struct rpc_f
 {
 	struct start_op *op = arg;
 	struct error *copy = NULL;
-	size_t i;
+	size_t i, keep = json_int(result, "keep", 0) ? 1 : 0;
 
 	if (e) {
 		copy = error_copy(e);
 		error_wrap(&copy, "network");
-	} else if (!fds->n || fds->n > VM_NIC_QUEUES) {
+	} else if (fds->n <= keep || fds->n - keep > VM_NIC_QUEUES) {
 		error_set(&copy, ERR_INTERNAL, "network: no tap device");
 	} else {
-		for (i = 0; i < fds->n; i++)
+		for (i = 0; i < fds->n - keep; i++)
 			op->taps[op->ntaps++] = rpc_fds_take(fds, i);
+		op->keep = keep ? rpc_fds_take(fds, i) : -1;
+		json_object_object_del(result, "keep");
 		if (op->ct)
 			events_network(op->ct, "connect");
 		json_object_array_add(op->networks, json_object_get(result));
@@ -331,6 +338,30 @@ static void leg_image(struct start_op *op)
 		leg_done(op, e);
 }
 
+/* Another container of ours that has a port this one is to have. */
+static int check_ports(struct container *ct, struct error **err)
+{
+	char text[NET_PUBLISH_TEXT];
+	struct container *o;
+
+	for (o = ct->s->containers; ct->nports && o; o = o->next) {
+		if (o == ct || o->state == CT_STOPPED || !o->leased)
+			continue;
+		for (size_t i = 0; i < ct->nports * o->nports; i++) {
+			const struct net_publish *p = &ct->ports[i / o->nports];
+			int at = net_publish_clash(p, &o->ports[i % o->nports]);
+
+			if (at < 0)
+				continue;
+			net_publish_text(p, (unsigned)at, text);
+			return error_set(err, ERR_INVALID_STATE,
+					 "publish port %s: Address already in use by container %s",
+					 text, o->id);
+		}
+	}
+	return 0;
+}
+
 static void leg_network(struct start_op *op)
 {
 	struct json_object *nets = json_arr(op->config, "networks"), *options, *p;
@@ -339,8 +370,14 @@ static void leg_network(struct start_op *op)
 	if (!nets || !json_object_array_length(nets) || op->ct->serves)
 		return;
 	options = json_obj(json_object_array_get_idx(nets, 0), "options");
+	leg_begin(op);
+	if (check_ports(op->ct, &e)) {
+		leg_done(op, e);
+		return;
+	}
 	p = json_object_new_object();
 	json_set_str(p, "id", op->ct->id);
+	json_set(p, "publishedPorts", json_object_get(json_get(op->config, "publishedPorts")));
 	json_set_str(p, "hostname", json_str(options, "hostname", op->ct->id));
 	json_set_str(p, "mac", json_str(options, "macAddress", NULL));
 	if (json_get(options, "mtu"))
@@ -349,7 +386,6 @@ static void leg_network(struct start_op *op)
 	json_set_int(p, "queues",
 		     MAX(1,
 			 MIN(json_int(json_obj(op->config, "resources"), "cpus", 1), NET_QUEUES)));
-	leg_begin(op);
 	op->ct->leased = true;
 	op->t_network = time_mono_us();
 	if (service_call(op->s, SVC_NETWORK, "network.allocate", p, network_answered, op, &e))
@@ -598,7 +634,7 @@ void start_begin(struct container *ct, struct rpc_req *req, struct json_object *
 	struct start_op *op = xcalloc(1, sizeof(*op));
 	struct error *e = NULL;
 
-	*op = (struct start_op){.refs = 2, .s = ct->s, .ct = ct, .req = req};
+	*op = (struct start_op){.refs = 2, .s = ct->s, .ct = ct, .req = req, .keep = -1};
 	op->params = json_object_get(params);
 	op->config = container_config(ct);
 	op->networks = json_object_new_array();

@@ -372,10 +372,25 @@ static int put_log(const struct opt_args *a, const struct config_defaults *d,
 	return 0;
 }
 
+static int put_ports(const struct opt_args *a, struct json_object *config, struct json_object *out,
+		     struct error **err)
+{
+	struct json_object *exposed =
+		opt_has(a, "publish-all") ? json_obj(config, "ExposedPorts") : NULL;
+	struct json_object *ports;
+	size_t n;
+	CLEANUP_FREE const char **v = opt_list(a, "publish", &n);
+
+	if (publish_parse(v, exposed, &ports, err))
+		return -1;
+	json_set(out, "publishedPorts", ports);
+	return 0;
+}
+
 /* Members that say what is not used. */
 static void put_constants(struct json_object *out)
 {
-	static const char *const arrays[] = {"publishedPorts", "publishedSockets"};
+	static const char *const arrays[] = {"publishedSockets"};
 	static const char *const flags[] = {"virtualization", "ssh"};
 	CLEANUP_FREE char *now = time_iso8601(time_now());
 
@@ -414,7 +429,7 @@ int config_build(const struct opt_args *a, struct json_object *image,
 	    put_stop(a, o, err) || restart_build(a, o, err) || put_resources(a, d, o, err) ||
 	    put_labels(a, o, err) || put_dns(a, d, o, err) || mounts_build(a, o, err) ||
 	    put_shm(a, o, err) || put_hostname(a, o, err) || config_isolation(a, o, err) ||
-	    put_kernel(a, o, err))
+	    put_kernel(a, o, err) || put_ports(a, json_obj(image, "config"), o, err))
 		return -1;
 	/* As when nothing was said. */
 	if (str_eq(json_str(json_obj(o, "restartPolicy"), "name", NULL), "no"))

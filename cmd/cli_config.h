@@ -51,6 +51,10 @@ int memory_parse(const char *s, int64_t *out, struct error **err);
 /* networks_parse: "name[,mac=..][,mtu=..]" to [{network, options}]; `none` alone gives an empty array. */
 int networks_parse(const char *const *v, const char *id, const char *domain,
 		   struct json_object **out, struct error **err);
+/* publish_parse (cli_publish.c): specs of --publish to "publishedPorts"; exposed: an image's ExposedPorts, each of which gets a
+ * free port of the host's, NULL: none. The caller owns *out, an array. */
+int publish_parse(const char *const *v, struct json_object *exposed, struct json_object **out,
+		  struct error **err);
 /* container_id_check: letters, digits, "_.-", 2 to 63, alphanumeric first. */
 int container_id_check(const char *id, struct error **err);
 /* platform_flags: os/arch[/variant] from --platform, else from the environment's value, else from --os and

@@ -89,7 +89,11 @@ static const struct opt opt_management[] = {
 	{"pull", 0, OPT_VALUE, "when", "missing|always|never",
 	 "When to fetch the image: missing (as when not given), always or never", 0},
 	{"publish", 'p', OPT_LIST, "spec", NULL,
-	 "Publish a port: [host-ip:]host-port:container-port[/protocol]", OPT_LATER},
+	 "Publish a port: [host-ip:]host-port[-end]:container-port[-end][/tcp|udp]; without a host "
+	 "port a free one",
+	 0},
+	{"publish-all", 'P', OPT_FLAG, NULL, NULL,
+	 "Publish each port that the image exposes at a free port of the host", 0},
 	{"platform", 0, OPT_VALUE, "platform", NULL,
 	 "Platform of the image: os/arch[/variant] [environment: CONTAINER_DEFAULT_PLATFORM]", 0},
 	{"publish-socket", 0, OPT_LIST, "spec", NULL, "Publish a socket: host_path:container_path",

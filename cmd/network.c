@@ -8,7 +8,7 @@
  * flushed them.
  *
  * Without the right to do that (no root, no CAP_NET_ADMIN) each container gets a passt(1) of its own instead. It then
- * reaches whatever the user could, but no other container, and nobody reaches it.
+ * reaches whatever the user could, but no other container, and nobody reaches it but through its published ports.
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -16,42 +16,16 @@
 #include <stdio.h>
 #include <sys/capability.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 
+#include "cmd/network.h"
 #include "cmd/roles.h"
-#include "core/log.h"
 #include "core/path.h"
-#include "core/roots.h"
-#include "core/rpc.h"
-#include "net/net.h"
 
 #define NETWORK_LISTEN_FD 3
 #define NETWORK_MTU       1500
 #define NETWORK_USER_MTU  65520 /* no wire carries these packets: the larger, the fewer */
 #define PASST_START_MS    10000
-
-struct network {
-	struct loop *loop;
-	struct roots roots;
-	const char *name;
-	struct in_addr subnet, gateway;
-	int prefix;
-	char bridge[16], table[64];
-	int dirfd;
-	struct ipam *ipam;
-	struct rpc_server *server;
-	bool user_mode;
-};
-
-/* A container waiting for its passt. */
-struct pending {
-	struct network *n;
-	struct rpc_req *req;
-	struct json_object *answer;
-	char *id;
-	int sock, words;
-	pid_t pid;
-	struct loop_source *child, *timer;
-};
 
 static int parse_cidr(const char *s, struct in_addr *addr, int *prefix, struct error **err)
 {
@@ -146,20 +120,23 @@ static struct json_object *attachment(const struct network *n, const char *id,
 	return o;
 }
 
-/* ---- user mode ---- */
+/* ---- one allocation ---- */
 
 static void pending_free(struct pending *p)
 {
 	loop_source_free(p->child);
 	loop_source_free(p->timer);
+	loop_source_free(p->again);
 	base_close_fd(&p->sock);
 	base_close_fd(&p->words);
+	ports_close(p);
+	free(p->ports);
 	json_object_put(p->answer);
 	free(p->id);
 	free(p);
 }
 
-static void passt_failed(struct pending *p, struct error *e)
+void network_failed(struct pending *p, struct error *e)
 {
 	error_wrap(&e, "network %s", p->n->name);
 	log_err(e, "allocate");
@@ -177,7 +154,7 @@ static void on_passt_started(void *arg, pid_t pid, int status)
 	p->child = NULL;
 	if (why) {
 		error_set(&e, ERR_INTERNAL, "passt: %s", why);
-		passt_failed(p, e);
+		network_failed(p, e);
 		return;
 	}
 	log_info("%s has a passt", p->id);
@@ -192,44 +169,64 @@ static void on_passt_late(void *arg)
 	kill(p->pid, SIGKILL); /* its end follows, and with it the answer */
 }
 
-static int start_passt(struct network *n, struct pending *p, struct in_addr addr, int mtu,
-		       struct error **err)
+static int start_passt(struct pending *p, struct error **err)
 {
-	struct net_passt cfg = {.addr = addr,
-				.gateway = n->gateway,
-				.prefix = n->prefix,
-				.mtu = mtu};
+	struct net_passt cfg = {.addr = p->addr,
+				.gateway = p->n->gateway,
+				.prefix = p->n->prefix,
+				.mtu = p->mtu,
+				.ports = p->ports,
+				.nports = p->nports};
 
+	ports_close(p); /* they can be bound, which is for passt to do */
 	if (net_passt_spawn(&cfg, &p->sock, &p->words, &p->pid, err) < 0)
 		return -1;
-	p->child = loop_add_child(n->loop, p->pid, on_passt_started, p, err);
+	p->child = loop_add_child(p->n->loop, p->pid, on_passt_started, p, err);
 	if (!p->child) {
 		kill(p->pid, SIGKILL);
 		return -1;
 	}
-	p->timer = loop_add_timer(n->loop, PASST_START_MS, on_passt_late, p);
+	p->timer = loop_add_timer(p->n->loop, PASST_START_MS, on_passt_late, p);
 	return 0;
 }
 
-static void allocate_user(struct network *n, struct rpc_req *req, struct json_object *params,
-			  const char *id)
+/* The tap, and when there are ports their forwarder: its descriptor is the last of the answer's. */
+static int start_tap(struct pending *p, struct error **err)
 {
-	struct pending *p = xcalloc(1, sizeof(*p));
-	int mtu = (int)json_int(params, "mtu", NETWORK_USER_MTU);
-	struct error *e = NULL;
-	struct in_addr addr;
+	struct network *n = p->n;
+	CLEANUP_FREE char *name = xasprintf("ct%st%%d", n->roots.tag); /* the kernel numbers them */
+	int fds[NET_TAP_QUEUES + 1], r = 0;
+	unsigned nfds = p->queues;
 
-	*p = (struct pending){.n = n, .req = req, .id = xstrdup(id), .sock = -1, .words = -1};
-	if (ipam_allocate(n->ipam, id, &addr, &e) < 0 || start_passt(n, p, addr, mtu, &e) < 0) {
-		passt_failed(p, e);
-		return;
+	if (net_tap_open(name, n->bridge, p->mtu, nfds, fds, err) < 0)
+		return -1;
+	if (p->nports && !(r = ports_forward(p, &fds[nfds], err))) {
+		json_set_int(p->answer, "keep", 1);
+		nfds++;
 	}
-	p->answer = attachment(n, id, params, addr, mtu);
+	if (!r) {
+		log_info("%s has %s", p->id, json_str(p->answer, "ipv4Address", ""));
+		rpc_reply_fds(p->req, STEAL(p->answer), fds, nfds);
+	}
+	while (nfds)
+		close(fds[--nfds]);
+	return r;
+}
+
+void network_go(struct pending *p)
+{
+	struct error *e = NULL;
+
+	if ((p->n->user_mode ? start_passt(p, &e) : start_tap(p, &e)) < 0)
+		network_failed(p, e);
+	else if (!p->n->user_mode)
+		pending_free(p);
 }
 
 /* ---- calls ---- */
 
-static int allocate_check(struct json_object *params, const char **id, struct error **err)
+static int allocate_check(struct json_object *params, const char **id, struct net_publish **ports,
+			  size_t *nports, struct error **err)
 {
 	int64_t mtu = json_int(params, "mtu", NETWORK_MTU);
 	int64_t queues = json_int(params, "queues", 1);
@@ -247,45 +244,48 @@ static int allocate_check(struct json_object *params, const char **id, struct er
 	if (mac && mac_parse(mac, bytes))
 		return error_set(err, ERR_INVALID_ARGUMENT, "'%.32s' is no MAC address for a card",
 				 mac);
-	return 0;
+	return net_publish_read(json_get(params, "publishedPorts"), ports, nports, err);
+}
+
+/* Bridge and rules, or the knowledge that there is no right to make them. */
+static int network_ready(struct network *n, const struct pending *p, struct error **err)
+{
+	CLEANUP_ERROR struct error *e = NULL;
+
+	if (!n->user_mode && network_up(n, &e) < 0 && !n->user_mode)
+		return error_move(err, STEAL(e));
+	if (e)
+		log_info("no right to make links: containers get a passt each");
+	return n->user_mode ? net_passt_can(p->ports, p->nports, err) : 0;
 }
 
 static void on_allocate(void *ctx, struct rpc_req *req, struct json_object *params)
 {
 	struct network *n = ctx;
-	CLEANUP_FREE char *tap_name =
-		xasprintf("ct%st%%d", n->roots.tag); /* the kernel numbers them */
-	int taps[NET_TAP_QUEUES], mtu = (int)json_int(params, "mtu", NETWORK_MTU);
-	unsigned queues = (unsigned)json_int(params, "queues", 1), i;
-	struct json_object *o;
+	struct pending *p = xcalloc(1, sizeof(*p));
 	struct error *e = NULL;
-	struct in_addr addr;
 	const char *id;
 
-	if (allocate_check(params, &id, &e) < 0)
-		goto fail;
-	if (n->user_mode || (network_up(n, &e) < 0 && n->user_mode)) {
-		if (e)
-			log_info("no right to make links: containers get a passt each");
-		error_free(e);
-		allocate_user(n, req, params, id);
+	*p = (struct pending){.n = n, .req = req, .sock = -1, .words = -1};
+	if (allocate_check(params, &id, &p->ports, &p->nports, &e) < 0 ||
+	    network_ready(n, p, &e) < 0) {
+		log_err(e, "allocate");
+		rpc_reply_error(req, e);
+		pending_free(p);
 		return;
 	}
-	if (e || ipam_allocate(n->ipam, id, &addr, &e) < 0)
-		goto fail;
-	if (net_tap_open(tap_name, n->bridge, mtu, queues, taps, &e) < 0) {
-		ipam_release(n->ipam, id, NULL);
-		goto fail;
+	p->id = xstrdup(id);
+	p->queues = (unsigned)json_int(params, "queues", 1);
+	p->mtu = (int)json_int(params, "mtu", n->user_mode ? NETWORK_USER_MTU : NETWORK_MTU);
+	if (ipam_allocate(n->ipam, id, &p->addr, &e) < 0) {
+		network_failed(p, e);
+		return;
 	}
-	o = attachment(n, id, params, addr, mtu);
-	log_info("%s has %s", id, json_str(o, "ipv4Address", ""));
-	rpc_reply_fds(req, o, taps, queues);
-	for (i = 0; i < queues; i++)
-		close(taps[i]);
-	return;
-fail:
-	log_err(e, "allocate");
-	rpc_reply_error(req, e);
+	p->answer = attachment(n, id, params, p->addr, p->mtu);
+	if (p->nports)
+		ports_bind(p);
+	else
+		network_go(p);
 }
 
 static void answer(struct rpc_req *req, int r, struct error *e)
@@ -303,6 +303,8 @@ static void on_release(void *ctx, struct rpc_req *req, struct json_object *param
 	const char *id;
 	int r = json_need_str(params, "id", &id, &e);
 
+	if (!r)
+		ports_released(n, id);
 	answer(req, r < 0 ? r : ipam_release(n->ipam, id, &e), e);
 }
 
@@ -372,6 +374,17 @@ static bool may_make_links(void)
 	return v == CAP_SET;
 }
 
+/* Published ports are a socket each. */
+static void many_files(void)
+{
+	struct rlimit r;
+
+	if (getrlimit(RLIMIT_NOFILE, &r))
+		return;
+	r.rlim_cur = r.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &r);
+}
+
 static int network_open(struct network *n, const char *subnet, bool debug, struct error **err)
 {
 	CLEANUP_FREE char *dir = NULL, *label = xasprintf("container.network.%s", n->name);
@@ -406,10 +419,13 @@ int network_main(int argc, char **argv)
 
 	if (!role_parse(&role_network, argc, argv, &a, &status))
 		return status;
+	if (opt_has(&a, "forward"))
+		return network_forward(&a);
 	n.name = opt_str(&a, "name", "default");
 	if (strchr(n.name, '/') || n.name[0] == '.' || strlen(n.name) > 40)
 		return role_usage(&role_network, "'--name' is no name of a network");
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	many_files();
 	if (network_open(&n, opt_str(&a, "subnet", "192.168.64.0/24"), opt_has(&a, "debug"), &e) <
 		    0 ||
 	    loop_run(n.loop, &e) < 0) {

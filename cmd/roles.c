@@ -26,6 +26,12 @@ static const struct opt opts_network[] = {
 	{"name", 0, OPT_VALUE, "name", NULL, "The network's name, default when not given", 0},
 	{"subnet", 0, OPT_VALUE, "cidr", NULL, "Its IPv4 addresses, 192.168.64.0/24 when not given",
 	 0},
+	{"forward", 0, OPT_VALUE, "address", NULL,
+	 "Serve no network, but forward published ports to this guest", 0},
+	{"id", 0, OPT_VALUE, "id", NULL, "The guest's container, for who reads a list of processes",
+	 0},
+	{"port", 0, OPT_LIST, "range", NULL,
+	 "Ports of the guest, tcp|udp/<first>-<last>, a descriptor for each from 4 on", 0},
 	{0},
 };
 static const struct opt opts_runtime[] = {

@@ -430,6 +430,25 @@ static char *kernel_words(struct runtime *rt, bool debug)
 	return b.data;
 }
 
+/* What somebody else lives by as long as this machine does: it is held open, and that is all. The last ones of the call. */
+static int take_kept(struct runtime *rt, struct json_object *params, struct rpc_fds *fds,
+		     struct error **err)
+{
+	int64_t n = 0;
+
+	if (json_get(params, "nkeep") && json_need_int(params, "nkeep", 0, MAX_NICS, &n, err) < 0)
+		return -1;
+	for (; n; n--) {
+		int fd = rpc_fds_take(fds, fds->n - (size_t)n);
+
+		if (fd < 0)
+			return error_set(err, ERR_INVALID_ARGUMENT,
+					 "a descriptor to be kept is missing");
+		hold_fd(rt, fd);
+	}
+	return 0;
+}
+
 static int start_machine(struct runtime *rt, struct json_object *params,
 			 const struct start_counts *c, struct rpc_fds *fds, struct error **err)
 {
@@ -469,7 +488,8 @@ static int start_machine(struct runtime *rt, struct json_object *params,
 		      err) < 0 ||
 	    take_segments(rt, fds, (size_t)c->ntaps, (size_t)c->nrootfs, segs, &disks[0].nsegs,
 			  err) < 0 ||
-	    open_upper(rt, &upper, err) < 0 || (!rt->files && runtime_volumes_plan(rt, err) < 0) ||
+	    take_kept(rt, params, fds, err) < 0 || open_upper(rt, &upper, err) < 0 ||
+	    (!rt->files && runtime_volumes_plan(rt, err) < 0) ||
 	    runtime_volumes_open(rt, disks + 2, volumes, err) < 0 ||
 	    runtime_shares_start(rt, err) < 0)
 		return -1;

@@ -35,22 +35,22 @@ extern const struct filter_rule __stop_filter_rules[] __attribute__((weak));
 
 /* What the C library does in every thread: locks, memory, time, the end. No page becomes executable. */
 FILTER_RULES = {
-	FILTER_ALLOW(FILTER_OURS, futex), FILTER_ALLOW(FILTER_OURS, brk),
-	FILTER_ALLOW_ARG(FILTER_OURS, mmap, 2, 4 /* PROT_EXEC */, 0),
-	FILTER_ALLOW(FILTER_OURS, munmap), FILTER_ALLOW(FILTER_OURS, madvise),
-	FILTER_ALLOW(FILTER_OURS, clock_gettime), /* where the vDSO cannot answer */
+	FILTER_ALLOW(FILTER_EACH, futex), FILTER_ALLOW(FILTER_EACH, brk),
+	FILTER_ALLOW_ARG(FILTER_EACH, mmap, 2, 4 /* PROT_EXEC */, 0),
+	FILTER_ALLOW(FILTER_EACH, munmap), FILTER_ALLOW(FILTER_EACH, madvise),
+	FILTER_ALLOW(FILTER_EACH, clock_gettime), /* where the vDSO cannot answer */
 	FILTER_ALLOW(FILTER_VCPU | FILTER_WORKERS, exit),
-	FILTER_ALLOW(FILTER_MAIN | FILTER_FS, exit_group),
+	FILTER_ALLOW(FILTER_LOOPS | FILTER_FS, exit_group),
 	/* A wait with a time limit goes on with it after a stop; only the loop has such. */
-	FILTER_ALLOW(FILTER_MAIN, restart_syscall),
+	FILTER_ALLOW(FILTER_LOOPS, restart_syscall),
 	/* realloc of what is large */
-	FILTER_ALLOW(FILTER_MAIN, mremap),
+	FILTER_ALLOW(FILTER_LOOPS, mremap),
 	/* The next ones are for abort(). A server of files may have root's user id, and must not send signals: there abort() ends in
 	 * SIGSYS. */
-	FILTER_ALLOW(FILTER_OURS & ~FILTER_FS, rt_sigprocmask),
-	FILTER_ALLOW(FILTER_OURS & ~FILTER_FS, gettid),
-	FILTER_ALLOW(FILTER_OURS & ~FILTER_FS, getpid),
-	FILTER_ALLOW(FILTER_OURS & ~FILTER_FS, tgkill),
+	FILTER_ALLOW(FILTER_EACH & ~FILTER_FS, rt_sigprocmask),
+	FILTER_ALLOW(FILTER_EACH & ~FILTER_FS, gettid),
+	FILTER_ALLOW(FILTER_EACH & ~FILTER_FS, getpid),
+	FILTER_ALLOW(FILTER_EACH & ~FILTER_FS, tgkill),
 	/* main installs its own after the other threads did theirs; a second one is never needed */
 };
 

@@ -31,17 +31,20 @@ enum filter_profile {
 	/* What the loop does with one of the engines only. */
 	FILTER_MAIN_KVM = 16,
 	FILTER_MAIN_QEMU = 32,
-	FILTER_NET = 64, /* a network card's own thread */
-	FILTER_FS = 128, /* a thread that serves shared directories, in a process of its own */
+	FILTER_NET = 64,      /* a network card's own thread */
+	FILTER_FS = 128,      /* a thread that serves shared directories, in a process of its own */
+	FILTER_FORWARD = 256, /* the forwarder of a container's ports, a process of its own */
 };
 #define FILTER_WORKERS (FILTER_BLK | FILTER_NET)
 #define FILTER_OURS    (FILTER_MAIN | FILTER_VCPU | FILTER_WORKERS | FILTER_FS)
+#define FILTER_LOOPS   (FILTER_MAIN | FILTER_FORWARD)
+#define FILTER_EACH    (FILTER_OURS | FILTER_FORWARD)
 
 struct filter_rule {
 	uint16_t nr;
-	uint8_t profiles; /* 0: padding between two tables */
-	uint8_t arg; /* 0: whatever the arguments are; n: argument n - 1 & mask must be value */
-	uint32_t mask, value, unused;
+	uint16_t profiles; /* 0: padding between two tables */
+	uint32_t arg; /* 0: whatever the arguments are; n: argument n - 1 & mask must be value */
+	uint32_t mask, value;
 };
 
 /* Sanitizers put padding around variables, but not around those in sections of their own. */

@@ -22,14 +22,66 @@
 #define CHILD_FD  3 /* proc_spawn() puts the first descriptor there */
 #define WORDS_MAX 4096
 
+int net_passt_can(const struct net_publish *ports, size_t n, struct error **err)
+{
+	char text[NET_PUBLISH_TEXT];
+
+	for (size_t i = 0; i < n; i++) {
+		net_publish_text(&ports[i], 0, text);
+		if (ports[i].v6)
+			return error_set(
+				err, ERR_UNSUPPORTED,
+				"publish port %s: without root ports are published at IPv4 "
+				"addresses only",
+				text);
+		for (size_t k = 0; k < i; k++) {
+			const struct net_publish *a = &ports[i], *b = &ports[k];
+
+			/* It keeps one difference for each number of a port, whatever the address. */
+			if (a->udp == b->udp && a->host_port < b->host_port + b->count &&
+			    b->host_port < a->host_port + a->count &&
+			    a->guest_port - a->host_port != b->guest_port - b->host_port)
+				return error_set(
+					err, ERR_UNSUPPORTED,
+					"publish port %s: without root a port has the same "
+					"target at every address",
+					text);
+		}
+	}
+	return 0;
+}
+
+/* --tcp-ports or --udp-ports for each published port. */
+static void port_args(struct strv *v, const struct net_passt *p, bool udp)
+{
+	const char *flag = udp ? "--udp-ports" : "--tcp-ports";
+	char addr[INET_ADDRSTRLEN];
+	bool any = false;
+
+	for (size_t i = 0; i < p->nports; i++) {
+		const struct net_publish *o = &p->ports[i];
+
+		if (o->udp != udp)
+			continue;
+		inet_ntop(AF_INET, o->addr, addr, sizeof(addr));
+		strv_add(v, flag);
+		strv_addf(v, "%s/%u-%u:%u-%u", addr, o->host_port, o->host_port + o->count - 1,
+			  o->guest_port, o->guest_port + o->count - 1);
+		any = true;
+	}
+	if (any)
+		return;
+	strv_add(v, flag);
+	strv_add(v, "none");
+}
+
 static void passt_args(struct strv *v, const struct net_passt *p)
 {
 	/* The guest's addresses are in its boot descriptor; the gateway is nobody but the name server; nothing of the
 	 * host's loopback is reachable. */
 	static const char *const fixed[] = {
-		"passt",       "--fd",        "3",       "--ipv4-only", "--no-dhcp",
-		"--no-dhcpv6", "--no-ndp",    "--no-ra", "--no-map-gw", "--tcp-ports",
-		"none",        "--udp-ports", "none",
+		"passt",       "--fd",     "3",       "--ipv4-only", "--no-dhcp",
+		"--no-dhcpv6", "--no-ndp", "--no-ra", "--no-map-gw",
 	};
 	char addr[INET_ADDRSTRLEN], gw[INET_ADDRSTRLEN];
 	size_t i;
@@ -48,6 +100,8 @@ static void passt_args(struct strv *v, const struct net_passt *p)
 	strv_add(v, gw);
 	strv_add(v, "--mtu");
 	strv_addf(v, "%d", p->mtu);
+	port_args(v, p, false);
+	port_args(v, p, true);
 }
 
 static void strv_freep(struct strv *v)

@@ -37,7 +37,9 @@ as_user=(setpriv --reuid $uid --regid $uid --clear-groups --no-new-privs env HOM
 run_ok 'system start' "${as_user[@]}" "$C" system start
 run_ok 'kernel' "${as_user[@]}" "$C" system kernel set --binary "${kernel[@]}"
 run_ok 'image' "${as_user[@]}" "$C" image load -i "$T/u/demo.oci.tar"
-run_ok 'a container' "${as_user[@]}" "$C" run -d --name net demo sleep 1000
+gcc -O2 -static -o "$T/u/udpecho" "$TOP/tests/lib/udpecho.c" || bail 'udpecho compiles'
+run_ok 'a container' "${as_user[@]}" "$C" run -d --name net -p 127.0.0.1:18080:80 -p 18081-18082:9000-9001 -p 17002:7002/udp demo sh -c 'mkdir -p /w
+	echo page >/w/index.html; for p in 80 9000; do httpd -p $p -h /w; done; httpd -p 127.0.0.1:9001 -h /w; exec sleep 1000'
 is 'its helper is that user' "$(ps -o uid= -p "$(pgrep -f 'container-runtime-linux start --id net')" | tr -d ' ')" $uid
 run_ok 'inspect' "${as_user[@]}" "$C" inspect net
 is 'MTU' "$(jq -r '.[0].status.networks[0].mtu' <<<"$out")" 65520
@@ -71,6 +73,30 @@ ok 'somebody listens here' wait_until 10 bash -c 'ss -Hltn "sport = :8083" | gre
 run "${as_user[@]}" "$C" exec net sh -c "nc -w 2 $gw 8083 </dev/null"
 unlike "the host's loopback is not reachable" "$out" loopback
 
+# Published ports are passt's own.
+get() # url
+{
+	curl -sS -m 60 --noproxy '*' "$1" 2>&1
+}
+ok 'a published port' wait_until 20 eval '[ "$(get http://127.0.0.1:18080/)" = page ]'
+is 'of a range, from elsewhere' "$(nsenter -t "$world" -n curl -sS -m 60 http://203.0.113.1:18081/)" page
+like 'who listens on loopback inside is not reached' "$(get http://127.0.0.1:18082/)" 'curl: '
+like 'nor is one that is for loopback from elsewhere' "$(nsenter -t "$world" -n curl -sS -m 60 http://203.0.113.1:18080/ 2>&1)" 'connect to server'
+run_ok 'cp' "${as_user[@]}" "$C" cp "$T/u/udpecho" net:/udpecho
+run_ok 'echo by UDP' "${as_user[@]}" "$C" exec -d net /udpecho 7002
+# Not from loopback: of those datagrams Debian 12's passt sends no answer back, as it does not map the gateway to loopback.
+echo_udp='exec 3<>/dev/udp/203.0.113.1/17002; printf hello >&3; timeout 2 dd bs=2048 count=1 status=none <&3'
+ok 'UDP from elsewhere' wait_until 20 eval '[ "$(nsenter -t "$world" -n bash -c "$echo_udp")" = "hello from 203.0.113.2" ]'
+ok 'UDP from here' wait_until 20 eval '[ "$(bash -c "$echo_udp")" = "hello from 203.0.113.1" ]'
+run_rc 1 'testPrivilegedPortError' "${as_user[@]}" "$C" run --rm -p 80:80 demo true
+like 'testPrivilegedPortError: says which, and what is missing' "$err" 'host port 80 \(0\.0\.0\.0:80/tcp\).*root privileges'
+run_rc 1 'a port that somebody has' "${as_user[@]}" "$C" run --rm -p 127.0.0.1:8083:80 demo true
+like 'is named' "$err" 'publish port 127\.0\.0\.1:8083/tcp: Address already in use'
+run_rc 1 "another container's" "${as_user[@]}" "$C" run --rm -p 18082:80 demo true
+like 'says whose' "$err" 'publish port 0\.0\.0\.0:18082/tcp: Address already in use by container net'
+run_rc 1 'IPv6' "${as_user[@]}" "$C" run --rm -p '[::1]:18080:80' demo true
+like 'needs root' "$err" 'publish port \[::1\]:18080/tcp: without root'
+
 # passt goes: the guest sees its cable pulled, and lives on.
 kill "$(pgrep '^passt')"
 run_ok 'without passt' "${as_user[@]}" "$C" exec net sh -c 'i=0; while [ "$(cat /sys/class/net/eth0/carrier)" = 1 ] && [ $i -lt 600 ]; do i=$((i+1)); sleep 0.1; done; cat /sys/class/net/eth0/carrier'
@@ -83,6 +109,7 @@ gone_passt()
 	! pgrep '^passt'
 }
 ok 'no passt is left' wait_until 10 gone_passt
+is 'no port either' "$(ss -Hltun 'sport >= 17000 and sport <= 19000' | wc -l)" 0
 # Not installed: the error names the package.
 mount --bind "$T/resolv.conf" "$(command -v passt)"
 run_rc 1 'no passt' "${as_user[@]}" "$C" run --rm demo true

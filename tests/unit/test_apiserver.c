@@ -1,4 +1,4 @@
-// links: cmd vmm oci core
+// links: cmd vmm oci net core
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The apiserver with helpers that misbehave on demand. It starts its helpers from its own executable, which is this

@@ -1,4 +1,4 @@
-// links: cmd vmm oci core
+// links: cmd vmm oci net core
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The apiserver with many containers that nobody starts, with much to remember, and with one who does not listen. */
 #include "tests/unit/apiserver_fixture.h"

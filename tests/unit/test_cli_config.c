@@ -1,4 +1,4 @@
-// links: cmd vmm oci core
+// links: cmd vmm oci net core
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_cli_config.c - values of flags, and the configuration made of flags and an image. */
 #include <setjmp.h>

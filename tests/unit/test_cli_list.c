@@ -1,4 +1,4 @@
-// links: cmd vmm oci core
+// links: cmd vmm oci net core
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_cli_list.c - filters, ports and templates of lists. */
 #include <setjmp.h>

@@ -469,6 +469,20 @@ static void test_start_descriptors(void **state)
 	};
 	static const char *const streams[] = {"[\"stdin\",\"stdin\"]", "[\"tty\"]", "[null]", "[1]",
 					      "[\"stdin\",\"stdout\",\"stderr\"]"};
+	static const struct {
+		const char *params;
+		size_t sent, held;
+		bool good;
+	} kept[] = {
+		{"{}", 2, 0, true},
+		{"{\"nkeep\": 0}", 2, 0, true},
+		{"{\"nkeep\": 1}", 2, 1, true},
+		{"{\"nkeep\": 1}", 0, 0, false},
+		{"{\"nkeep\": 3}", 2, 0, false},
+		{"{\"nkeep\": -1}", 2, 0, false},
+		{"{\"nkeep\": 9}", 9, 0, false},
+		{"{\"nkeep\": \"1\"}", 2, 0, false},
+	};
 	static const char networks[] =
 		"[{\"macAddress\":\"f2:00:00:00:00:01\",\"ipv4Address\":\"10.0.0.2/24\"},"
 		"{\"macAddress\":\"f2:00:00:00:00:02\",\"ipv4Address\":\"10.0.0.3/24\"}]";
@@ -510,6 +524,16 @@ static void test_start_descriptors(void **state)
 						      NULL),
 				 -1);
 		runtime_process_remove(p);
+		let_go(f, &fds);
+	}
+	for (i = 0; i < ARRAY_SIZE(kept); i++) {
+		CLEANUP_JSON struct json_object *p =
+			json_parse(kept[i].params, strlen(kept[i].params), NULL);
+		struct rpc_fds fds = some_fds(kept[i].sent, "/dev/null");
+		size_t held = f->rt.nfds;
+
+		assert_int_equal(take_kept(&f->rt, p, &fds, NULL), kept[i].good ? 0 : -1);
+		assert_int_equal(f->rt.nfds - held, kept[i].held);
 		let_go(f, &fds);
 	}
 	assert_int_equal(open_fds(), before);
