@@ -375,8 +375,8 @@ static int put_log(const struct opt_args *a, const struct config_defaults *d,
 /* Members that say what is not used. */
 static void put_constants(struct json_object *out)
 {
-	static const char *const arrays[] = {"publishedPorts", "publishedSockets"};
-	static const char *const flags[] = {"virtualization", "ssh"};
+	static const char *const arrays[] = {"publishedPorts"};
+	static const char *const flags[] = {"virtualization"};
 	CLEANUP_FREE char *now = time_iso8601(time_now());
 
 	for (size_t i = 0; i < ARRAY_SIZE(arrays); i++)
@@ -414,7 +414,7 @@ int config_build(const struct opt_args *a, struct json_object *image,
 	    put_stop(a, o, err) || restart_build(a, o, err) || put_resources(a, d, o, err) ||
 	    put_labels(a, o, err) || put_dns(a, d, o, err) || mounts_build(a, o, err) ||
 	    put_shm(a, o, err) || put_hostname(a, o, err) || config_isolation(a, o, err) ||
-	    put_kernel(a, o, err))
+	    config_sockets(a, o, err) || put_kernel(a, o, err))
 		return -1;
 	/* As when nothing was said. */
 	if (str_eq(json_str(json_obj(o, "restartPolicy"), "name", NULL), "no"))
