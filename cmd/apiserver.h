@@ -88,6 +88,7 @@ struct exec_wait {
 struct start_op;
 struct events;
 struct files;
+struct dial;
 struct container {
 	struct container *next, **pprev;
 	struct apiserver *s;
@@ -134,8 +135,12 @@ struct container {
 	int64_t began;             /* of the last start, Unix seconds */
 	struct rpc_req *restart;   /* container.restart that waits for the end, NULL: none */
 	bool restarting;           /* the start under way is due to it */
-	struct files *files;       /* its files are being served while it is stopped */
-	struct files *serves;      /* this is no container but what serves one's files */
+	int *sockets;              /* that it publishes, until its helper has them; NULL: none */
+	size_t nsockets;
+	struct dial *dials; /* sockets of the host's that its helper waits for */
+	unsigned ndials;
+	struct files *files;  /* its files are being served while it is stopped */
+	struct files *serves; /* this is no container but what serves one's files */
 };
 
 struct exit_record {
@@ -311,6 +316,21 @@ void on_container_update(void *ctx, struct rpc_req *req, struct json_object *par
 void container_watch_helper(struct container *ct, struct json_object *health);
 /* health_check: "healthcheck" of a configuration (cmd/runtime_health.c). */
 int health_check(struct json_object *config, struct error **err);
+
+/* apiserver_sockets.c: Unix sockets across the machine's border */
+/* sockets_check: "publishedSockets" of a configuration. */
+int sockets_check(struct json_object *config, struct error **err);
+/* sockets_begin: before a start: makes what the container publishes, and takes the SSH agent's socket from params into the configuration
+ * (both trees borrowed). On failure sockets_end() is still to be called, as at the end of each container. */
+int sockets_begin(struct container *ct, struct json_object *config, struct json_object *params,
+		  struct error **err);
+/* sockets_relays: the host's sockets that the container uses, `relays` of runtime.start; the caller's. */
+struct json_object *sockets_relays(struct json_object *config);
+/* sockets_hand_over: to the container's helper, before runtime.start. */
+void sockets_hand_over(struct container *ct);
+void sockets_end(struct container *ct);
+/* sockets_dial: the helper wants a connection (event "dial": {id, mount}); it is answered by runtime.dialed. */
+void sockets_dial(struct container *ct, struct json_object *ev);
 
 /* apiserver_events.c */
 /* events_init: with the history of before. */

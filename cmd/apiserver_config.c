@@ -178,7 +178,8 @@ int config_check(struct json_object *config, struct error **err)
 				 "minimum memory amount allowed is 200 MiB (%lld bytes were given)",
 				 (long long)mem);
 	if (stdlog_check(config, err) || health_check(config, err) || policy_check(config, err) ||
-	    check_isolation(config, err) || check_mounts(config, err) || check_ports(config, err))
+	    check_isolation(config, err) || check_mounts(config, err) || check_ports(config, err) ||
+	    sockets_check(config, err))
 		return -1;
 	return check_networks(config, err);
 }

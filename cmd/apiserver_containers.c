@@ -108,7 +108,8 @@ void container_free(struct container *ct)
 	if (ct->next)
 		ct->next->pprev = ct->pprev;
 	if (ct->conn)
-		rpc_conn_free(ct->conn);
+		rpc_conn_free(STEAL(ct->conn));
+	sockets_end(ct);
 	loop_source_free(ct->child);
 	loop_source_free(ct->grace);
 	loop_source_free(ct->adopt_timer);

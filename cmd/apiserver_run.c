@@ -157,6 +157,7 @@ static void clean_run_dir(struct container *ct)
 	CLEANUP_FREE char *dir = xasprintf("%s.d", ct->id);
 	CLEANUP_ERROR struct error *e = NULL;
 
+	sockets_end(ct);
 	unlinkat(ct->s->c_dir, sock, 0);
 	unlinkat(ct->s->c_dir, json, 0);
 	if (path_remove_tree(ct->s->c_dir, dir, &e))

@@ -166,6 +166,8 @@ static struct json_object *start_params(struct start_op *op)
 		json_object_array_add(queues, json_object_new_int64((int64_t)op->ntaps));
 	json_set_int(p, "nrootfs", (int64_t)op->nrootfs);
 	json_set_int(p, "nkeep", op->keep >= 0);
+	if (!op->ct->serves)
+		json_set(p, "relays", sockets_relays(op->config));
 	return p;
 }
 
@@ -251,6 +253,7 @@ static void start_go(struct start_op *op)
 		fds[n++] = streams->fd[i];
 	if (op->keep >= 0)
 		fds[n++] = op->keep;
+	sockets_hand_over(op->ct);
 	op->refs++;
 	rpc_call_async(op->ct->conn, "runtime.start", start_params(op), fds, n, start_answered,
 		       NULL, op);
@@ -429,6 +432,16 @@ static void leg_kernel(struct start_op *op)
 	}
 	op->kernel_src = xstrdup(path);
 	loop_work(op->s->loop, kernel_work, kernel_worked, op);
+}
+
+static void leg_sockets(struct start_op *op)
+{
+	struct error *e = NULL;
+
+	if (op->ct->serves || !sockets_begin(op->ct, op->config, op->params, &e))
+		return;
+	leg_begin(op);
+	leg_done(op, e);
 }
 
 static void leg_engine(struct start_op *op)
@@ -650,6 +663,8 @@ void start_begin(struct container *ct, struct rpc_req *req, struct json_object *
 	/* The cheap checks first; then what others do for us; our own part while they work. Each may end it all. */
 	leg_files(op);
 	leg_kernel(op);
+	if (op->ct)
+		leg_sockets(op);
 	if (op->ct)
 		leg_engine(op);
 	if (op->ct)

@@ -128,6 +128,8 @@ static void told(void *arg, struct json_object *ev)
 		events_emit(ct->s, "container", "exec_die", ct->id, o);
 	} else if (str_eq(what, "oom")) {
 		events_container(ct, "oom", NULL, NULL);
+	} else if (str_eq(what, "dial")) {
+		sockets_dial(ct, ev);
 	}
 }
 

@@ -387,6 +387,7 @@ static struct json_object *start_params(struct attach *a, const char *const *str
 	for (size_t i = 0; i < n; i++)
 		json_add_str(names, streams[i]);
 	json_set(p, "streams", names);
+	json_set_str(p, "sshAuthSock", a->ssh);
 	if (a->process) {
 		json_set(p, "process", json_object_get(a->process));
 		size = a->process;

@@ -23,8 +23,9 @@ struct attach {
 		*process; /* exec: the process object (borrowed); NULL: start the container */
 	bool running;     /* attach to the init process of a container that runs */
 	bool interactive, tty;
-	bool timings; /* print `timing <stage> <microseconds>` lines at the end */
-	bool started; /* out: the process was started */
+	bool timings;    /* print `timing <stage> <microseconds>` lines at the end */
+	const char *ssh; /* of a start: the SSH agent's socket, "": none; NULL: not asked for */
+	bool started;    /* out: the process was started */
 };
 
 /* attach_run: starts, carries the streams, waits. The exit status of the process, or -1 with *err. */

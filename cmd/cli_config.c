@@ -390,12 +390,9 @@ static int put_ports(const struct opt_args *a, struct json_object *config, struc
 /* Members that say what is not used. */
 static void put_constants(struct json_object *out)
 {
-	static const char *const arrays[] = {"publishedSockets"};
-	static const char *const flags[] = {"virtualization", "ssh"};
+	static const char *const flags[] = {"virtualization"};
 	CLEANUP_FREE char *now = time_iso8601(time_now());
 
-	for (size_t i = 0; i < ARRAY_SIZE(arrays); i++)
-		json_set(out, arrays[i], json_object_new_array());
 	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
 		json_set_bool(out, flags[i], false);
 	json_set_str(out, "runtimeHandler", RUNTIME_HANDLER);
@@ -429,7 +426,8 @@ int config_build(const struct opt_args *a, struct json_object *image,
 	    put_stop(a, o, err) || restart_build(a, o, err) || put_resources(a, d, o, err) ||
 	    put_labels(a, o, err) || put_dns(a, d, o, err) || mounts_build(a, o, err) ||
 	    put_shm(a, o, err) || put_hostname(a, o, err) || config_isolation(a, o, err) ||
-	    put_kernel(a, o, err) || put_ports(a, json_obj(image, "config"), o, err))
+	    config_sockets(a, o, err) || put_kernel(a, o, err) ||
+	    put_ports(a, json_obj(image, "config"), o, err))
 		return -1;
 	/* As when nothing was said. */
 	if (str_eq(json_str(json_obj(o, "restartPolicy"), "name", NULL), "no"))

@@ -83,6 +83,15 @@ int health_build(const struct opt_args *a, struct json_object *image, struct jso
 /* config_isolation: the flags about what its processes may do and see; initProcess and resources are there. */
 int config_isolation(const struct opt_args *a, struct json_object *out, struct error **err);
 
+/* cli_sockets.c */
+/* publish_socket_parse: "host_path:container_path" to {"containerPath", "hostPath"}, the caller's; NULL and *err. */
+struct json_object *publish_socket_parse(const char *spec, struct error **err);
+/* config_sockets: --publish-socket and --ssh; initProcess is there. */
+int config_sockets(const struct opt_args *a, struct json_object *out, struct error **err);
+/* ssh_agent: what a start of a container with --ssh (wanted) says of the caller's SSH agent: its socket, "" and a warning when there is none;
+ * NULL: nothing. The caller owns it. */
+char *ssh_agent(bool wanted);
+
 /* process_build: the process object for exec: init (the configuration's initProcess) overridden by flags;
  * argv is NULL-terminated. *out is owned by the caller. */
 int process_build(const struct opt_args *a, struct json_object *init, const char *const *argv,

@@ -96,8 +96,8 @@ static const struct opt opt_management[] = {
 	 "Publish each port that the image exposes at a free port of the host", 0},
 	{"platform", 0, OPT_VALUE, "platform", NULL,
 	 "Platform of the image: os/arch[/variant] [environment: CONTAINER_DEFAULT_PLATFORM]", 0},
-	{"publish-socket", 0, OPT_LIST, "spec", NULL, "Publish a socket: host_path:container_path",
-	 OPT_LATER},
+	{"publish-socket", 0, OPT_LIST, "spec", NULL,
+	 "Make a Unix socket of the container reachable on the host: host_path:container_path", 0},
 	{"read-only", 0, OPT_FLAG, NULL, NULL, "Make the root file system read-only", 0},
 	{"read-only-path", 0, OPT_LIST, "path", NULL,
 	 "Make a path read-only, besides those that are as a rule; NONE clears the list", 0},
@@ -111,7 +111,10 @@ static const struct opt opt_management[] = {
 	{"security-opt", 0, OPT_LIST, "option", NULL,
 	 "no-new-privileges, seccomp=unconfined, seccomp=<profile.json>, systempaths=unconfined",
 	 0},
-	{"ssh", 0, OPT_FLAG, NULL, NULL, "Forward the SSH agent's socket", OPT_LATER},
+	{"ssh", 0, OPT_FLAG, NULL, NULL,
+	 "Forward the caller's SSH agent to the container [environment: SSH_AUTH_SOCK, looked at "
+	 "again by each start]",
+	 0},
 	{"shm-size", 0, OPT_VALUE, "size", NULL, "Size of /dev/shm", 0},
 	{"sysctl", 0, OPT_LIST, "name=value", NULL, "Set a kernel parameter of the container", 0},
 	{"stop-signal", 0, OPT_VALUE, "signal", NULL,
@@ -352,12 +355,13 @@ static int run_run(struct cli *c, const struct opt_args *a, struct error **err)
 			    .tty = opt_has(a, "tty"),
 			    .timings = c->debug};
 	CLEANUP_STRV struct strv made = {0};
-	CLEANUP_FREE char *id = NULL;
+	CLEANUP_FREE char *id = NULL, *ssh = NULL;
 	int rc = make(c, a, &id, &made, err);
 
 	if (rc)
 		return rc;
 	at.id = id;
+	at.ssh = ssh = ssh_agent(opt_has(a, "ssh"));
 	rc = opt_has(a, "detach") ? attach_detached(c, &at, err) : attach_run(c, &at, err);
 	if (rc < 0 && !at.started) {
 		delete_quietly(c, id);
@@ -408,6 +412,7 @@ static int run_start(struct cli *c, const struct opt_args *a, struct error **err
 {
 	struct attach at = {.timings = c->debug};
 	CLEANUP_JSON struct json_object *reply = NULL;
+	CLEANUP_FREE char *ssh = NULL;
 	struct json_object *one;
 	bool attached = opt_has(a, "attach") || opt_has(a, "interactive");
 	int rc;
@@ -426,6 +431,7 @@ static int run_start(struct cli *c, const struct opt_args *a, struct error **err
 	at.interactive = opt_has(a, "interactive");
 	at.tty = json_flag(json_obj(json_obj(one, "configuration"), "initProcess"), "terminal",
 			   false);
+	at.ssh = ssh = ssh_agent(json_flag(json_obj(one, "configuration"), "ssh", false));
 	rc = attached ? attach_run(c, &at, err) : attach_detached(c, &at, err);
 	if (!rc && !attached)
 		cli_out(a->pos[0]);

@@ -207,8 +207,10 @@ void runtime_init_started(struct runtime *rt)
 	rt->started_at = time_now();
 	if (rt->state == RT_STARTING)
 		rt->state = RT_RUNNING;
-	if (!rt->files)
+	if (!rt->files) {
 		runtime_health_begin(rt);
+		runtime_sockets_begin(rt);
+	}
 	if (!rt->start_req)
 		return;
 	at = time_iso8601(rt->started_at);
@@ -825,6 +827,7 @@ static void on_state(void *ctx, struct rpc_req *req, struct json_object *params)
 }
 
 static const struct rpc_route routes[] = {
+	{"runtime.publish", runtime_on_publish},
 	{"runtime.start", on_start},
 	{"runtime.exec", on_exec},
 	{"runtime.wait", on_wait},
@@ -833,6 +836,7 @@ static const struct rpc_route routes[] = {
 	{"runtime.stop", on_stop},
 	{"runtime.state", on_state},
 	{"runtime.watch", runtime_on_watch},
+	{"runtime.dialed", runtime_on_dialed},
 	{"runtime.attach", runtime_on_attach},
 	{"runtime.pause", runtime_on_pause},
 	{"runtime.resume", runtime_on_resume},
@@ -923,6 +927,7 @@ static void runtime_close(struct runtime *rt)
 		vm_free(rt->vm);
 	runtime_shares_free(rt);
 	runtime_health_free(rt);
+	runtime_sockets_free(rt);
 	runtime_volumes_free(rt);
 	if (!rt->jailed) { /* else the apiserver does it */
 		unlink(rt->sock);

@@ -39,8 +39,12 @@
 #define RUNTIME_FILES_MEM   (128ull << 20) /* what the tasks on a stopped container's files get */
 #define RUNTIME_MAX_VOLUMES 8              /* a machine has room for no more devices */
 
+#define SOCKETS_PUBLISHED_MAX 16
+#define SOCKETS_SSH           (-1) /* the SSH agent's, which is no mount of the configuration */
+
 struct runtime;
 struct rt_process;
+struct sockets;
 
 enum rt_stream_kind { RT_STDIN, RT_STDOUT, RT_STDERR, RT_STREAMS };
 
@@ -151,6 +155,7 @@ struct runtime {
 	struct vsock_stream *kmsg; /* the guest's kernel log */
 	struct rpc_req *watch;     /* runtime.watch, who is told what happens; NULL: nobody */
 	struct health *health;     /* NULL: no checks */
+	struct sockets *sockets;   /* NULL: none cross the border */
 	/* CLOCK_MONOTONIC microseconds of the start's milestones, and what the guest measured. */
 	uint64_t t_request, t_built, t_vm, t_ready, t_started, guest_init_us;
 	int exit_code; /* of the helper itself */
@@ -277,6 +282,20 @@ struct json_object *runtime_health_json(struct runtime *rt);
 /* runtime_health_put: the same as member "health" of o, when there is any. */
 void runtime_health_put(struct runtime *rt, struct json_object *o);
 void runtime_health_free(struct runtime *rt);
+
+/* runtime_sockets.c */
+/* runtime_on_publish: before runtime.start: listening sockets, in the order of the configuration's publishedSockets. */
+void runtime_on_publish(void *ctx, struct rpc_req *req, struct json_object *params);
+/* runtime_on_dialed: what the apiserver connected to because of an event "dial"; without a descriptor there was nothing. */
+void runtime_on_dialed(void *ctx, struct rpc_req *req, struct json_object *params);
+/* runtime_sockets_boot: "sockets" and "relays" of the boot descriptor, from the configuration and `relays` of params: [{mount, path, mode}]. */
+int runtime_sockets_boot(struct runtime *rt, struct json_object *params, struct json_object *boot,
+			 struct error **err);
+void runtime_sockets_begin(struct runtime *rt);   /* the init process runs */
+void runtime_sockets_watched(struct runtime *rt); /* another apiserver watches */
+/* runtime_sockets_accept: as vsock_accept_fn; 1: the port is none of theirs. */
+int runtime_sockets_accept(struct runtime *rt, uint32_t port, struct vsock_stream *s);
+void runtime_sockets_free(struct runtime *rt); /* after the machine */
 
 /* runtime.c */
 void runtime_init_exited(

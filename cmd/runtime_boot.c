@@ -375,7 +375,7 @@ struct json_object *runtime_boot_json(struct runtime *rt, struct json_object *pa
 	boot_limit(limits, "pids", res, "pids");
 	boot_limit(limits, "memoryReservationInBytes", res, "memoryLow");
 	boot_limit(limits, "cpuShares", res, "cpuShares");
-	if (boot_mounts(rt, boot, err) < 0)
+	if (runtime_sockets_boot(rt, params, boot, err) < 0 || boot_mounts(rt, boot, err) < 0)
 		return NULL;
 	json_set(boot, "network", boot_networks(rt->networks));
 	boot_dns(rt, boot);

@@ -55,6 +55,7 @@ void runtime_on_watch(void *ctx, struct rpc_req *req, struct json_object *params
 	rpc_req_on_cancel(req, unwatch, rt);
 	if (health)
 		runtime_notice(rt, "health", health);
+	runtime_sockets_watched(rt);
 }
 
 /* ---- pause ---- */

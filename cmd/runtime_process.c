@@ -316,6 +316,7 @@ int runtime_accept(void *arg, uint32_t port, struct vsock_stream *s)
 {
 	struct runtime *rt = arg;
 	struct rt_process *p;
+	int rc;
 
 	if (port == AGENT_PORT_CONTROL)
 		return accept_control(rt, s);
@@ -331,6 +332,9 @@ int runtime_accept(void *arg, uint32_t port, struct vsock_stream *s)
 				log_err(e, "stdio");
 				return -1;
 			}
+	rc = runtime_sockets_accept(rt, port, s);
+	if (rc <= 0)
+		return rc;
 	log_warn("guest dialled port %u, where nobody listens", port);
 	return -1;
 }

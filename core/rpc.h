@@ -72,6 +72,8 @@ struct rpc_server;
 /* rpc_socket_listen: binds and listens at dirfd/name (mode 0600), replacing a dead socket file;
  * paths of any length work. Returns the descriptor. */
 int rpc_socket_listen(int dirfd, const char *name, struct error **err);
+/* rpc_socket_remove: removes a socket file that nobody listens on; anything else stays. */
+void rpc_socket_remove(int dirfd, const char *name);
 /* rpc_server_new: serves a listening descriptor (owned from now on). h and ctx must outlive it. */
 struct rpc_server *rpc_server_new(struct loop *l, int listen_fd, const struct rpc_handler *h,
 				  void *ctx, struct error **err);
@@ -119,6 +121,8 @@ void rpc_notify(struct rpc_conn *c, const char *event, struct json_object *param
 /* ---- blocking use (the CLI) ---- */
 /* rpc_socket_connect: connects to dirfd/name or, with dirfd AT_FDCWD, to a path of any length. */
 int rpc_socket_connect(int dirfd, const char *name, struct error **err);
+/* rpc_socket_connect_now: the same without waiting, a non-blocking socket: errno EAGAIN in *err when the listener takes nobody now. */
+int rpc_socket_connect_now(int dirfd, const char *name, struct error **err);
 /* rpc_connect: a connection without a loop; exchanges hellos within timeout_ms. fd is owned. */
 struct rpc_conn *rpc_connect(int fd, const char *service, int timeout_ms, struct error **err);
 /* rpc_call: sends and waits. *result (may be NULL) is the caller's. reply_fds: up to *nreply

@@ -23,6 +23,9 @@
  * defaults) "shmSize": 67108864, "privileged": false (all devices, /sys and cgroups writable), "init": false, (a small init as the container's PID 1) "debug":
  * false, "process": {…process object, "id": "init"…} }
  *
+ * "relays": [{"path": "/run/x.sock", "mode": 432, "port": n}]: sockets of the host's. The guest listens at each path of the container and dials
+ * the port for every client. "sockets": ["/run/app.sock"]: sockets of the container's that clients of the host are connected to.
+ *
  * With "shares": true there is a virtio-fs device, tag AGENT_SHARES_TAG, and mounts of "type": "virtiofs" whose "source" is the name
  * of an entry of its root: a directory, or a file.
  *
@@ -61,6 +64,8 @@
  * {process object} → {"pid"}; process.signal {"process", "signal"}; process.end {"process"} → {} (SIGKILL
  * to it and to all in its session); process.resize {"process", "rows", "cols"}; shutdown {} → {} (sync, unmount, power off; the machine goes away after the
  * reply); stats {} → counters;
+ * socket.connect {"socket": index in the boot descriptor's "sockets", "port"} → {}: it is connected to, and the guest dials the port and carries
+ * the bytes between the two, each direction to its end; {"busy": true}: the container's listener takes nobody now;
  * limits {"cpus", "memory", "pids", "memoryLow", "cpuShares", each if it is to change} → {};
  * top {} → {"processes": [{"pid" (as the container sees it), "uid", "timeMs", "command"}]}. When the init process has exited the guest by itself kills what is
  * left, unmounts, and powers off; it does not wait for the host.

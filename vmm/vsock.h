@@ -45,4 +45,10 @@ void vsock_stream_reset(struct vsock_stream *s);
  * on. */
 int vsock_stream_to_fd(struct vsock_stream *s, struct loop *l, struct error **err);
 
+/* vsock_stream_attach: ties the stream to a connected Unix stream socket: bytes both ways, with half-close and each side's backpressure. The
+ * stream and fd belong to the pump from then on; over(arg) (may be NULL) is called when both are gone. On failure both stay the
+ * caller's. A stream whose data waits is to be resumed afterwards. */
+int vsock_stream_attach(struct vsock_stream *s, struct loop *l, int fd, void (*over)(void *arg),
+			void *arg, struct error **err);
+
 #endif

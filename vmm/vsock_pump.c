@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * vsock_pump.c - a stream as a socket: bytes both ways between a vsock stream and one end of a socketpair.
+ * vsock_pump.c - a stream as a socket: bytes both ways between a vsock stream and a Unix socket, which may be one end of a socketpair.
  *
  * Nothing is buffered here but the last piece read from the socket that the stream had no room for; while it waits the socket is
  * not read. Half-close goes through both ways. When the other end is closed whole, the stream is finished: what was
@@ -30,6 +30,8 @@ struct pump {
 	uint32_t events;
 	bool fd_gone; /* nobody at the other end */
 	bool read_done;
+	void (*over)(void *arg); /* NULL: nobody asks */
+	void *arg;
 	size_t off, len; /* of piece: what waits for room in the stream */
 	uint8_t piece[PIECE];
 };
@@ -78,6 +80,22 @@ static void from_socket(struct pump *p)
 		watch(p, 0, EPOLLIN);
 }
 
+/*
+ * A hang-up is reported for ever from now on. What is still in the socket is read as room comes, and what the guest sent goes nowhere: it
+ * must not wait for a reader that is gone.
+ */
+static void hung_up(struct pump *p)
+{
+	struct vsock_stream *s = p->s;
+
+	p->fd_gone = true;
+	loop_source_free(STEAL(p->src));
+	s->refs++;
+	end_of_input(p);        /* may end p by way of pump_closed, */
+	vsock_stream_resume(s); /* and so may this */
+	vsock_stream_unref(s);
+}
+
 static void on_socket(void *arg, int fd, uint32_t events)
 {
 	struct pump *p = arg;
@@ -85,9 +103,8 @@ static void on_socket(void *arg, int fd, uint32_t events)
 	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
 		from_socket(p);
 	if (events & (EPOLLHUP | EPOLLERR) && (p->read_done || p->len)) {
-		/* Reported for ever from now on. What is still in the socket is read as room comes. */
-		p->fd_gone = true;
-		loop_source_free(STEAL(p->src));
+		hung_up(p);
+		return;
 	}
 	if (events & EPOLLOUT) {
 		watch(p, 0, EPOLLOUT);
@@ -100,8 +117,11 @@ static void on_socket(void *arg, int fd, uint32_t events)
 static size_t pump_data(void *arg, const void *data, size_t len)
 {
 	struct pump *p = arg;
-	ssize_t n = RETRY_EINTR(send(p->fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL));
+	ssize_t n;
 
+	if (p->fd_gone)
+		return len;
+	n = RETRY_EINTR(send(p->fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL));
 	if (n < 0 && errno != EAGAIN)
 		return len;
 	if (n < 0)
@@ -137,6 +157,8 @@ static void pump_closed(void *arg)
 
 	loop_source_free(p->src);
 	close(p->fd);
+	if (p->over)
+		p->over(p->arg);
 	free(p);
 }
 
@@ -147,25 +169,38 @@ static const struct vsock_stream_ops pump_ops = {
 	.closed = pump_closed,
 };
 
-int vsock_stream_to_fd(struct vsock_stream *s, struct loop *l, struct error **err)
+int vsock_stream_attach(struct vsock_stream *s, struct loop *l, int fd, void (*over)(void *arg),
+			void *arg, struct error **err)
 {
-	struct pump *p;
-	int sv[2];
+	struct pump *p = xcalloc(1, sizeof(*p));
 
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
-		return error_sys(err, errno, "vsock: socketpair");
-	p = xcalloc(1, sizeof(*p));
 	p->s = s;
-	p->fd = sv[0];
+	p->fd = fd;
 	p->events = EPOLLIN;
-	p->src = loop_add_fd(l, p->fd, p->events, on_socket, p, err);
-	if (!p->src || fd_set_nonblock(p->fd, true) < 0) {
-		loop_source_free(p->src);
-		close(sv[0]);
-		close(sv[1]);
+	p->over = over;
+	p->arg = arg;
+	if (fd_set_nonblock(fd, true) < 0)
+		error_sys(err, errno, "socket");
+	else
+		p->src = loop_add_fd(l, fd, p->events, on_socket, p, err);
+	if (!p->src) {
 		free(p);
 		return error_wrap(err, "vsock: pump");
 	}
 	vsock_stream_set_ops(s, &pump_ops, p);
+	return 0;
+}
+
+int vsock_stream_to_fd(struct vsock_stream *s, struct loop *l, struct error **err)
+{
+	int sv[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
+		return error_sys(err, errno, "vsock: socketpair");
+	if (vsock_stream_attach(s, l, sv[0], NULL, NULL, err) < 0) {
+		close(sv[0]);
+		close(sv[1]);
+		return -1;
+	}
 	return sv[1];
 }

@@ -393,9 +393,12 @@ void vsock_stream_finish(struct vsock_stream *s)
 void vsock_stream_reset(struct vsock_stream *s)
 {
 	s->refs++;
-	if (s->hashed)
+	if (s->hashed) {
 		vsock_queue_rst(s->v, VSOCK_HOST_CID, s->host_port, s->guest_port,
 				VIRTIO_VSOCK_TYPE_STREAM);
+		vsock_ready(
+			s); /* nothing of the guest's need be on its way that would have it sent */
+	}
 	unhash(s);
 	disown(s, false);
 	vsock_stream_unref(s);

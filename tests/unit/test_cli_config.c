@@ -292,6 +292,52 @@ static void test_networks(void **state)
 	assert_int_equal(networks_parse(LIST(",mtu=1400"), "web", NULL, &bad, NULL), -1);
 }
 
+/* Apple's rows of PublishSocket, and what we refuse besides. NULL: refused. */
+static void test_publish_socket(void **state)
+{
+	static const char *const rows[][3] = {
+		{"/tmp/a.sock:/run/b.sock", "/tmp/a.sock", "/run/b.sock"},
+		{"/a:/b", "/a", "/b"},
+		{"/tmp/with space.sock:/run/ü.sock", "/tmp/with space.sock", "/run/ü.sock"},
+		{"/tmp/../tmp/a:/run/./b", "/tmp/../tmp/a", "/run/./b"},
+		{"rel/a.sock:/b", "/rel/a.sock", "/b"}, /* in the root directory */
+		{"a:/b", "/a", "/b"},
+		{"./a:/b", "/./a", "/b"},
+		{"", NULL, NULL},
+		{":", NULL, NULL},
+		{"/tmp/a.sock", NULL, NULL},
+		{"/tmp/a.sock:", NULL, NULL},
+		{":/run/b.sock", NULL, NULL},
+		{"/tmp/a:run/b", NULL, NULL},
+		{"/tmp/a:b", NULL, NULL},
+		{"/tmp/a:/run/b:ro", NULL, NULL},
+		{"/tmp/a::/run/b", NULL, NULL},
+		{"/tmp/a:/run/b:", NULL, NULL},
+		{"/tmp/:/run/b", NULL, NULL},
+		{"/tmp/a:/run/", NULL, NULL},
+		{"/tmp/a:/", NULL, NULL},
+	};
+	int back = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	assert_int_equal(chdir("/"), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		CLEANUP_ERROR struct error *e = NULL;
+		CLEANUP_JSON struct json_object *o = publish_socket_parse(rows[i][0], &e);
+
+		if (!rows[i][1]) {
+			assert_null(o);
+			assert_int_equal(e->code, ERR_INVALID_ARGUMENT);
+			assert_non_null(strstr(e->msg, rows[i][0]));
+			continue;
+		}
+		assert_non_null(o);
+		assert_string_equal(json_str(o, "hostPath", ""), rows[i][1]);
+		assert_string_equal(json_str(o, "containerPath", ""), rows[i][2]);
+	}
+	assert_int_equal(fchdir(back), 0);
+	close(back);
+}
+
 /* ---- the configuration ---- */
 
 static const char image_text[] =
@@ -423,6 +469,27 @@ static void test_flags(void **state)
 	assert_json(json_arr(o, "capAdd"), "[\"CAP_KILL\"]");
 	assert_json(json_obj(o, "dns"),
 		    "{\"nameservers\":[\"1.1.1.1\"],\"options\":[],\"searchDomains\":[\"lan\"]}");
+}
+
+static void test_ssh(void **state)
+{
+	CLEANUP_JSON struct json_object *with = NULL, *own = NULL, *without = NULL;
+	struct json_object *env;
+
+	assert_int_equal(BUILD(&with, image_text, "--ssh", "x"), 0);
+	assert_true(json_flag(with, "ssh", false));
+	env = json_arr(json_obj(with, "initProcess"), "environment");
+	assert_json(env, "[\"A=1\",\"SSH_AUTH_SOCK=\\/var\\/host-services\\/ssh-auth.sock\"]");
+	/* What the user says counts. */
+	assert_int_equal(BUILD(&own, image_text, "--ssh", "-e", "SSH_AUTH_SOCK=/mine", "x"), 0);
+	env = json_arr(json_obj(own, "initProcess"), "environment");
+	assert_json(env, "[\"A=1\",\"SSH_AUTH_SOCK=\\/mine\"]");
+	assert_int_equal(BUILD(&without, image_text, "--publish-socket", "/a:/b", "x"), 0);
+	assert_false(json_flag(without, "ssh", true));
+	env = json_arr(json_obj(without, "initProcess"), "environment");
+	assert_json(env, "[\"A=1\"]");
+	assert_json(json_arr(without, "publishedSockets"),
+		    "[{\"containerPath\":\"\\/b\",\"hostPath\":\"\\/a\"}]");
 }
 
 static void test_bad_flags(void **state)
@@ -677,6 +744,8 @@ int main(void)
 		cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_ids),
 		cmocka_unit_test(test_networks),
+		cmocka_unit_test(test_publish_socket),
+		cmocka_unit_test(test_ssh),
 		cmocka_unit_test(test_policies),
 		cmocka_unit_test(test_command_line),
 		cmocka_unit_test(test_defaults),

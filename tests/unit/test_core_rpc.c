@@ -795,7 +795,7 @@ static void sockets(void **state)
 	CLEANUP_FREE char *name = xasprintf("%s/l.sock", deep);
 	CLEANUP_FREE char *full = xasprintf("%s/%s", root, name);
 	struct stat st;
-	int fd, c;
+	int fd, c, conns[8], n = 0;
 
 	assert_int_equal(path_mkdirs_at(dir, deep, 0700, &e), 0);
 	fd = rpc_socket_listen(dir, name, &e);
@@ -816,7 +816,30 @@ static void sockets(void **state)
 	e = NULL;
 	fd = rpc_socket_listen(dir, name, &e); /* dead: replaced */
 	assert_true(fd >= 0);
+	rpc_socket_remove(dir, name); /* somebody listens: it stays */
+	c = rpc_socket_connect_now(dir, name, &e);
+	assert_true(c >= 0);
+	assert_true(fcntl(c, F_GETFL) & O_NONBLOCK);
+	close(c);
+	/* With a full backlog it is in use as well, and nobody waits for it. */
+	assert_int_equal(listen(fd, 0), 0);
+	while ((c = rpc_socket_connect_now(dir, name, &e)) >= 0 && n < (int)ARRAY_SIZE(conns))
+		conns[n++] = c;
+	assert_int_equal(e->sys, EAGAIN);
+	error_free(e);
+	e = NULL;
+	assert_int_equal(rpc_socket_listen(dir, name, &e), -1);
+	assert_int_equal(e->code, ERR_EXISTS);
+	error_free(e);
+	e = NULL;
+	rpc_socket_remove(dir, name);
+	assert_int_equal(fstatat(dir, name, &st, 0), 0);
+	while (n)
+		close(conns[--n]);
 	close(fd);
+	rpc_socket_remove(dir, name);
+	assert_int_equal(fstatat(dir, name, &st, 0), -1);
+	rpc_socket_remove(dir, name); /* absent: nothing */
 	assert_int_equal(rpc_socket_connect(dir, "none.sock", &e), -1);
 	assert_int_equal(e->code, ERR_NOT_FOUND);
 	error_free(e);
@@ -825,6 +848,8 @@ static void sockets(void **state)
 	close(fd);
 	assert_int_equal(rpc_socket_listen(dir, "plain", &e), -1);
 	error_free(e);
+	rpc_socket_remove(dir, "plain");
+	assert_int_equal(fstatat(dir, "plain", &st, 0), 0);
 }
 
 static void wire_errors(void **state)

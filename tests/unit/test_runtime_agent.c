@@ -111,6 +111,7 @@ static int teardown(void **state)
 	int tmp;
 
 	rpc_conn_free(f->served);
+	runtime_sockets_free(&f->rt);
 	rpc_conn_free(f->rt.agent); /* which answers what the health check still waits for */
 	runtime_health_free(&f->rt);
 	json_object_put(f->rt.config);
@@ -229,6 +230,123 @@ static void test_dials_again(void **state)
 	second.ops->closed(second.arg);
 	assert_int_equal(runtime_accept(&f->rt, 2, &third), -1);
 	assert_true(out->done);
+}
+
+/* runtime.dialed with a descriptor (which is passed on), as an apiserver's connection sends it. */
+static void dialed(struct fix *f, int64_t id, int fd)
+{
+	union {
+		struct cmsghdr h;
+		char room[CMSG_SPACE(sizeof(int))];
+	} u = {.h = {.cmsg_level = SOL_SOCKET,
+		     .cmsg_type = SCM_RIGHTS,
+		     .cmsg_len = CMSG_LEN(sizeof(int))}};
+	char text[256];
+	uint32_t n = (uint32_t)snprintf(text + 4, sizeof(text) - 4,
+					"{\"id\":99,\"method\":\"runtime.dialed\",\"params\":{"
+					"\"id\":%lld},\"fds\":1}",
+					(long long)id);
+	struct iovec iov = {.iov_base = text, .iov_len = n + 4};
+	struct msghdr m = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = &u,
+			   .msg_controllen = sizeof(u)};
+
+	memcpy(text, &n, 4);
+	memcpy(CMSG_DATA(&u.h), &fd, sizeof(fd));
+	assert_int_equal(sendmsg(f->client, &m, MSG_NOSIGNAL), n + 4);
+	close(fd);
+}
+
+static struct json_object *parsed(const char *text)
+{
+	struct json_object *o = json_parse(text, strlen(text), NULL);
+
+	assert_non_null(o);
+	return o;
+}
+
+/* What of the events of the call `id` the client hears next, NULL when nothing. */
+static struct json_object *hear_dial(struct fix *f)
+{
+	struct json_object *o = hear(f->client), *ev = json_object_get(json_obj(o, "event"));
+
+	json_object_put(o);
+	return ev;
+}
+
+/* E, G: a guest dials relays: as many at once as there may be, no port of nobody's; what it dialled is a number for the apiserver. */
+static void test_relays(void **state)
+{
+	static struct vsock_stream s[300];
+	static struct vsock gone = {.dead = true};
+	struct fix *f = *state;
+	CLEANUP_JSON struct json_object *boot = json_object_new_object(), *ev = NULL, *again = NULL;
+	CLEANUP_JSON struct json_object *params =
+		parsed("{\"relays\":[{\"mount\":3,\"path\":\"/x\",\"mode\":438}]}");
+	uint32_t port = f->rt.next_port;
+	int pair[2];
+	char c;
+
+	f->rt.config = json_object_new_object();
+	assert_int_equal(runtime_sockets_boot(&f->rt, params, boot, NULL), 0);
+	bring_up(f);
+	for (int i = 0; i < 300; i++) {
+		s[i].refs = 100; /* of nobody's memory */
+		assert_int_equal(runtime_accept(&f->rt, port, &s[i]), i < 256 ? 0 : -1);
+	}
+	assert_int_equal(runtime_accept(&f->rt, port + 1, &s[299]), -1);
+	/* Nobody watched: who begins to is told of all that wait. */
+	say(f->client, "{\"id\":5,\"method\":\"runtime.watch\",\"params\":{}}");
+	turns(f);
+	ev = hear_dial(f);
+	assert_string_equal(json_str(ev, "event", ""), "dial");
+	assert_int_equal(json_int(ev, "mount", 0), 3);
+	assert_int_equal(hear_all(f->client, "event"), 255);
+	/* Another apiserver is told again. */
+	say(f->client, "{\"id\":6,\"method\":\"runtime.watch\",\"params\":{}}");
+	turns(f);
+	assert_int_equal(hear_all(f->client, "event"), 256);
+	/* Nothing there: the guest's stream is reset, and there is room for one more. An answer comes once. */
+	say(f->client, "{\"id\":7,\"method\":\"runtime.dialed\",\"params\":{\"id\":1}}");
+	say(f->client, "{\"id\":8,\"method\":\"runtime.dialed\",\"params\":{\"id\":1}}");
+	turns(f);
+	assert_null(s[0].ops);
+	assert_int_equal(hear_all(f->client, "error"), 1);
+	s[256].refs = 100;
+	assert_int_equal(runtime_accept(&f->rt, port, &s[256]), 0);
+	turns(f);
+	again = hear_dial(f);
+	assert_int_equal(json_int(again, "id", 0), 257);
+	/* What the guest said before the host's side was there: bytes wait, its end is passed on. */
+	assert_int_equal(s[256].ops->data(s[256].arg, "abc", 3), 0);
+	s[256].ops->eof(s[256].arg);
+	s[256].hashed = true; /* the guest knows it still */
+	s[256].v = &gone;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	dialed(f, 257, pair[0]);
+	turns(f);
+	assert_int_equal(recv(pair[1], &c, 1, MSG_DONTWAIT), 0);
+	close(pair[1]);
+	/* One that the guest gave up meanwhile is forgotten. */
+	s[1].ops->closed(s[1].arg);
+	say(f->client, "{\"id\":9,\"method\":\"runtime.dialed\",\"params\":{\"id\":2}}");
+	turns(f);
+	assert_int_equal(hear_all(f->client, "error"), 1);
+	s[256].ops->closed(s[256].arg);
+}
+
+/* What was published has to be what the configuration says, and comes before the start. */
+static void test_publish(void **state)
+{
+	struct fix *f = *state;
+	CLEANUP_JSON struct json_object *boot = json_object_new_object();
+
+	say(f->client, "{\"id\":5,\"method\":\"runtime.publish\",\"params\":{}}");
+	turns(f);
+	assert_int_equal(hear_all(f->client, "error"), 1);
+	f->rt.config = parsed("{\"publishedSockets\":[{\"containerPath\":\"/x\"}]}");
+	assert_int_equal(runtime_sockets_boot(&f->rt, NULL, boot, NULL), -1);
 }
 
 /* G: notices about nobody, of no kind, in no order, change nothing. */
@@ -548,6 +666,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_wait_for_failed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_fails_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_dials_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_relays, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_publish, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_nonsense, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_client_hangs_up, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_console_flood, setup, teardown),

@@ -6,7 +6,7 @@
 #include <sys/socket.h>
 
 #include "tests/unit/vmm_driver.h"
-#include "vmm/vsock.h"
+#include "vmm/vsock_impl.h"
 
 #define N        VRING_DESC_F_NEXT
 #define W        VRING_DESC_F_WRITE
@@ -32,8 +32,9 @@ struct fix {
 	unsigned n;
 	int rc;          /* what accept says */
 	bool reset_self; /* accept resets */
-	bool to_fd;
+	bool to_fd, attach;
 	int fd;
+	unsigned over; /* attached streams that are */
 };
 
 static size_t on_data(void *arg, const void *p, size_t len)
@@ -63,6 +64,11 @@ static void on_closed(void *arg)
 
 static const struct vsock_stream_ops ops = {on_data, on_eof, on_writable, on_closed};
 
+static void on_over(void *arg)
+{
+	((struct fix *)arg)->over++;
+}
+
 static int on_accept(void *arg, uint32_t port, struct vsock_stream *s)
 {
 	struct fix *f = arg;
@@ -71,6 +77,15 @@ static int on_accept(void *arg, uint32_t port, struct vsock_stream *s)
 	if (port == 7777)
 		return -1;
 	f->n++;
+	if (f->attach) {
+		int sv[2];
+
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
+		assert_int_equal(vsock_stream_attach(s, f->t.l, 999, on_over, f, NULL), -1);
+		assert_int_equal(vsock_stream_attach(s, f->t.l, sv[0], on_over, f, NULL), 0);
+		f->fd = sv[1];
+		return 0;
+	}
 	if (f->to_fd) {
 		f->fd = vsock_stream_to_fd(s, f->t.l, NULL);
 		return f->fd < 0 ? -1 : 0;
@@ -600,6 +615,65 @@ static void test_pump(void **state)
 	expect_nothing(f);
 }
 
+/* An owner drops its stream out of the blue: the guest is told at once, not with the next packet. */
+static void test_dropped(void **state)
+{
+	struct fix *f = *state;
+	struct owner *o = dial(f, 1, 1);
+
+	drv_turns(&f->t, 2);
+	vsock_stream_reset(o->s);
+	expect(f, OP(RST), 1, 1);
+	assert_int_equal(o->closed, 0);
+	expect_nothing(f);
+}
+
+/* A socket of somebody else's: as above, and its owner is told when both are gone, whoever goes first. */
+static void test_attach(void **state)
+{
+	struct fix *f = *state;
+	struct virtio_vsock_hdr h;
+	uint8_t p[RXLEN], big[16384];
+	char buf[64];
+	unsigned sent = 0;
+
+	f->attach = true;
+	send_op(f, OP(REQUEST), 1, 1, NULL, 0);
+	expect(f, OP(RESPONSE), 1, 1);
+	send_op(f, OP(RW), 1, 1, "in", 2);
+	assert_int_equal(recv(f->fd, buf, sizeof(buf), MSG_DONTWAIT), 2);
+	h = hdr(OP(SHUTDOWN), 1, 1, 0);
+	h.flags = VIRTIO_VSOCK_SHUTDOWN_SEND;
+	send_raw(f, &h, NULL, 0);
+	assert_int_equal(recv(f->fd, buf, sizeof(buf), MSG_DONTWAIT), 0);
+	assert_int_equal(f->over, 0);
+	assert_int_equal(shutdown(f->fd, SHUT_WR), 0);
+	expect(f, OP(SHUTDOWN), 1, 1);
+	drv_turns(&f->t, 2);
+	assert_int_equal(f->over, 1);
+	close(f->fd);
+	send_op(f, OP(RST), 1, 1, NULL, 0);
+
+	/* The client goes while the guest's bytes wait for it: they are dropped, and the guest is told. */
+	send_op(f, OP(REQUEST), 1, 2, NULL, 0);
+	expect(f, OP(RESPONSE), 1, 2);
+	memset(big, 'x', sizeof(big));
+	/* As much as was promised to be buffered, which is more than a socket takes. */
+	for (; sent < VSOCK_BUF_LARGE / sizeof(big); sent++)
+		send_op(f, OP(RW), 1, 2, big, sizeof(big));
+	close(f->fd);
+	for (bool told = false; !told;) {
+		assert_true(recv_pkt(f, &h, p));
+		told = h.op == OP(SHUTDOWN);
+		if (told)
+			assert_int_equal(h.flags,
+					 VIRTIO_VSOCK_SHUTDOWN_SEND | VIRTIO_VSOCK_SHUTDOWN_RCV);
+	}
+	send_op(f, OP(RST), 1, 2, NULL, 0);
+	drv_turns(&f->t, 2);
+	assert_int_equal(f->over, 2);
+}
+
 /* Freeing the device with live streams tells every owner. */
 static void test_device_freed(void **state)
 {
@@ -630,6 +704,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_reset, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_drain, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pump, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_attach, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_dropped, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_device_freed, setup, teardown),
 	};
 

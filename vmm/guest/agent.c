@@ -85,6 +85,17 @@ static void on_limits(int64_t id, struct json_object *params)
 		wire_reply(&agent_wire, id, NULL);
 }
 
+static void on_socket_connect(int64_t id, struct json_object *params)
+{
+	CLEANUP_ERROR struct error *e = NULL;
+	struct json_object *result = NULL;
+
+	if (sockets_connect(params, &result, &e))
+		wire_reply_error(&agent_wire, id, e);
+	else
+		wire_reply(&agent_wire, id, result);
+}
+
 static const struct {
 	const char *method;
 	void (*fn)(int64_t id, struct json_object *params);
@@ -97,6 +108,7 @@ static const struct {
 	{"stats", on_stats},
 	{"top", on_top},
 	{"limits", on_limits},
+	{"socket.connect", on_socket_connect},
 };
 
 static void on_call(struct wire *w, int64_t id, const char *method, struct json_object *params)

@@ -245,7 +245,7 @@ int crootfs_setup(int rootfd, struct json_object *boot, struct error **err)
 		if (mount_asked(rootfd, m, err))
 			return error_wrap(err, "mount %s", json_str(m, "destination", "?"));
 	}
-	return 0;
+	return sockets_mount(rootfd, boot, err);
 }
 
 int crootfs_bind_console(int rootfd, int slave_fd, struct error **err)

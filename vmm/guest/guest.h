@@ -289,6 +289,16 @@ void proc_tasks_only(bool readonly);
 extern bool proc_no_init;  /* proc_tasks_only() was called, */
 extern bool proc_readonly; /* and the root file system is not to be changed */
 
+pid_t proc_init_pid(void); /* -1 when it does not run */
+
+/* ---- sockets.c: Unix sockets across the machine's border ---- */
+/* sockets_open: listens for the boot descriptor's relays; before the container's first process is made. */
+int sockets_open(struct json_object *boot, struct error **err);
+/* sockets_mount: puts the relays where the container finds them; run by its first process, after all other mounts. */
+int sockets_mount(int rootfd, struct json_object *boot, struct error **err);
+/* sockets_connect: the host's call socket.connect; *result (the caller's) stays NULL unless there is something to say. */
+int sockets_connect(struct json_object *params, struct json_object **result, struct error **err);
+
 /* ---- ticks.c ---- */
 /* ticks_fire: false when a timer of a tenth of a millisecond has not fired after half a second. */
 bool ticks_fire(void);

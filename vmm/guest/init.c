@@ -182,7 +182,7 @@ int main(void)
 		serve();
 	} else {
 		agent_ready(began);
-		if (proc_start(json_obj(boot, "process"), boot, -1, &e))
+		if (sockets_open(boot, &e) || proc_start(json_obj(boot, "process"), boot, -1, &e))
 			report_failure(e);
 		else
 			serve();

@@ -557,6 +557,11 @@ bool proc_running(void)
 	return init_proc && init_proc->announced && !init_proc->reaped;
 }
 
+pid_t proc_init_pid(void)
+{
+	return proc_running() ? init_proc->child.pid : -1;
+}
+
 bool proc_over(void)
 {
 	if (!init_over && !(proc_no_init && agent_stopping))
