@@ -186,7 +186,6 @@ static const char *const fixed_args[] = {
 	"-nographic",  "-display",
 	"none",        "-no-reboot",
 	"-accel",      "tcg,thread=multi",
-	"-cpu",        "max",
 	"-global",     "virtio-mmio.force-legacy=false",
 	"-sandbox",    "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
 };
@@ -203,6 +202,9 @@ static void args_machine(struct qemu *q, const struct vm_config *cfg, int mem)
 			   "memory-backend=ram");
 	for (i = 0; i < ARRAY_SIZE(fixed_args); i++)
 		strv_add(&q->argv, fixed_args[i]);
+	/* TCG emulates SVM, on any host. */
+	strv_add(&q->argv, "-cpu");
+	strv_add(&q->argv, cfg->nested ? "max" : "max,svm=off");
 	/*
 	 * With one vCPU TCG would leave out the barriers of the guest's locked instructions, as nobody else runs: but
 	 * our devices do, and a driver's look at avail_event could overtake its new avail->idx: a lost notification. The room

@@ -90,7 +90,8 @@ static int prepare(struct json_object *boot, struct error **err)
 {
 	struct json_object *emulator = json_obj(boot, "emulator");
 
-	if (boot_modules_foreign(emulator != NULL, err) || foreign_register(emulator, err))
+	if (boot_modules_foreign(emulator != NULL, err) || foreign_register(emulator, err) ||
+	    boot_modules_nested(json_flag(boot, "virtualization", false), err))
 		return -1;
 	if (boot_switch_root(err) || disks_mount(json_obj(boot, "root"), err))
 		return -1;
