@@ -2,6 +2,7 @@
 /* jail.c - the stages of jail.h, each a function. */
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/capability.h>
 #include <malloc.h>
 #include <sched.h>
@@ -134,11 +135,11 @@ static bool map_self(uid_t uid, gid_t gid)
 	return true;
 }
 
-/* jail_enter() makes a mount namespace for us alone. One for a child as well is not for nothing: when we leave it, its
- * end waits for all CPUs (RCU), which on a busy host takes longer than everything else here. */
-static bool own_namespaces(bool child)
+/* One for mounts each makes for itself, later. One to leave again would not be for nothing: its end waits for all CPUs (RCU),
+ * which on a busy host takes longer than everything else here. */
+static bool own_namespaces(void)
 {
-	int flags = CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | (child ? CLONE_NEWNS : 0);
+	int flags = CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS;
 	uid_t uid = geteuid();
 	gid_t gid = getegid();
 
@@ -180,7 +181,7 @@ static bool limit_all(uid_t uid)
 	return core && files && threads;
 }
 
-int jail_prepare(uid_t uid, bool child)
+int jail_prepare(uid_t uid)
 {
 	int done = 0;
 
@@ -192,38 +193,12 @@ int jail_prepare(uid_t uid, bool child)
 		log_warn("jail: no_new_privs: %s", strerror(errno));
 	else
 		done |= JAIL_NO_NEW_PRIVS;
-	if (own_namespaces(child))
+	if (own_namespaces())
 		done |= JAIL_NAMESPACES;
 	return done;
 }
 
-/* ---- after the child ---- */
-
-/*
- * An empty tmpfs becomes the root; the old tree is let go of. The initial ramfs of a machine that never left it cannot be
- * pivoted away from: there the new root is moved on top of it.
- */
-static const char *empty_root(const char *place)
-{
-	if (unshare(CLONE_NEWNS))
-		return "unshare";
-	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
-		return "make mounts private";
-	if (mount("jail", place, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
-		  "size=4k,nr_inodes=1,mode=0555"))
-		return "mount";
-	if (chdir(place))
-		return "chdir";
-	if (mount(NULL, ".", NULL,
-		  MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL))
-		return "make read-only";
-	if (syscall(SYS_pivot_root, ".", ".") == 0)
-		return umount2(".", MNT_DETACH) || chdir("/") ? "detach" : NULL;
-	if (mount(".", "/", NULL, MS_MOVE, NULL) || chroot(".") || chdir("/"))
-		return "pivot_root";
-	log_warn("jail: the old root is hidden, not gone (initial ramfs)");
-	return NULL;
-}
+/* ---- rights ---- */
 
 static bool caps_none(void)
 {
@@ -233,7 +208,8 @@ static bool caps_none(void)
 	return !syscall(SYS_capset, &h, d);
 }
 
-int jail_drop(uid_t uid)
+/* System calls only. */
+static int jail_drop(uid_t uid)
 {
 	int cap;
 
@@ -247,6 +223,177 @@ int jail_drop(uid_t uid)
 		return -1;
 	return caps_none() ? 0 : -1;
 }
+
+/* ---- roots ---- */
+
+/* A tmpfs at place, in a mount namespace of its own, becomes the current directory. NULL, or what failed. */
+static const char *new_root(const char *place, const char *options)
+{
+	if (unshare(CLONE_NEWNS))
+		return "unshare";
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
+		return "make mounts private";
+	if (mount("jail", place, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options))
+		return "mount";
+	return chdir(place) ? "chdir" : NULL;
+}
+
+/*
+ * The current directory becomes the root; the old tree is let go of. The initial ramfs of a machine that never left it cannot be
+ * pivoted away from: there the new root is moved on top of it.
+ */
+static const char *swap_root(bool *hidden)
+{
+	*hidden = false;
+	if (syscall(SYS_pivot_root, ".", ".") == 0)
+		return umount2(".", MNT_DETACH) || chdir("/") ? "detach" : NULL;
+	*hidden = true;
+	if (mount(".", "/", NULL, MS_MOVE, NULL) || chroot(".") || chdir("/"))
+		return "pivot_root";
+	return NULL;
+}
+
+static const char *empty_root(const char *place)
+{
+	const char *failed = new_root(place, "size=4k,nr_inodes=1,mode=0555");
+	bool hidden;
+
+	if (failed)
+		return failed;
+	if (mount(NULL, ".", NULL,
+		  MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL))
+		return "make read-only";
+	failed = swap_root(&hidden);
+	if (!failed && hidden)
+		log_warn("jail: the old root is hidden, not gone (initial ramfs)");
+	return failed;
+}
+
+/* ---- what an executed child keeps of the host's files ---- */
+
+#define TREE_OPTIONS "size=64k,nr_inodes=128,mode=0555"
+
+static bool in_tree(const struct jail_tree *t, const char *path)
+{
+	size_t i;
+
+	for (i = 0; i < t->n; i++) {
+		size_t len = strlen(t->v[i].path);
+
+		if (!strncmp(path, t->v[i].path, len) && (path[len] == '/' || !path[len]))
+			return true;
+	}
+	return false;
+}
+
+void jail_tree_add(struct jail_tree *t, const char *path)
+{
+	struct jail_path p = {0};
+	char link[PATH_MAX];
+	struct stat st;
+	ssize_t n;
+
+	if (lstat(path, &st) || strlen(path) >= PATH_MAX || in_tree(t, path))
+		return;
+	if (S_ISLNK(st.st_mode)) {
+		n = readlink(path, link, sizeof(link) - 1);
+		if (n < 0)
+			return;
+		p.link = xstrndup(link, (size_t)n);
+	} else if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode)) {
+		return;
+	}
+	p.path = xstrdup(path);
+	p.dir = S_ISDIR(st.st_mode);
+	t->v = xreallocarray(t->v, t->n + 1, sizeof(*t->v));
+	t->v[t->n++] = p;
+}
+
+void jail_tree_free(struct jail_tree *t)
+{
+	while (t->n) {
+		free(t->v[--t->n].path);
+		free(t->v[t->n].link);
+	}
+	free(t->v);
+	t->v = NULL;
+}
+
+/* The directories above path, below the current one. */
+static int make_parents(const char *path)
+{
+	char part[PATH_MAX];
+	size_t i;
+
+	for (i = 1; path[i]; i++) {
+		if (path[i] != '/')
+			continue;
+		memcpy(part, path + 1, i - 1);
+		part[i - 1] = 0;
+		if (mkdir(part, 0555) && errno != EEXIST)
+			return -1;
+	}
+	return 0;
+}
+
+static int place_path(const struct jail_path *p)
+{
+	const char *at = p->path + 1;
+
+	if (make_parents(p->path))
+		return -1;
+	if (p->link)
+		return symlink(p->link, at);
+	if (p->dir ? mkdir(at, 0555) : mknod(at, S_IFREG | 0444, 0))
+		return -1;
+	return mount(p->path, at, NULL, MS_BIND | MS_REC, NULL);
+}
+
+/* Of /proc nothing but what it is itself: its descriptors have their names there. */
+static const char *fill_root(const struct jail_tree *t)
+{
+	struct mount_attr ro = {.attr_set =
+					MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV};
+	size_t i;
+
+	for (i = 0; i < t->n; i++)
+		if (place_path(&t->v[i]))
+			return t->v[i].path;
+	if (mkdir("proc", 0555) || mkdir("proc/self", 0555) ||
+	    mount("/proc/self", "proc/self", NULL, MS_BIND | MS_REC, NULL))
+		return "/proc/self";
+	/* All of it at once, and for good: who has no rights cannot undo it. */
+	return mount_setattr(AT_FDCWD, ".", AT_RECURSIVE, &ro, sizeof(ro)) ? "read-only" : NULL;
+}
+
+static void say(const char *text)
+{
+	if (write(STDERR_FILENO, text, strlen(text)) < 0)
+		return; /* nobody listens */
+}
+
+int jail_child(uid_t uid, const struct jail_tree *t)
+{
+	const char *failed = new_root(t->place, TREE_OPTIONS);
+	mode_t mask = umask(0); /* its directories are for uid too */
+	bool hidden;
+
+	if (!failed)
+		failed = fill_root(t);
+	umask(mask);
+	if (!failed)
+		failed = swap_root(&hidden);
+	if (failed) {
+		say("jail: no file tree of its own: ");
+		say(failed);
+		say("\n");
+		if (chdir("/"))
+			return -1;
+	}
+	return jail_drop(uid);
+}
+
+/* ---- after the child ---- */
 
 static int drop_all(uid_t uid)
 {

@@ -28,7 +28,7 @@
 #include "core/proc.h"
 #include "core/rpc.h"
 #include "vmm/engine.h"
-#include "vmm/jail.h"
+#include "vmm/qemu_tree.h"
 #include "vmm/qmp.h"
 #include "vmm/vhost_user.h"
 
@@ -96,7 +96,8 @@ struct door {
 struct qemu {
 	struct vm *vm;
 	struct strv argv;
-	char *path;
+	char *path;    /* of the program, no link in it */
+	char *run_dir; /* where its root is made */
 	/* Descriptors for the child; owned until it is started. */
 	int child_fds[MAX_FDS];
 	size_t nchild_fds;
@@ -528,10 +529,14 @@ static void on_child(void *arg, pid_t pid, int status)
 
 static int find_program(struct qemu *q, const struct vm_config *cfg, struct error **err)
 {
-	q->path = cfg->qemu_path ? xstrdup(cfg->qemu_path) : proc_find("qemu-system-x86_64");
+	CLEANUP_FREE char *found =
+		cfg->qemu_path ? xstrdup(cfg->qemu_path) : proc_find("qemu-system-x86_64");
+
+	q->path = found ? realpath(found, NULL) : NULL;
 	if (!q->path)
 		return error_set(err, ERR_NOT_FOUND,
 				 "qemu-system-x86_64 is not installed (Debian: qemu-system-x86)");
+	q->run_dir = xstrdup(cfg->run_dir ? cfg->run_dir : "");
 	return 0;
 }
 
@@ -595,12 +600,14 @@ static void close_child_fds(struct qemu *q)
 
 struct child_jail {
 	struct filter filter;
+	struct jail_tree tree;
 	uid_t uid;
 };
 
 static void child_jail_free(struct child_jail *j)
 {
 	filter_free(&j->filter);
+	jail_tree_free(&j->tree);
 }
 
 /* In the child. The limits, no_new_privs and namespaces of jail_prepare() are its already. */
@@ -608,7 +615,7 @@ static int confine_child(void *arg)
 {
 	const struct child_jail *j = arg;
 
-	return jail_drop(j->uid) || filter_install(&j->filter) ? -1 : 0;
+	return jail_child(j->uid, &j->tree) || filter_install(&j->filter) ? -1 : 0;
 }
 
 /*
@@ -633,6 +640,7 @@ static int qemu_start(struct vm *vm, struct error **err)
 
 	if (watch(q, err) < 0 || filter_build(FILTER_CHILD, &jail.filter, err) < 0)
 		return -1;
+	qemu_tree(q->path, q->run_dir, &jail.tree);
 	spec.stdio[1] = spec.stdio[2] = q->child_stderr;
 	if (proc_spawn(&spec, &q->pid, err) < 0)
 		return error_wrap(err, "start qemu");
@@ -723,6 +731,7 @@ static void qemu_destroy(struct vm *vm)
 	qmp_free(&q->qmp);
 	buf_free(&q->words);
 	free(q->path);
+	free(q->run_dir);
 	free(q);
 	vm->priv = NULL;
 }

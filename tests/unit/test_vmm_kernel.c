@@ -431,25 +431,35 @@ static void module_refusals(void **state)
 	struct error *e = NULL;
 
 	/* Nothing there: missing when modules were asked for, fine when they were only looked for. */
-	assert_int_equal(modules_collect(dir, "6.1.0-test", true, false, &cpio, &nested, &names, &e), -1);
+	assert_int_equal(modules_collect(dir, "6.1.0-test", true, false, &cpio, &nested, &names,
+					 &e),
+			 -1);
 	assert_int_equal(e->code, ERR_NOT_FOUND);
 	error_free(STEAL(e));
-	assert_int_equal(modules_collect(dir, "6.1.0-test", false, false, &cpio, &nested, &names, NULL), 0);
+	assert_int_equal(modules_collect(dir, "6.1.0-test", false, false, &cpio, &nested, &names,
+					 NULL),
+			 0);
 	assert_int_equal(cpio.len, 0);
 	/* A circle. */
 	put_module(dir, "virtio.ko", "virtio_mmio", "6.1.0-test");
 	put_module(dir, "virtio_mmio.ko", "virtio", "6.1.0-test");
-	assert_int_equal(modules_collect(dir, "6.1.0-test", false, false, &cpio, &nested, &names, &e), -1);
+	assert_int_equal(modules_collect(dir, "6.1.0-test", false, false, &cpio, &nested, &names,
+					 &e),
+			 -1);
 	assert_int_equal(e->code, ERR_INVALID_ARGUMENT);
 	error_free(STEAL(e));
 	/* Another kernel's module. */
 	put_module(dir, "virtio_mmio.ko", "", "5.10.0");
-	assert_int_equal(modules_collect(dir, "6.1.0-test", false, false, &cpio, &nested, &names, &e), -1);
+	assert_int_equal(modules_collect(dir, "6.1.0-test", false, false, &cpio, &nested, &names,
+					 &e),
+			 -1);
 	assert_int_equal(e->code, ERR_INVALID_ARGUMENT);
 	error_free(STEAL(e));
 	/* No module at all. */
 	write_file(dir, "virtio_mmio.ko", "\177ELF", 4);
-	assert_int_equal(modules_collect(dir, "6.1.0-test", false, false, &cpio, &nested, &names, NULL), -1);
+	assert_int_equal(modules_collect(dir, "6.1.0-test", false, false, &cpio, &nested, &names,
+					 NULL),
+			 -1);
 	drop_dir(dir, path);
 }
 
