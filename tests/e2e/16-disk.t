@@ -5,7 +5,7 @@
 . "$(dirname "$0")/../lib/system.sh"
 T_LIMIT=180
 ready_system
-run_ok 'a container of two CPUs' "$C" run -d --name box -c 2 -m 256m demo sleep 600
+run_ok 'a container of two CPUs' "$C" run -d --name box --privileged -c 2 -m 256m demo sleep 600
 in_box()
 {
 	timeout "$T_LIMIT" "$C" exec box sh -c "$1" 2>&1
@@ -41,6 +41,36 @@ shrunk()
 }
 ok 'deleted, it gives it back' wait_until 60 shrunk
 diag "512-byte blocks: $empty before, $full with the file, $(blocks) without"
+
+# A guest's kernel clears parts of its disk in every way there is: as zeroes that stay allocated, as zeroes that need no room, as what nobody
+# wants any more. What becomes of it on the host is looked at from outside.
+if command -v gcc >/dev/null; then
+	gcc -O1 -static -o "$T/blkclear" "$TOP/tests/lib/blkclear.c" || bail 'the program that clears is built'
+	run_ok 'copy it in' "$C" cp "$T/blkclear" box:/blkclear
+	h=$(service_pid container.runtime.box)
+	strace -f -qq -e trace=fallocate -o "$T/clears" -p "$h" &
+	looker=$!
+	ok 'somebody looks' wait_until 20 grep -q '^TracerPid:.[1-9]' "/proc/$h/status"
+	run_ok 'a guest that clears' "$C" exec box /blkclear /dev/vdb /
+	kill $looker
+	wait $looker 2>/dev/null
+	is 'reads zeroes each time' "$(grep -c '^zeroes$' <<<"$out") $(grep -c '^data$' <<<"$out")" '3 0'
+	for way in 'zeroout;ZERO_RANGE;write zeroes' 'punch;PUNCH_HOLE;write zeroes, unmap' 'discard;PUNCH_HOLE;discard'; do
+		IFS=';' read -r name mode request <<<"$way"
+		bad=''
+		while read -r _ at len; do
+			grep -qE "fallocate\([0-9]+, FALLOC_FL_KEEP_SIZE\|FALLOC_FL_$mode, $at, $len" "$T/clears" || bad+="no call for $at; "
+			cmp -s -n "$len" -i "$at:0" "$disk" /dev/zero || bad+="no zeroes at $at; "
+			# Where data begins next: behind it, when it is a hole.
+			next=$(perl -e 'open(my $f, "<", $ARGV[0]) or die; print sysseek($f, $ARGV[1], 3) // "none"' "$disk" "$at")
+			[ "$mode" = ZERO_RANGE ] || [ "$next" = none ] || [ "$next" -ge $((at + len)) ] || bad+="data at $next; "
+		done < <(grep "^$name " <<<"$out")
+		like "$request: from the guest" "$out" "(^|"$'\n'")$name [0-9]+ [0-9]+"
+		is "$request: as such on the host, which has ${mode,,}" "$bad" ''
+	done
+else
+	skip 'a guest that clears' 'no compiler'
+fi
 
 # What was written last is there in the end, however slow the host's disk is: here each write takes 0.6 s.
 in_box 'dd if=/dev/urandom of=/one bs=1M count=8 2>/dev/null; sync; for i in 1 2 3; do cat /one; done >/late' >/dev/null
