@@ -88,5 +88,29 @@ else
 fi
 run_ok 'start' "$C" start box
 is 'the last is there' "$(in_box 'for i in 0 1 2; do dd if=/late bs=8M skip=$i count=1 2>/dev/null | cmp - /one && echo $i; done' | paste -sd' ')" '0 1 2'
+
+# A host without io_uring: the same disk, read and written one after the other.
+rings() # which its helper has open
+{
+	find "/proc/$(service_pid container.runtime.box)/fd" -lname 'anon_inode:\[io_uring\]' 2>/dev/null | wc -l
+}
+if [ "$(rings)" = 0 ]; then
+	skip 'without io_uring' 'the host has none, so that is what all of the above shows'
+elif ! command -v gcc >/dev/null; then
+	skip 'without io_uring' 'no compiler'
+else
+	gcc -O1 -o "$T/without" "$TOP/tests/lib/without.c" || bail 'the program that takes a call away is built'
+	stop_system
+	run_ok 'a system on a host without io_uring' "$T/without" "$(printf '#include <sys/syscall.h>\nSYS_io_uring_setup\n' | gcc -E -P - | tail -1)" "$C" system start
+	run_ok 'start' "$C" start box
+	is 'has no ring' "$(rings)" 0
+	like 'the log says so' "$(cat "$CONTAINER_LOG_ROOT/container.runtime.box.log")" 'io_uring: Function not implemented; disks do without'
+	in_box 'for i in 1 2 3 4 5 6; do cat /big$i >/dev/null & done; wait' >/dev/null
+	is 'read in company' "$(in_box 'cat /big? | sha256sum')" "$wrote"
+	wrote=$(in_box 'for i in 1 2 3 4 5 6; do (head -c 2000000 /dev/urandom >/big$i; sync) & done; wait; cat /big? | sha256sum')
+	run_ok 'stop' "$C" stop -t 5 box
+	run_ok 'start' "$C" start box
+	is 'written and synced in company' "$(in_box 'cat /big? | sha256sum')" "$wrote"
+fi
 stop_system
 done_testing
