@@ -72,9 +72,9 @@ theirs() # name word…
 		-object memory-backend-memfd,id=ram,size=256M,share=on -serial stdio "$@" \
 		-drive "$(drive o "$w/$name.orders" threads)" -device virtio-blk-device,drive=o,bus=virtio-mmio-bus.6 </dev/null
 }
-daemon() # the server; its QEMU is client()
+daemon() # the server; its QEMU is client(). It does not heed SIGTERM while that is there
 {
-	exec ${PRIO:-} timeout 3600 qemu-storage-daemon --object iothread,id=t --blockdev "driver=file,node-name=d,filename=$disk,aio=$DAEMON_AIO,locking=off" \
+	exec ${PRIO:-} timeout -k 1 3600 qemu-storage-daemon --object iothread,id=t --blockdev "driver=file,node-name=d,filename=$disk,aio=$DAEMON_AIO,locking=off" \
 		--export "type=vhost-user-blk,id=e,node-name=d,writable=on,iothread=t,addr.type=unix,addr.path=$w/daemon.sock"
 }
 client()
@@ -84,7 +84,8 @@ client()
 		[ ! -S "$w/daemon.sock" ] || break
 		sleep 0.05
 	done
-	theirs daemon -chardev "socket,id=c,path=$w/daemon.sock" -device vhost-user-blk,chardev=c,bus=virtio-mmio-bus.7,num-queues=1,queue-size=256
+	# Room for a second vCPU: without it TCG leaves out the barriers that a server in another process needs (vmm/qemu.c).
+	theirs daemon -smp 1,maxcpus=2 -chardev "socket,id=c,path=$w/daemon.sock" -device vhost-user-blk,chardev=c,bus=virtio-mmio-bus.7,num-queues=1,queue-size=256,config-wce=off
 }
 order() # who number seconds row: waits until it is done
 {
