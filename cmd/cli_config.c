@@ -387,14 +387,11 @@ static int put_ports(const struct opt_args *a, struct json_object *config, struc
 	return 0;
 }
 
-/* Members that say what is not used. */
+/* Members that no flag is about. */
 static void put_constants(struct json_object *out)
 {
-	static const char *const flags[] = {"virtualization"};
 	CLEANUP_FREE char *now = time_iso8601(time_now());
 
-	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
-		json_set_bool(out, flags[i], false);
 	json_set_str(out, "runtimeHandler", RUNTIME_HANDLER);
 	json_set_str(out, "creationDate", now);
 }
@@ -413,6 +410,7 @@ int config_build(const struct opt_args *a, struct json_object *image,
 	json_set_str(o, "id", id);
 	put_constants(o);
 	json_set_bool(o, "rosetta", opt_has(a, "rosetta"));
+	json_set_bool(o, "virtualization", opt_has(a, "virtualization"));
 	put_image(image, o);
 	proc = init_process(a, json_obj(image, "config"), err);
 	if (!proc)

@@ -122,8 +122,8 @@ static const struct opt opt_management[] = {
 	{"stop-timeout", 0, OPT_VALUE, "seconds", NULL,
 	 "Seconds that stop waits before killing, 5 when not given", 0},
 	{"tmpfs", 0, OPT_LIST, "path", NULL, "Mount a tmpfs at this path", 0},
-	{"virtualization", 0, OPT_FLAG, NULL, NULL, "Offer virtualization to the container",
-	 OPT_LATER},
+	{"virtualization", 0, OPT_FLAG, NULL, NULL,
+	 "Offer hardware virtualization to the container: /dev/kvm", 0},
 	{"volume", 'v', OPT_LIST, "volume", NULL,
 	 "Mount a directory or file of the host or a volume: <path or name>:<target>[:ro], or "
 	 "<target> alone for a new volume",

@@ -178,7 +178,8 @@ void runtime_init_exited(struct runtime *rt)
 void runtime_init_failed(struct runtime *rt, struct error *e)
 {
 	rt->start_error = e;
-	rt->procs->exit_code = e->status = runtime_program_status(e);
+	/* Before it is ready it is the machine that fails, and not the program. */
+	rt->procs->exit_code = e->status = rt->agent_ready ? runtime_program_status(e) : 1;
 	runtime_exit_record(rt, rt->procs->exit_code, time_now());
 	rt->stop_stage = 1;
 	stop_after(rt, 1000);
@@ -328,7 +329,7 @@ static int take_nics(struct runtime *rt, struct json_object *queues, struct rpc_
 /* What the machine boots from: the kernel file and the pieces of its initramfs. */
 struct boot_files {
 	int kernel_fd;
-	struct buf init, modules, emulator, boot;
+	struct buf init, modules, nested, emulator, boot;
 };
 
 static void boot_files_free(struct boot_files *b)
@@ -337,8 +338,25 @@ static void boot_files_free(struct boot_files *b)
 		close(b->kernel_fd);
 	buf_free(&b->init);
 	buf_free(&b->modules);
+	buf_free(&b->nested);
 	buf_free(&b->emulator);
 	buf_free(&b->boot);
+}
+
+/* A piece that not every kernel has. */
+static int read_piece(int dir, const char *name, struct buf *out, struct error **err)
+{
+	CLEANUP_ERROR struct error *none = NULL;
+
+	if (path_read_all(dir, name, 64u << 20, out, &none) < 0 && none->code != ERR_NOT_FOUND)
+		return error_move(err, STEAL(none));
+	return 0;
+}
+
+/* Whether its guest is offered virtualization; a machine for files alone has no use for it. */
+static bool nested(const struct runtime *rt)
+{
+	return !rt->files && json_flag(rt->config, "virtualization", false);
 }
 
 static int boot_files_open(struct runtime *rt, struct boot_files *b, struct json_object *params,
@@ -347,7 +365,6 @@ static int boot_files_open(struct runtime *rt, struct boot_files *b, struct json
 	const char *kernel_dir = json_str(json_obj(params, "kernel"), "dir", "");
 	CLEANUP_CLOSE int dir = path_open_dir(kernel_dir, err);
 	CLEANUP_BUF struct buf filter = {0};
-	CLEANUP_ERROR struct error *none = NULL;
 	const char *text;
 
 	if (dir < 0)
@@ -357,9 +374,9 @@ static int boot_files_open(struct runtime *rt, struct boot_files *b, struct json
 		return error_wrap(err, "guest kernel %s", kernel_dir);
 	if (guest_init_cpio(&b->init, err) < 0)
 		return -1;
-	if (path_read_all(dir, "modules.cpio", 64u << 20, &b->modules, &none) < 0 &&
-	    none->code != ERR_NOT_FOUND)
-		return error_move(err, STEAL(none));
+	if (read_piece(dir, "modules.cpio", &b->modules, err) < 0 ||
+	    (nested(rt) && read_piece(dir, KERNEL_NESTED, &b->nested, err) < 0))
+		return -1;
 	if (!rt->files && runtime_emulator(rt, json_str(params, "emulatorDir", "/usr/bin"), boot,
 					   &b->emulator, err))
 		return -1;
@@ -463,7 +480,7 @@ static int start_machine(struct runtime *rt, struct json_object *params,
 	CLEANUP(boot_files_free) struct boot_files files = {.kernel_fd = -1};
 	CLEANUP_JSON struct json_object *boot = NULL;
 	CLEANUP_FREE char *cmdline = kernel_words(rt, json_flag(params, "debug", false));
-	struct iovec initrd[4];
+	struct iovec initrd[5];
 	struct vm_config cfg = {
 		.vcpus = (unsigned)c->cpus,
 		.mem_bytes = ALIGN_UP((uint64_t)c->memory + RUNTIME_OVERHEAD, 2ull << 20),
@@ -473,6 +490,7 @@ static int start_machine(struct runtime *rt, struct json_object *params,
 		.initrd = initrd,
 		.ninitrd = ARRAY_SIZE(initrd),
 		.cmdline = cmdline,
+		.nested = nested(rt),
 		.cid = RUNTIME_GUEST_CID,
 		.run_dir = rt->run_dir,
 		.qemu_path = json_str(params, "qemuPath", NULL),
@@ -505,8 +523,9 @@ static int start_machine(struct runtime *rt, struct json_object *params,
 		return -1;
 	initrd[0] = (struct iovec){files.init.data, files.init.len};
 	initrd[1] = (struct iovec){files.modules.data, files.modules.len};
-	initrd[2] = (struct iovec){files.emulator.data, files.emulator.len};
-	initrd[3] = (struct iovec){files.boot.data, files.boot.len};
+	initrd[2] = (struct iovec){files.nested.data, files.nested.len};
+	initrd[3] = (struct iovec){files.emulator.data, files.emulator.len};
+	initrd[4] = (struct iovec){files.boot.data, files.boot.len};
 	cfg.kernel_fd = files.kernel_fd;
 	rt->vm = vm_new(rt->loop, &cfg, err);
 	if (!rt->vm)

@@ -387,6 +387,7 @@ struct json_object *runtime_boot_json(struct runtime *rt, struct json_object *pa
 		json_set(boot, "readonlyPaths", copy_array(rt->config, "readonlyPaths"));
 	json_set_int(boot, "shmSize", json_int(rt->config, "shmSize", 64 << 20));
 	json_set_bool(boot, "privileged", json_flag(rt->config, "privileged", false));
+	json_set_bool(boot, "virtualization", json_flag(rt->config, "virtualization", false));
 	json_set_bool(boot, "init", json_flag(rt->config, "useInit", false));
 	json_set_bool(boot, "debug", json_flag(params, "debug", false));
 	proc = boot_process(rt, params, init, err);

@@ -126,6 +126,6 @@ void runtime_jail_prepare(struct runtime *rt)
 {
 	uint64_t t = time_mono_us();
 
-	rt->jail_done = jail_prepare(rt->own_uid, rt->engine_rules == FILTER_MAIN_QEMU);
+	rt->jail_done = jail_prepare(rt->own_uid);
 	log_info("jail: prepared in %llu us", (unsigned long long)(time_mono_us() - t));
 }

@@ -20,7 +20,7 @@
  *     (cgroup v2 limits)
  *     "sysctls": {"vm.overcommit_memory": "1"},
  *     "maskedPaths": […], "readonlyPaths": […],                                   (absent: the OCI
- * defaults) "shmSize": 67108864, "privileged": false (all devices, /sys and cgroups writable), "init": false, (a small init as the container's PID 1) "debug":
+ * defaults) "shmSize": 67108864, "privileged": false (all devices, /sys and cgroups writable), "virtualization": false (/dev/kvm), "init": false, (a small init as the container's PID 1) "debug":
  * false, "process": {…process object, "id": "init"…} }
  *
  * "relays": [{"path": "/run/x.sock", "mode": 432, "port": n}]: sockets of the host's. The guest listens at each path of the container and dials

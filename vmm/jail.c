@@ -2,6 +2,7 @@
 /* jail.c - the stages of jail.h, each a function. */
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/capability.h>
 #include <malloc.h>
 #include <sched.h>
@@ -134,8 +135,8 @@ static bool map_self(uid_t uid, gid_t gid)
 	return true;
 }
 
-/* jail_enter() makes a mount namespace for us alone. One for a child as well is not for nothing: when we leave it, its
- * end waits for all CPUs (RCU), which on a busy host takes longer than everything else here. */
+/* jail_enter() and an executed child each make a mount namespace for themselves, later. One to leave again would not be for nothing:
+ * its end waits for all CPUs (RCU), which on a busy host takes longer than everything else here. */
 static bool own_namespaces(bool mounts)
 {
 	int flags = CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | (mounts ? CLONE_NEWNS : 0);
@@ -197,56 +198,12 @@ static int prepare(uid_t uid, rlim_t descriptors, bool mounts)
 	return done;
 }
 
-int jail_prepare(uid_t uid, bool child)
+int jail_prepare(uid_t uid)
 {
-	return prepare(uid, JAIL_NOFILE, child);
+	return prepare(uid, JAIL_NOFILE, false);
 }
 
-/* ---- after the child ---- */
-
-#define CUT_OFF (OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE)
-
-/* In the new root, the working directory: /proc/self/fd and no more of /proc. From there ".." leads to empty directories. */
-static const char *place_fds(int fds)
-{
-	if (mkdir("proc", 0555) || mkdir("proc/self", 0555) || mkdir("proc/self/fd", 0555))
-		return "make /proc/self/fd";
-	if (move_mount(fds, "", AT_FDCWD, "proc/self/fd", MOVE_MOUNT_F_EMPTY_PATH))
-		return "mount /proc/self/fd";
-	return NULL;
-}
-
-/*
- * An empty tmpfs becomes the root; the old tree is let go of. The initial ramfs of a machine that never left it cannot be
- * pivoted away from: there the new root is moved on top of it. fds: what is to be /proc/self/fd there, -1: nothing.
- */
-static const char *empty_root(const char *place, int fds)
-{
-	const char *inodes =
-		fds < 0 ? "size=4k,nr_inodes=1,mode=0555" : "size=16k,nr_inodes=4,mode=0555";
-	const char *failed;
-
-	if (fds < 0 && unshare(CLONE_NEWNS))
-		return "unshare";
-	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
-		return "make mounts private";
-	if (mount("jail", place, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, inodes))
-		return "mount";
-	if (chdir(place))
-		return "chdir";
-	failed = fds < 0 ? NULL : place_fds(fds);
-	if (failed)
-		return failed;
-	if (mount(NULL, ".", NULL,
-		  MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL))
-		return "make read-only";
-	if (syscall(SYS_pivot_root, ".", ".") == 0)
-		return umount2(".", MNT_DETACH) || chdir("/") ? "detach" : NULL;
-	if (mount(".", "/", NULL, MS_MOVE, NULL) || chroot(".") || chdir("/"))
-		return "pivot_root";
-	log_warn("jail: the old root is hidden, not gone (initial ramfs)");
-	return NULL;
-}
+/* ---- rights ---- */
 
 static bool caps_only(uint64_t keep)
 {
@@ -269,7 +226,8 @@ static void caps_bound(void)
 	(void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
 }
 
-int jail_drop(uid_t uid)
+/* System calls only. */
+static int jail_drop(uid_t uid)
 {
 	caps_bound();
 	/* The bare calls: the C library's would look for other threads, which a forked child does not have. */
@@ -278,6 +236,195 @@ int jail_drop(uid_t uid)
 		return -1;
 	return caps_only(0) ? 0 : -1;
 }
+
+/* ---- roots ---- */
+
+#define CUT_OFF (OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE)
+
+/* A tmpfs at place becomes the current directory; own: in a mount namespace that is made for it. NULL, or what failed. */
+static const char *new_root(const char *place, const char *options, bool own)
+{
+	if (own && unshare(CLONE_NEWNS))
+		return "unshare";
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
+		return "make mounts private";
+	if (mount("jail", place, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options))
+		return "mount";
+	return chdir(place) ? "chdir" : NULL;
+}
+
+/*
+ * The current directory becomes the root; the old tree is let go of. The initial ramfs of a machine that never left it cannot be
+ * pivoted away from: there the new root is moved on top of it.
+ */
+static const char *swap_root(bool *hidden)
+{
+	*hidden = false;
+	if (syscall(SYS_pivot_root, ".", ".") == 0)
+		return umount2(".", MNT_DETACH) || chdir("/") ? "detach" : NULL;
+	*hidden = true;
+	if (mount(".", "/", NULL, MS_MOVE, NULL) || chroot(".") || chdir("/"))
+		return "pivot_root";
+	return NULL;
+}
+
+/* In the new root, the working directory: /proc/self/fd and no more of /proc. From there ".." leads to empty directories. */
+static const char *place_fds(int fds)
+{
+	if (mkdir("proc", 0555) || mkdir("proc/self", 0555) || mkdir("proc/self/fd", 0555))
+		return "make /proc/self/fd";
+	if (move_mount(fds, "", AT_FDCWD, "proc/self/fd", MOVE_MOUNT_F_EMPTY_PATH))
+		return "mount /proc/self/fd";
+	return NULL;
+}
+
+/* An empty tmpfs becomes the root. fds: what is to be /proc/self/fd there, in a mount namespace that is there already; -1: nothing. */
+static const char *empty_root(const char *place, int fds)
+{
+	const char *failed = new_root(place,
+				      fds < 0 ? "size=4k,nr_inodes=1,mode=0555"
+					      : "size=16k,nr_inodes=4,mode=0555",
+				      fds < 0);
+	bool hidden;
+
+	if (!failed && fds >= 0)
+		failed = place_fds(fds);
+	if (failed)
+		return failed;
+	if (mount(NULL, ".", NULL,
+		  MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL))
+		return "make read-only";
+	failed = swap_root(&hidden);
+	if (!failed && hidden)
+		log_warn("jail: the old root is hidden, not gone (initial ramfs)");
+	return failed;
+}
+
+/* ---- what an executed child keeps of the host's files ---- */
+
+#define TREE_OPTIONS "size=64k,nr_inodes=128,mode=0555"
+
+static bool in_tree(const struct jail_tree *t, const char *path)
+{
+	size_t i;
+
+	for (i = 0; i < t->n; i++) {
+		size_t len = strlen(t->v[i].path);
+
+		if (!strncmp(path, t->v[i].path, len) && (path[len] == '/' || !path[len]))
+			return true;
+	}
+	return false;
+}
+
+void jail_tree_add(struct jail_tree *t, const char *path)
+{
+	struct jail_path p = {0};
+	char link[PATH_MAX];
+	struct stat st;
+	ssize_t n;
+
+	if (lstat(path, &st) || strlen(path) >= PATH_MAX || in_tree(t, path))
+		return;
+	if (S_ISLNK(st.st_mode)) {
+		n = readlink(path, link, sizeof(link) - 1);
+		if (n < 0)
+			return;
+		p.link = xstrndup(link, (size_t)n);
+	} else if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode)) {
+		return;
+	}
+	p.path = xstrdup(path);
+	p.dir = S_ISDIR(st.st_mode);
+	t->v = xreallocarray(t->v, t->n + 1, sizeof(*t->v));
+	t->v[t->n++] = p;
+}
+
+void jail_tree_free(struct jail_tree *t)
+{
+	while (t->n) {
+		free(t->v[--t->n].path);
+		free(t->v[t->n].link);
+	}
+	free(t->v);
+	t->v = NULL;
+}
+
+/* The directories above path, below the current one. */
+static int make_parents(const char *path)
+{
+	char part[PATH_MAX];
+	size_t i;
+
+	for (i = 1; path[i]; i++) {
+		if (path[i] != '/')
+			continue;
+		memcpy(part, path + 1, i - 1);
+		part[i - 1] = 0;
+		if (mkdir(part, 0555) && errno != EEXIST)
+			return -1;
+	}
+	return 0;
+}
+
+static int place_path(const struct jail_path *p)
+{
+	const char *at = p->path + 1;
+
+	if (make_parents(p->path))
+		return -1;
+	if (p->link)
+		return symlink(p->link, at);
+	if (p->dir ? mkdir(at, 0555) : mknod(at, S_IFREG | 0444, 0))
+		return -1;
+	return mount(p->path, at, NULL, MS_BIND | MS_REC, NULL);
+}
+
+/* Of /proc nothing but what it is itself: its descriptors have their names there. */
+static const char *fill_root(const struct jail_tree *t)
+{
+	struct mount_attr ro = {.attr_set =
+					MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV};
+	size_t i;
+
+	for (i = 0; i < t->n; i++)
+		if (place_path(&t->v[i]))
+			return t->v[i].path;
+	if (mkdir("proc", 0555) || mkdir("proc/self", 0555) ||
+	    mount("/proc/self", "proc/self", NULL, MS_BIND | MS_REC, NULL))
+		return "/proc/self";
+	/* All of it at once, and for good: who has no rights cannot undo it. */
+	return mount_setattr(AT_FDCWD, ".", AT_RECURSIVE, &ro, sizeof(ro)) ? "read-only" : NULL;
+}
+
+static void say(const char *text)
+{
+	if (write(STDERR_FILENO, text, strlen(text)) < 0)
+		return; /* nobody listens */
+}
+
+int jail_child(uid_t uid, const struct jail_tree *t)
+{
+	const char *failed = new_root(t->place, TREE_OPTIONS, true);
+	mode_t mask = umask(0); /* its directories are for uid too */
+	bool hidden;
+
+	if (!failed)
+		failed = fill_root(t);
+	umask(mask);
+	if (!failed)
+		failed = swap_root(&hidden);
+	if (failed) {
+		say("jail: no file tree of its own: ");
+		say(failed);
+		say("\n");
+		if (chdir("/"))
+			return -1;
+	}
+	return jail_drop(uid);
+}
+
+/* ---- after the child ---- */
 
 static int drop_all(uid_t uid)
 {

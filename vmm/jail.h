@@ -8,7 +8,10 @@
  *
  *   jail_audit()    first thing in the process: of what was inherited, only what is meant to be there stays
  *   jail_prepare()  resource limits, no_new_privs, namespaces of its own for network, IPC and host name; a child started
- *                   after it (the qemu engine's) shares them, and gets one for mounts. Needs to be the only thread.
+ *                   after it (the qemu engine's) shares them. Needs to be the only thread.
+ *   jail_child()    in that child, before it becomes another program: a root with that program's files only, read-only; the
+ *                   user id and capabilities as below. Dumpable it is again when it is executed: its /proc belongs to its own
+ *                   user id, which only this process has besides, and neither can trace (filters).
  *   jail_enter()    after the child: an empty read-only root file system, an own user id, no capabilities, not dumpable.
  *                   Needs to be the only thread still: threads made later inherit it all.
  *   filter_thread() each thread; the helper's main thread last (core/filter.h)
@@ -53,9 +56,9 @@ unsigned jail_audit(const int *allowed, size_t n);
  * and it stays who it is. */
 uid_t jail_uid(void);
 
-/* jail_prepare, jail_enter: return the stages done (enum jail_stage), or -1. uid: jail_uid()'s. child: one follows. place:
+/* jail_prepare, jail_enter: return the stages done (enum jail_stage), or -1. uid: jail_uid()'s. place:
  * an empty directory of ours on which the new root is made for a moment. */
-int jail_prepare(uid_t uid, bool child);
+int jail_prepare(uid_t uid);
 int jail_enter(uid_t uid, const char *place, struct error **err);
 
 /*
@@ -76,8 +79,24 @@ int jail_share(const char *path, bool readonly, struct error **err);
 int jail_files_enter(const char *place);
 int jail_files_drop(uint64_t keep);
 
-/* jail_drop: what a child does between fork and exec: no capabilities, uid when it is not 0. System calls only. 0 or -1
- * with errno. */
-int jail_drop(uid_t uid);
+/* What a child sees of the host's files: each at its path, directories with all below. */
+struct jail_tree {
+	const char *place; /* as jail_enter()'s; borrowed */
+	struct jail_path {
+		char *path, *link; /* link: what the symbolic link at path says; NULL: it is none */
+		bool dir;
+	} * v;
+	size_t n;
+};
+
+/* jail_tree_add: one file, directory or symbolic link more, the link itself; nothing where there is none, or where what is above
+ * it is in the tree already. */
+void jail_tree_add(struct jail_tree *t, const char *path);
+void jail_tree_free(struct jail_tree *t);
+
+/* jail_child: what a child does between fork and exec: a root of that tree and its own /proc/self, nothing else; no
+ * capabilities, uid when it is not 0. System calls only. Where the host refuses the tree it stays with the whole one, and says so on
+ * its standard error. 0 or -1 with errno. */
+int jail_child(uid_t uid, const struct jail_tree *t);
 
 #endif

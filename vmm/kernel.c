@@ -86,7 +86,7 @@ static bool signatures_forced(const char *binary, const char *release)
 static int import_modules(const char *binary, const char *modules_dir, const char *release,
 			  int dest_dirfd, struct strv *names, struct error **err)
 {
-	CLEANUP_BUF struct buf cpio = {0};
+	CLEANUP_BUF struct buf cpio = {0}, nested = {0};
 	CLEANUP_CLOSE int fd = -1;
 
 	if (modules_dir) {
@@ -96,13 +96,17 @@ static int import_modules(const char *binary, const char *modules_dir, const cha
 	} else if (release) {
 		fd = usual_modules(binary, release);
 	}
-	if (unlinkat(dest_dirfd, "modules.cpio", 0) && errno != ENOENT)
-		return error_sys(err, errno, "remove the old modules.cpio");
+	if ((unlinkat(dest_dirfd, "modules.cpio", 0) && errno != ENOENT) ||
+	    (unlinkat(dest_dirfd, KERNEL_NESTED, 0) && errno != ENOENT))
+		return error_sys(err, errno, "remove the old modules");
 	if (fd < 0)
 		return 0; /* all built in, we hope: the guest says so when a device is missing */
 	if (modules_collect(fd, release, modules_dir != NULL, signatures_forced(binary, release),
-			    &cpio, names, err))
+			    &cpio, &nested, names, err))
 		return error_wrap(err, "modules of %s", release ? release : binary);
+	if (nested.len &&
+	    state_write_text(dest_dirfd, KERNEL_NESTED, nested.data, nested.len, 0644, err))
+		return -1;
 	if (!cpio.len)
 		return 0;
 	return state_write_text(dest_dirfd, "modules.cpio", cpio.data, cpio.len, 0644, err);

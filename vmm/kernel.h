@@ -4,13 +4,16 @@
  *
  * An imported kernel is a directory: vmlinux (ELF, never compressed), modules.cpio (newc, the
  * modules our guest needs, with their load order in /modules.list; absent when everything is built
- * in), kernel.json {name, release, source, sha256}.
+ * in), nested.cpio (KVM's modules, for containers that are offered virtualization; absent when there are none), kernel.json
+ * {name, release, source, sha256}.
  */
 #ifndef VMM_KERNEL_H
 #define VMM_KERNEL_H
 
 #include "core/json.h"
 #include "core/str.h"
+
+#define KERNEL_NESTED "nested.cpio"
 
 /*
  * kernel_import: reads binary (ELF vmlinux or a bzImage/vmlinuz with gzip, zstd, lz4 or xz

@@ -6,6 +6,8 @@
  * underscore, as the kernel sees it), their dependencies come from their own .modinfo, depth first,
  * so that each module follows what it needs. What modules.builtin lists is in the kernel already.
  * Soft dependencies are left alone: they name alternatives for speed that would cost start time.
+ *
+ * KVM's are three megabytes that few containers are offered: they are an archive of their own, which goes along when asked for.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -22,13 +24,12 @@
 #define MODULE_DIR      "lib/modules"
 
 /* In the order they should load. No guest starts without those of FIRST. */
-enum when { FIRST, LATER, SHARES, FOREIGN };
+enum when { FIRST, LATER, SHARES, FOREIGN, NESTED };
 static const char *const lists[] = {
-	[FIRST] = "modules.list",
-	[LATER] = "modules.later", /* when the container runs */
-	[SHARES] =
-		"modules.shares", /* for shared directories; those that others may use, as LATER */
+	[FIRST] = "modules.list",      [LATER] = "modules.later", /* when the container runs */
+	[SHARES] = "modules.shares", /* for shared directories; those that others may use, as LATER */
 	[FOREIGN] = "modules.foreign", /* for programs of other architectures */
+	[NESTED] = "modules.nested",   /* for machines within the machine */
 };
 static const struct {
 	const char *name;
@@ -40,6 +41,7 @@ static const struct {
 	{"virtio_rng", LATER},     {"virtio_console", LATER},
 	{"virtio_balloon", LATER}, {"fuse", SHARES},
 	{"virtiofs", SHARES},      {"binfmt_misc", FOREIGN},
+	{"kvm_amd", NESTED},       {"kvm_intel", NESTED},
 };
 
 struct found {
@@ -281,8 +283,31 @@ out:
 	return r;
 }
 
+/* An archive of files and of those of the lists first … last that name any, or must. */
+static void archive(const struct buf *files, const struct buf *text, enum when first,
+		    enum when last, struct buf *cpio)
+{
+	enum when w;
+
+	cpio_dir(cpio, "lib", 0755);
+	cpio_dir(cpio, MODULE_DIR, 0755);
+	buf_append(cpio, files->data, files->len);
+	for (w = first; w <= last; w++)
+		if (text[w].len || w == FIRST)
+			cpio_file(cpio, lists[w], 0644, text[w].data, text[w].len);
+	cpio_end(cpio);
+}
+
+static void free_lists(struct buf (*text)[ARRAY_SIZE(lists)])
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(lists); i++)
+		buf_free(&(*text)[i]);
+}
+
 int modules_collect(int dirfd, const char *release, bool required, bool signatures,
-		    struct buf *cpio, struct strv *names, struct error **err)
+		    struct buf *cpio, struct buf *nested, struct strv *names, struct error **err)
 {
 	CLEANUP(pick_free)
 	struct pick k = {.dirfd = dirfd,
@@ -290,33 +315,27 @@ int modules_collect(int dirfd, const char *release, bool required, bool signatur
 			 .required = required,
 			 .signatures = signatures,
 			 .names = names};
-	CLEANUP_BUF struct buf files = {0}, list = {0}, later = {0}, shares = {0}, foreign = {0};
-	struct buf *text[] = {
-		[FIRST] = &list, [LATER] = &later, [SHARES] = &shares, [FOREIGN] = &foreign};
+	CLEANUP_BUF struct buf files = {0}, nested_files = {0};
+	CLEANUP(free_lists) struct buf text[ARRAY_SIZE(lists)] = {0};
 	int top = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	size_t i, start = 0;
 
 	if (top < 0)
 		return error_sys(err, errno, "open modules directory");
-	k.cpio = &files;
 	if (walk(&k, top, "", 0, err))
 		return -1;
 	builtin_load(&k);
 	for (i = 0; i < ARRAY_SIZE(wanted); i++) {
+		k.cpio = wanted[i].when == NESTED ? &nested_files : &files;
 		if (pick_module(&k, wanted[i].name, wanted[i].when == FIRST, 0, err))
 			return -1;
 		for (; start < names->n; start++)
-			buf_printf(text[wanted[i].when], "/" MODULE_DIR "/%s.ko\n",
+			buf_printf(&text[wanted[i].when], "/" MODULE_DIR "/%s.ko\n",
 				   names->v[start]);
 	}
-	if (!names->n)
-		return 0;
-	cpio_dir(cpio, "lib", 0755);
-	cpio_dir(cpio, MODULE_DIR, 0755);
-	buf_append(cpio, files.data, files.len);
-	for (i = 0; i < ARRAY_SIZE(lists); i++)
-		if (text[i]->len || i == FIRST)
-			cpio_file(cpio, lists[i], 0644, text[i]->data, text[i]->len);
-	cpio_end(cpio);
+	if (files.len)
+		archive(&files, text, FIRST, FOREIGN, cpio);
+	if (nested_files.len)
+		archive(&nested_files, text, NESTED, NESTED, nested);
 	return 0;
 }

@@ -47,10 +47,10 @@ int modinfo_parse(const void *p, size_t n, modinfo_fn fn, void *arg, struct erro
 void module_slim(struct buf *ko, bool keep_signature);
 
 /* modules_collect: picks what the guest needs from a module directory (a /lib/modules/<release>),
- * and appends the archive to cpio (nothing when no module is needed). names receives the modules in
+ * and appends the archive to cpio (nothing when no module is needed), one of KVM's modules to nested. names receives the modules in
  * load order. With `required`, a module the guest cannot do without that is neither there nor built
  * in is notFound. */
 int modules_collect(int dirfd, const char *release, bool required, bool signatures,
-		    struct buf *cpio, struct strv *names, struct error **err);
+		    struct buf *cpio, struct buf *nested, struct strv *names, struct error **err);
 
 #endif

@@ -238,6 +238,8 @@ static int make_vcpus(struct kvm_machine *k, struct error **err)
 	k->cpuid = xcalloc(1, KVM_CPUID_BYTES);
 	if (kvm_cpuid_supported(k->sys_fd, k->cpuid, err))
 		return -1;
+	if (k->nested && kvm_cpuid_nested(k->cpuid) == KVM_NESTED_NONE)
+		return error_set(err, ERR_UNSUPPORTED, "%s", VM_NO_NESTED);
 	for (i = 0; i < k->nvcpus; i++)
 		if (make_vcpu(k, i, err))
 			return -1;
@@ -269,6 +271,7 @@ static int kvm_create(struct vm *vm, const struct vm_config *cfg, struct error *
 	struct kvm_machine *k = new_machine(vm);
 
 	vm->priv = k;
+	k->nested = cfg->nested;
 	kvm_install_kick();
 	k->sys_fd = kvm_open(err);
 	if (k->sys_fd < 0 || check_caps(k->sys_fd, err) || make_vm(k, err) || map_memory(k, err) ||

@@ -35,6 +35,7 @@ struct kvm_machine {
 	int sys_fd, vm_fd;
 	size_t run_size;
 	unsigned nvcpus;
+	bool nested; /* the guest may have virtualization */
 	struct kvm_vcpu *vcpus;
 	struct boot_kernel kernel;
 	struct kvm_cpuid2 *cpuid; /* kvm_cpuid_supported()'s */
@@ -71,7 +72,10 @@ void kvm_kick(struct kvm_machine *k);
 	(sizeof(struct kvm_cpuid2) + KVM_CPUID_MAX * sizeof(struct kvm_cpuid_entry2))
 /* kvm_cpuid_supported: what KVM can show a guest; *out has KVM_CPUID_BYTES. Slow where the host is a guest itself. */
 int kvm_cpuid_supported(int sys_fd, struct kvm_cpuid2 *out, struct error **err);
-/* kvm_cpuid_adapt: edits that into what the guest's CPUID instruction answers on vCPU index of n. */
-void kvm_cpuid_adapt(struct kvm_cpuid2 *c, unsigned index, unsigned n);
+/* kvm_cpuid_adapt: edits that into what the guest's CPUID instruction answers on vCPU index of n; nested: it may have virtualization. */
+void kvm_cpuid_adapt(struct kvm_cpuid2 *c, unsigned index, unsigned n, bool nested);
+/* kvm_cpuid_nested: which virtualization is in there. Of what KVM supports: that which the host's kvm_intel or kvm_amd nests. */
+enum kvm_nested { KVM_NESTED_NONE, KVM_NESTED_VMX, KVM_NESTED_SVM };
+enum kvm_nested kvm_cpuid_nested(const struct kvm_cpuid2 *c);
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * kvm_cpuid.c - the processor a guest sees: what KVM supports, with a topology of n single-threaded cores in one
- * package, and without what makes no sense inside (nested virtualization, performance counters, power management).
+ * package, and without what makes no sense inside (performance counters, power management). Virtualization is for those
+ * machines only that are to have it.
  */
 #include <sys/ioctl.h>
 
@@ -99,7 +100,7 @@ static void adapt_leaf_4(struct kvm_cpuid_entry2 *e, unsigned n)
 static void adapt_leaf_1(struct kvm_cpuid_entry2 *e, unsigned index, unsigned n)
 {
 	e->ebx = (e->ebx & 0xffff) | n << 16 | index << 24;
-	e->ecx &= ~(L1_ECX_MONITOR | L1_ECX_VMX | L1_ECX_PDCM);
+	e->ecx &= ~(L1_ECX_MONITOR | L1_ECX_PDCM);
 	e->ecx |= L1_ECX_HYPERVISOR | L1_ECX_X2APIC | L1_ECX_TSC_DEADLINE;
 	if (n > 1)
 		e->edx |= L1_EDX_HTT;
@@ -124,7 +125,7 @@ static void adapt_entry(struct kvm_cpuid_entry2 *e, unsigned index, unsigned n)
 		e->eax = e->ebx = e->ecx = e->edx = 0;
 		break;
 	case 0x80000001:
-		e->ecx &= ~(L81_ECX_SVM | L81_ECX_CMP_LEGACY);
+		e->ecx &= ~L81_ECX_CMP_LEGACY;
 		if (n > 1)
 			e->ecx |= L81_ECX_CMP_LEGACY;
 		break;
@@ -145,11 +146,41 @@ static void adapt_entry(struct kvm_cpuid_entry2 *e, unsigned index, unsigned n)
 	}
 }
 
-void kvm_cpuid_adapt(struct kvm_cpuid2 *c, unsigned index, unsigned n)
+static void hide_virtualization(struct kvm_cpuid2 *c)
 {
 	unsigned i;
 
 	drop_function(c, 0x8000000a); /* SVM's own leaf */
+	for (i = 0; i < c->nent; i++) {
+		if (c->entries[i].function == 0x1)
+			c->entries[i].ecx &= ~L1_ECX_VMX;
+		if (c->entries[i].function == 0x80000001)
+			c->entries[i].ecx &= ~L81_ECX_SVM;
+	}
+}
+
+enum kvm_nested kvm_cpuid_nested(const struct kvm_cpuid2 *c)
+{
+	enum kvm_nested kind = KVM_NESTED_NONE;
+	unsigned i;
+
+	for (i = 0; i < c->nent; i++) {
+		const struct kvm_cpuid_entry2 *e = &c->entries[i];
+
+		if (e->function == 0x1 && e->ecx & L1_ECX_VMX)
+			kind = KVM_NESTED_VMX;
+		if (e->function == 0x80000001 && e->ecx & L81_ECX_SVM)
+			kind = KVM_NESTED_SVM;
+	}
+	return kind;
+}
+
+void kvm_cpuid_adapt(struct kvm_cpuid2 *c, unsigned index, unsigned n, bool nested)
+{
+	unsigned i;
+
+	if (!nested)
+		hide_virtualization(c);
 	for (i = 0; i < c->nent; i++)
 		adapt_entry(&c->entries[i], index, n);
 	add_topology(c, index, n);

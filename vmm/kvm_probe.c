@@ -161,7 +161,7 @@ static int make_vcpu(struct probe *p, struct error **err)
 	p->run = m;
 	if (kvm_cpuid_supported(p->sys_fd, c, err))
 		return -1;
-	kvm_cpuid_adapt(c, 0, 1);
+	kvm_cpuid_adapt(c, 0, 1, false);
 	if (ioctl(p->vcpu_fd, KVM_SET_CPUID2, c) < 0)
 		return error_sys(err, errno, "KVM_SET_CPUID2");
 	return 0;

@@ -4,6 +4,9 @@
 
 #include "vmm/kvm.h"
 
+#define MSR_FEAT_CTL      0x3a
+#define FEAT_CTL_LOCKED   (1u << 0)
+#define FEAT_CTL_VMX      (1u << 2) /* outside SMX */
 #define MSR_MISC_ENABLE   0x1a0
 #define MISC_FAST_STRING  1
 #define MSR_MTRR_DEF_TYPE 0x2ff
@@ -31,7 +34,7 @@ static int set_cpuid(struct kvm_machine *k, struct kvm_vcpu *v, struct error **e
 	CLEANUP_FREE struct kvm_cpuid2 *c = xmalloc(KVM_CPUID_BYTES);
 
 	memcpy(c, k->cpuid, KVM_CPUID_BYTES);
-	kvm_cpuid_adapt(c, v->index, k->nvcpus);
+	kvm_cpuid_adapt(c, v->index, k->nvcpus, k->nested);
 	if (ioctl(v->fd, KVM_SET_CPUID2, c) < 0)
 		return error_sys(err, errno, "KVM_SET_CPUID2");
 	return 0;
@@ -52,6 +55,22 @@ static int set_msrs(const struct kvm_vcpu *v, struct error **err)
 	/* The count that went in is returned: a host may stop at an MSR it does not know, so the needed one is first. */
 	if (ioctl(v->fd, KVM_SET_MSRS, &m) < 0)
 		return error_sys(err, errno, "KVM_SET_MSRS");
+	return 0;
+}
+
+/* The firmware's part of VMX: without it the instructions are there and refused (SDM 3C, 24.7). */
+static int set_vmx(const struct kvm_machine *k, const struct kvm_vcpu *v, struct error **err)
+{
+	struct {
+		struct kvm_msrs h;
+		struct kvm_msr_entry e[1];
+	} m = {.h.nmsrs = 1,
+	       .e = {{.index = MSR_FEAT_CTL, .data = FEAT_CTL_LOCKED | FEAT_CTL_VMX}}};
+
+	if (!k->nested || kvm_cpuid_nested(k->cpuid) != KVM_NESTED_VMX)
+		return 0;
+	if (ioctl(v->fd, KVM_SET_MSRS, &m) != 1)
+		return error_sys(err, errno, "KVM_SET_MSRS: turn VMX on");
 	return 0;
 }
 
@@ -126,7 +145,7 @@ static int set_regs(const struct kvm_machine *k, const struct kvm_vcpu *v, struc
 
 int kvm_vcpu_setup(struct kvm_machine *k, struct kvm_vcpu *v, struct error **err)
 {
-	if (set_cpuid(k, v, err) || set_msrs(v, err) || set_lapic(v, err))
+	if (set_cpuid(k, v, err) || set_msrs(v, err) || set_vmx(k, v, err) || set_lapic(v, err))
 		return -1;
 	if (v->index == 0 && (set_sregs(k, v, err) || set_regs(k, v, err)))
 		return -1;

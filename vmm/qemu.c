@@ -29,7 +29,7 @@
 #include "core/rpc.h"
 #include "vmm/engine.h"
 #include "vmm/agent.h"
-#include "vmm/jail.h"
+#include "vmm/qemu_tree.h"
 #include "vmm/qmp.h"
 #include "vmm/vhost_user.h"
 
@@ -97,7 +97,8 @@ struct door {
 struct qemu {
 	struct vm *vm;
 	struct strv argv;
-	char *path;
+	char *path;    /* of the program, no link in it */
+	char *run_dir; /* where its root is made */
 	/* Descriptors for the child; owned until it is started. */
 	int child_fds[MAX_FDS];
 	size_t nchild_fds;
@@ -187,7 +188,6 @@ static const char *const fixed_args[] = {
 	"-nographic",  "-display",
 	"none",        "-no-reboot",
 	"-accel",      "tcg,thread=multi",
-	"-cpu",        "max",
 	"-global",     "virtio-mmio.force-legacy=false",
 	"-sandbox",    "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
 };
@@ -204,6 +204,9 @@ static void args_machine(struct qemu *q, const struct vm_config *cfg, int mem)
 			   "memory-backend=ram");
 	for (i = 0; i < ARRAY_SIZE(fixed_args); i++)
 		strv_add(&q->argv, fixed_args[i]);
+	/* TCG emulates SVM, on any host. */
+	strv_add(&q->argv, "-cpu");
+	strv_add(&q->argv, cfg->nested ? "max" : "max,svm=off");
 	/*
 	 * With one vCPU TCG would leave out the barriers of the guest's locked instructions, as nobody else runs: but
 	 * our devices do, and a driver's look at avail_event could overtake its new avail->idx: a lost notification. The room
@@ -534,10 +537,14 @@ static void on_child(void *arg, pid_t pid, int status)
 
 static int find_program(struct qemu *q, const struct vm_config *cfg, struct error **err)
 {
-	q->path = cfg->qemu_path ? xstrdup(cfg->qemu_path) : proc_find("qemu-system-x86_64");
+	CLEANUP_FREE char *found =
+		cfg->qemu_path ? xstrdup(cfg->qemu_path) : proc_find("qemu-system-x86_64");
+
+	q->path = found ? realpath(found, NULL) : NULL;
 	if (!q->path)
 		return error_set(err, ERR_NOT_FOUND,
 				 "qemu-system-x86_64 is not installed (Debian: qemu-system-x86)");
+	q->run_dir = xstrdup(cfg->run_dir ? cfg->run_dir : "");
 	return 0;
 }
 
@@ -601,12 +608,14 @@ static void close_child_fds(struct qemu *q)
 
 struct child_jail {
 	struct filter filter;
+	struct jail_tree tree;
 	uid_t uid;
 };
 
 static void child_jail_free(struct child_jail *j)
 {
 	filter_free(&j->filter);
+	jail_tree_free(&j->tree);
 }
 
 /* In the child. The limits, no_new_privs and namespaces of jail_prepare() are its already. */
@@ -614,7 +623,7 @@ static int confine_child(void *arg)
 {
 	const struct child_jail *j = arg;
 
-	return jail_drop(j->uid) || filter_install(&j->filter) ? -1 : 0;
+	return jail_child(j->uid, &j->tree) || filter_install(&j->filter) ? -1 : 0;
 }
 
 /*
@@ -639,6 +648,7 @@ static int qemu_start(struct vm *vm, struct error **err)
 
 	if (watch(q, err) < 0 || filter_build(FILTER_CHILD, &jail.filter, err) < 0)
 		return -1;
+	qemu_tree(q->path, q->run_dir, &jail.tree);
 	spec.stdio[1] = spec.stdio[2] = q->child_stderr;
 	if (proc_spawn(&spec, &q->pid, err) < 0)
 		return error_wrap(err, "start qemu");
@@ -729,6 +739,7 @@ static void qemu_destroy(struct vm *vm)
 	qmp_free(&q->qmp);
 	buf_free(&q->words);
 	free(q->path);
+	free(q->run_dir);
 	free(q);
 	vm->priv = NULL;
 }

@@ -69,7 +69,11 @@ struct uring *uring_new(unsigned entries, const int *fds, unsigned nfds, bool wr
 
 	if (fd < 0 || (p.features & need) != need || restrict_to(fd, writable) < 0 ||
 	    sys_register(fd, IORING_REGISTER_FILES, fds, nfds) < 0) {
-		log_debug("io_uring: %s; disks do without", strerror(errno));
+		static bool said; /* for one queue of all: they have the host in common */
+
+		if (!said)
+			log_info("io_uring: %s; disks do without", strerror(errno));
+		said = true;
 		return NULL;
 	}
 	u = xcalloc(1, sizeof(*u));

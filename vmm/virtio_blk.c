@@ -36,7 +36,6 @@
 #define SPIN_MAX_US 200u
 #define DEPTH       64           /* requests of one queue in the ring */
 #define BATCH       8            /* answers that one interrupt may tell of … */
-#define BATCH_FAR   32           /* … if it goes through another process … */
 #define BATCH_BYTES (256u << 10) /* … and bytes moved before it */
 #define DEEP        2            /* requests waiting behind one make it company */
 
@@ -443,14 +442,14 @@ static bool next(struct blk *b, unsigned q)
 	return virtio_next(&b->dev, q, &b->q[q].chain);
 }
 
-/* Takes requests until there are no more, or enough to hand to the kernel. */
+/*
+ * Takes requests until there are no more, or enough to hand to the kernel. The driver hears of answers before all are there: with
+ * vhost-user too, where an interrupt is two changes of threads, as otherwise it and we work one after the other and not side by side.
+ */
 static void take(struct blk *b, unsigned q)
 {
 	struct virtio_dev *dev = &b->dev;
 	struct blk_queue *bq = &b->q[q];
-	/* With vhost-user an interrupt is two changes of threads and costs QEMU's CPU several requests' worth. */
-	unsigned answers = dev->notify_irq ? BATCH : BATCH_FAR;
-
 	while (!full(bq) && bq->nprepared < BATCH && !virtio_pausing(dev) && next(b, q)) {
 		struct blk_end d;
 		uint32_t written = 0;
@@ -466,7 +465,7 @@ static void take(struct blk *b, unsigned q)
 		if (status == IN_RING)
 			continue;
 		finish(b, q, &d, status, written);
-		if (bq->nended >= answers || bq->nbytes >= BATCH_BYTES)
+		if (bq->nended >= BATCH || bq->nbytes >= BATCH_BYTES)
 			publish(b, q);
 	}
 	publish(b, q);

@@ -82,9 +82,12 @@ struct vm_config {
 	int (*confine)(void *arg, enum vm_confine what, struct error **err);
 	void *arg;        /* for all four */
 	unsigned own_uid; /* user and group of the qemu engine's child; 0: as we are */
+	bool nested; /* the guest is offered virtualization; where the host cannot, vm_new() fails with VM_NO_NESTED */
 };
 
 enum vm_stop { VM_STOP_POWEROFF, VM_STOP_RESET, VM_STOP_PANIC, VM_STOP_CRASH, VM_STOP_KILLED };
+
+#define VM_NO_NESTED "nested virtualization is not supported on the platform"
 
 struct vm;
 

@@ -126,7 +126,7 @@ WRAP(acpi_build, "acpi tables",
      (m, gpa, out, err))
 WRAP(boot_write_params, "boot parameters",
      (const struct boot_params_in *in, const struct gmem *m, struct error **err), (in, m, err))
-WRAP(jail_prepare, "jail: namespaces", (uid_t uid, bool child), (uid, child))
+WRAP(jail_prepare, "jail: namespaces", (uid_t uid), (uid))
 WRAP(jail_enter, "jail: empty root, user", (uid_t uid, const char *place, struct error **err),
      (uid, place, err))
 WRAP(filter_arm, "filters: build", (unsigned engine, bool trap, struct error **err),
@@ -369,7 +369,7 @@ static int run(struct boot *b, struct vm_config *cfg, struct error **err)
 	if (!the_vm || (only_first && put_first_instruction(err)))
 		return -1;
 	if (b->jail)
-		jail_prepare(b->uid, false);
+		jail_prepare(b->uid);
 	if (vm_start(the_vm, err) || loop_run(b->loop, err))
 		return -1;
 	return 0;

@@ -69,6 +69,12 @@ if [ -n "$q" ]; then
 	is 'qemu: our filter and its own' "$(field "$q" Seccomp_filters)" 2
 	is 'I: qemu: every descriptor is of a kind it needs' \
 		"$(strangers "$q" "^(/dev/null|anon_inode:.*|socket:.*|pipe:.*|/memfd:(guest-memory|initramfs) .*|$CONTAINER_APP_ROOT/kernels/.*/vmlinux|$CONTAINER_RUN_ROOT/c/one[.]d/nic[0-9]+[.]sock .deleted.)$")" ''
+	# Of the host's files it has its own alone.
+	is 'I: qemu: its root has no more than programs need' "$(ls -A "/proc/$q/root/" | grep -vxE 'lib|lib64|usr|etc|nix|gnu|proc')" ''
+	is 'I: qemu: of /etc the cache of the libraries' "$(ls -A "/proc/$q/root/etc")" ld.so.cache
+	is 'I: qemu: of /proc itself' "$(ls -A "/proc/$q/root/proc")" self
+	is 'I: qemu: of the programs it is the only one' "$(ls -A "/proc/$q/root$(dirname "$(readlink "/proc/$q/exe")")/")" "$(basename "$(readlink "/proc/$q/exe")")"
+	is 'I: qemu: no mount of it can be written to' "$(awk '$6 !~ /^ro,nosuid,nodev/' "/proc/$q/mountinfo")" ''
 	is 'I: qemu has no directory open' "$(find -L "/proc/$q/fd" -maxdepth 1 -mindepth 1 -type d 2>/dev/null)" ''
 else
 	skip 'qemu' 'the kvm engine has no child'

@@ -81,5 +81,25 @@ ok "the host holds $(held) MiB of it" below 800
 # Linux takes from the top first: behind 3 GiB in the file is what the guest has from 4 GiB on.
 ok 'memory above 4 GiB is in use' perl -e 'open(my $f, "<", $ARGV[0]) or exit 1; exit(!(sysseek($f, 3 << 30, 3) // 0))' "$fd"
 run_ok 'delete' "$C" delete -f big
+
+# As much as the host has, down to the page: what is not touched costs nothing.
+host=$(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo)
+host=$((host / 2048 * 2)) # MiB, an even number of them
+run_ok "all that the host has: $host MiB" "$C" run -d --name all --privileged -m ${host}m demo sleep 1000
+fd=$(memfd "$(service_pid container.runtime.all)")
+size=$(stat -L -c %s "$fd")
+is 'its memory is sparse' "$size" $(((host + 128) << 20))
+# The guest keeps 64 bytes of each page's 4096, which is written once.
+ok "the host holds $(held) MiB of it" below $((800 + host / 60))
+run_ok 'what the guest sees' "$C" exec all sh -c 'sed -n "s/^MemTotal: *\([0-9]*\).*/\1/p" /proc/meminfo; cat /proc/iomem'
+ok "memory: $((${out%%$'\n'*} / 1024)) MiB" [ $((${out%%$'\n'*} / 1024)) -gt $((host - 200 - host / 50)) ]
+read -r ram hole < <(perl -ne 'BEGIN { $ram = $hole = 0 }
+	next unless /^([0-9a-f]+)-([0-9a-f]+) : System RAM/;
+	($a, $b) = (hex $1, hex $2);
+	$ram += $b + 1 - $a; $hole++ if $a < 4 << 30 && $b >= 3 << 30;
+	END { print "$ram $hole\n" }' <<<"$out")
+ok 'all of it is RAM to the guest, but for a page or two below 1 MiB' [ "$ram" -gt $((size - (2 << 20))) ] && [ "$ram" -le "$size" ]
+is 'none of it between 3 and 4 GiB, where devices are' "$hole" 0
+run_ok 'delete' "$C" delete -f all
 stop_system
 done_testing

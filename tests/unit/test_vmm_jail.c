@@ -48,7 +48,6 @@ static volatile int *fail_line;
 #define fail_at (*fail_line)
 
 static char place[64]; /* an empty directory */
-static bool with_child;
 
 /* Runs fn in a child; returns its wait status. */
 static int in_child(void (*fn)(void))
@@ -70,19 +69,12 @@ static int in_child(void (*fn)(void))
 	return status;
 }
 
-/* With either engine's way to prepare. */
 static void assert_well(void (*fn)(void))
 {
-	int i;
+	int status = in_child(fn);
 
-	for (i = 0; i < 2; i++) {
-		int status;
-
-		with_child = i;
-		status = in_child(fn);
-		assert_true(WIFEXITED(status));
-		assert_int_equal(WEXITSTATUS(status), 0);
-	}
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
 }
 
 static void need_root(void)
@@ -128,7 +120,7 @@ static void dir_child(void)
 	struct error *e = NULL;
 
 	NEED(open("/", O_RDONLY | O_DIRECTORY) >= 0);
-	NEED(jail_prepare(0, with_child) >= 0);
+	NEED(jail_prepare(0) >= 0);
 	NEED(jail_enter(0, place, &e) < 0 && e && strstr(e->msg, "directories"));
 }
 
@@ -151,7 +143,7 @@ static void limits_child(void)
 {
 	struct rlimit r;
 
-	NEED(jail_prepare(0, with_child) & JAIL_LIMITS);
+	NEED(jail_prepare(0) & JAIL_LIMITS);
 	NEED(!getrlimit(RLIMIT_CORE, &r) && r.rlim_max == 0);
 	NEED(!getrlimit(RLIMIT_NOFILE, &r) && r.rlim_max <= JAIL_NOFILE);
 	NEED(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1);
@@ -171,7 +163,7 @@ static void net_child(void)
 
 	NEED(!bind(s, (struct sockaddr *)&sa, len) && !listen(s, 1));
 	NEED(!connect(c, (struct sockaddr *)&sa, len));
-	NEED(jail_prepare(0, with_child) & JAIL_NAMESPACES);
+	NEED(jail_prepare(0) & JAIL_NAMESPACES);
 	/* What was connected stays; an abstract name of the host's cannot be reached any more. */
 	NEED(write(c, "x", 1) == 1);
 	d = socket(AF_UNIX, SOCK_STREAM, 0);
@@ -190,7 +182,7 @@ static void enter(void)
 	int done;
 
 	close_others();
-	done = jail_prepare(uid, with_child);
+	done = jail_prepare(uid);
 	NEED(done >= 0);
 	done |= jail_enter(uid, place, NULL);
 	NEED(done == (uid ? JAIL_ALL : JAIL_ALL & ~JAIL_UID));
@@ -281,7 +273,7 @@ static void link_child(void)
 	(void)unlink(link);
 	NEED(!symlink("/etc", link));
 	close_others();
-	jail_prepare(0, with_child);
+	jail_prepare(0);
 	done = jail_enter(0, link, NULL);
 	NEED(done & JAIL_ROOT);
 	NEED(denied(open("/passwd", O_RDONLY)) && denied(open("/etc/passwd", O_RDONLY)));
@@ -302,7 +294,7 @@ static void no_place_child(void)
 	int done;
 
 	close_others();
-	jail_prepare(0, with_child);
+	jail_prepare(0);
 	done = jail_enter(0, "/nowhere/at/all", NULL);
 	/* One stage failed: the others are done all the same. */
 	NEED(done >= 0 && !(done & JAIL_ROOT) && done & JAIL_CAPABILITIES &&
@@ -324,7 +316,7 @@ static void nobody_child(void)
 	NEED(!setresgid(65534, 65534, 65534) && !setresuid(65534, 65534, 65534));
 	NEED(!prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)); /* as a process is that began as this user */
 	NEED(jail_uid() == 0);
-	done = jail_prepare(0, with_child);
+	done = jail_prepare(0);
 	NEED(done & JAIL_LIMITS && done & JAIL_NO_NEW_PRIVS);
 	done |= jail_enter(0, place, NULL);
 	NEED(done & JAIL_CAPABILITIES && done & JAIL_NOT_DUMPABLE && !(done & JAIL_UID));
@@ -336,59 +328,111 @@ static void nobody_child(void)
 
 static void test_I_without_root(void **state)
 {
-	int status, i;
+	int status;
 
 	need_root();
 	assert_int_equal(chmod(place, 0755), 0);
-	for (i = 0; i < 2; i++) {
-		with_child = i;
-		status = in_child(nobody_child);
-		assert_true(WIFEXITED(status));
-		print_message("user namespaces: %s\n", WEXITSTATUS(status) ? "no" : "yes");
-		assert_int_not_equal(WEXITSTATUS(status), 1);
-	}
+	status = in_child(nobody_child);
+	assert_true(WIFEXITED(status));
+	print_message("user namespaces: %s\n", WEXITSTATUS(status) ? "no" : "yes");
+	assert_int_not_equal(WEXITSTATUS(status), 1);
 }
 
-static void child_confine(int (*fn)(void *), void *arg, const char *want)
+/* What a child that is confined so sees: it runs a shell. */
+struct confined {
+	uid_t uid;
+	struct jail_tree tree;
+};
+
+static int confine_fn(void *arg)
 {
-	char *argv[] = {"sh", "-c", "grep -E '^(Uid|CapBnd|CapEff):' /proc/self/status", NULL};
-	CLEANUP_BUF struct buf out = {0};
+	struct confined *c = arg;
+
+	return jail_child(c->uid, &c->tree);
+}
+
+static void child_says(struct confined *c, const char *script, struct buf *out)
+{
+	char *argv[] = {"sh", "-c", (char *)script, NULL};
 	char piece[512];
-	struct proc_spec spec = {.path = "/bin/sh",
+	struct proc_spec spec = {.path = "/usr/bin/sh",
 				 .argv = argv,
 				 .stdio = {-1, -1, -1},
 				 .death_signal = SIGKILL,
-				 .confine = fn,
-				 .confine_arg = arg};
+				 .confine = confine_fn,
+				 .confine_arg = c};
 	int p[2], status;
 	pid_t pid;
 	ssize_t n;
 
 	assert_int_equal(pipe2(p, O_CLOEXEC), 0);
-	spec.stdio[1] = p[1];
+	spec.stdio[1] = spec.stdio[2] = p[1];
 	assert_int_equal(proc_spawn(&spec, &pid, NULL), 0);
 	close(p[1]);
 	while ((n = read(p[0], piece, sizeof(piece))) > 0)
-		buf_append(&out, piece, (size_t)n);
+		buf_append(out, piece, (size_t)n);
 	close(p[0]);
 	waitpid(pid, &status, 0);
-	buf_append(&out, "", 1);
-	assert_non_null(strstr(out.data, want));
-	assert_non_null(strstr(out.data, "CapEff:\t0000000000000000"));
-	assert_non_null(strstr(out.data, "CapBnd:\t0000000000000000"));
+	buf_append(out, "", 1);
 }
 
-static int drop_fn(void *arg)
+static void shells_tree(struct jail_tree *t)
 {
-	return jail_drop(*(uid_t *)arg);
+	static const char *const paths[] = {"/lib",           "/lib64",
+					    "/usr/lib",       "/usr/lib/locale",
+					    "/usr/lib64",     "/usr/bin",
+					    "/nowhere/at/all"};
+	size_t i;
+
+	t->place = place;
+	for (i = 0; i < ARRAY_SIZE(paths); i++)
+		jail_tree_add(t, paths[i]);
 }
 
 static void test_I_child_is_another_user_without_rights(void **state)
 {
-	uid_t uid = JAIL_UID_BASE + 1;
+	struct confined c = {.uid = JAIL_UID_BASE + 1};
+	CLEANUP_BUF struct buf out = {0};
 
 	need_root();
-	child_confine(drop_fn, &uid, "Uid:\t1879048193\t1879048193\t1879048193\t1879048193");
+	shells_tree(&c.tree);
+	umask(077); /* as a service's may be */
+	child_says(&c, "grep -E '^(Uid|CapBnd|CapEff):' /proc/self/status", &out);
+	assert_non_null(strstr(out.data, "Uid:\t1879048193\t1879048193\t1879048193\t1879048193"));
+	assert_non_null(strstr(out.data, "CapEff:\t0000000000000000"));
+	assert_non_null(strstr(out.data, "CapBnd:\t0000000000000000"));
+	jail_tree_free(&c.tree);
+}
+
+/* Without another user id, so that nothing but the tree is in the way. */
+static void test_I_child_sees_its_own_files_only(void **state)
+{
+	struct confined c = {0};
+	CLEANUP_BUF struct buf out = {0};
+
+	need_root();
+	shells_tree(&c.tree);
+	/* A link to a file elsewhere is kept as a link, and leads to nothing. */
+	child_says(&c,
+		   "exec 2>&-; cd /; echo / *; ls -A; ls -A proc; ls -d proc/self/fd/1; ls -A usr; "
+		   "cd ..; ls -A;"
+		   "for f in /x /proc/x /usr/x /usr/bin/x; do (: >$f) && echo wrote $f; done;"
+		   "umount /usr/bin && echo rights; mkdir /new && echo made; echo end",
+		   &out);
+	assert_string_equal(out.data,
+			    "/ lib lib64 proc usr\nlib\nlib64\nproc\nusr\nself\n"
+			    "proc/self/fd/1\nbin\nlib\nlib64\nlib\nlib64\nproc\nusr\nend\n");
+	jail_tree_free(&c.tree);
+}
+
+static void test_a_child_without_a_tree_says_so(void **state)
+{
+	struct confined c = {.uid = JAIL_UID_BASE + 1, .tree.place = "/nowhere/at/all"};
+	CLEANUP_BUF struct buf out = {0};
+
+	need_root();
+	child_says(&c, "id -u", &out);
+	assert_string_equal(out.data, "jail: no file tree of its own: mount\n1879048193\n");
 }
 
 /* ---- filters ---- */
@@ -626,6 +670,8 @@ int main(void)
 		cmocka_unit_test(test_a_failed_stage_leaves_the_others),
 		cmocka_unit_test(test_I_without_root),
 		cmocka_unit_test(test_I_child_is_another_user_without_rights),
+		cmocka_unit_test(test_I_child_sees_its_own_files_only),
+		cmocka_unit_test(test_a_child_without_a_tree_says_so),
 		cmocka_unit_test(test_I_forbidden_call_kills),
 		cmocka_unit_test(test_allowed_calls_work),
 		cmocka_unit_test(test_I_all_threads_die),

@@ -362,7 +362,7 @@ static void module_order(void **state)
 {
 	char path[] = "/tmp/test_kernel.XXXXXX";
 	int dir = make_dir(path);
-	CLEANUP_BUF struct buf cpio = {0};
+	CLEANUP_BUF struct buf cpio = {0}, nested = {0};
 	CLEANUP_STRV struct strv names = {0};
 	struct error *e = NULL;
 
@@ -374,17 +374,28 @@ static void module_order(void **state)
 	put_module(dir, "kernel/overlay.ko", "", "6.1.0-test");
 	put_module(dir, "kernel/virtio_blk.ko", "virtio", "6.1.0-test");
 	put_module(dir, "kernel/virtio_net.ko", "virtio", "6.1.0-test");
+	put_module(dir, "kernel/kvm-amd.ko", "kvm", "6.1.0-test");
+	put_module(dir, "kernel/kvm.ko", "irqbypass", "6.1.0-test");
+	put_module(dir, "kernel/irqbypass.ko", "", "6.1.0-test");
 	write_file(dir, "modules.builtin",
 		   "kernel/fs/erofs/erofs.ko\nkernel/net/vmw_vsock_virtio_transport.ko\n", 66);
-	if (modules_collect(dir, "6.1.0-test", true, false, &cpio, &names, &e))
+	if (modules_collect(dir, "6.1.0-test", true, false, &cpio, &nested, &names, &e))
 		fail_msg("%s", error_text(e));
 	assert_true(position(&names, "virtio_ring") < position(&names, "virtio"));
 	assert_true(position(&names, "virtio") < position(&names, "virtio_mmio"));
 	position(&names, "virtio_rng");
-	assert_int_equal(names.n, 7); /* nothing twice, nothing built in */
+	assert_int_equal(names.n, 10); /* nothing twice, nothing built in */
 	assert_int_equal(cpio.len % 512, 0);
 	assert_non_null(memmem(cpio.data, cpio.len,
 			       "/lib/modules/virtio_ring.ko\n/lib/modules/virtio.ko\n", 51));
+	/* KVM's in an archive of their own. */
+	assert_null(memmem(cpio.data, cpio.len, "kvm", 3));
+	assert_int_equal(nested.len % 512, 0);
+	assert_non_null(memmem(nested.data, nested.len,
+			       "/lib/modules/irqbypass.ko\n/lib/modules/kvm.ko\n"
+			       "/lib/modules/kvm_amd.ko\n",
+			       70));
+	assert_null(memmem(nested.data, nested.len, "virtio", 6));
 	drop_dir(dir, path);
 }
 
@@ -415,30 +426,40 @@ static void module_refusals(void **state)
 {
 	char path[] = "/tmp/test_kernel.XXXXXX";
 	int dir = make_dir(path);
-	CLEANUP_BUF struct buf cpio = {0};
+	CLEANUP_BUF struct buf cpio = {0}, nested = {0};
 	CLEANUP_STRV struct strv names = {0};
 	struct error *e = NULL;
 
 	/* Nothing there: missing when modules were asked for, fine when they were only looked for. */
-	assert_int_equal(modules_collect(dir, "6.1.0-test", true, false, &cpio, &names, &e), -1);
+	assert_int_equal(modules_collect(dir, "6.1.0-test", true, false, &cpio, &nested, &names,
+					 &e),
+			 -1);
 	assert_int_equal(e->code, ERR_NOT_FOUND);
 	error_free(STEAL(e));
-	assert_int_equal(modules_collect(dir, "6.1.0-test", false, false, &cpio, &names, NULL), 0);
+	assert_int_equal(modules_collect(dir, "6.1.0-test", false, false, &cpio, &nested, &names,
+					 NULL),
+			 0);
 	assert_int_equal(cpio.len, 0);
 	/* A circle. */
 	put_module(dir, "virtio.ko", "virtio_mmio", "6.1.0-test");
 	put_module(dir, "virtio_mmio.ko", "virtio", "6.1.0-test");
-	assert_int_equal(modules_collect(dir, "6.1.0-test", false, false, &cpio, &names, &e), -1);
+	assert_int_equal(modules_collect(dir, "6.1.0-test", false, false, &cpio, &nested, &names,
+					 &e),
+			 -1);
 	assert_int_equal(e->code, ERR_INVALID_ARGUMENT);
 	error_free(STEAL(e));
 	/* Another kernel's module. */
 	put_module(dir, "virtio_mmio.ko", "", "5.10.0");
-	assert_int_equal(modules_collect(dir, "6.1.0-test", false, false, &cpio, &names, &e), -1);
+	assert_int_equal(modules_collect(dir, "6.1.0-test", false, false, &cpio, &nested, &names,
+					 &e),
+			 -1);
 	assert_int_equal(e->code, ERR_INVALID_ARGUMENT);
 	error_free(STEAL(e));
 	/* No module at all. */
 	write_file(dir, "virtio_mmio.ko", "\177ELF", 4);
-	assert_int_equal(modules_collect(dir, "6.1.0-test", false, false, &cpio, &names, NULL), -1);
+	assert_int_equal(modules_collect(dir, "6.1.0-test", false, false, &cpio, &nested, &names,
+					 NULL),
+			 -1);
 	drop_dir(dir, path);
 }
 

@@ -961,7 +961,9 @@ static void test_cpuid(void **state)
 
 	c->nent = ARRAY_SIZE(in);
 	memcpy(c->entries, in, sizeof(in));
-	kvm_cpuid_adapt(c, 5, 6);
+	assert_int_equal(kvm_cpuid_nested(c), KVM_NESTED_SVM);
+	kvm_cpuid_adapt(c, 5, 6, false);
+	assert_int_equal(kvm_cpuid_nested(c), KVM_NESTED_NONE);
 	assert_int_equal(leaf(c, 1, 0)->ebx, 5u << 24 | 6u << 16 | 0x1234);
 	assert_int_equal(leaf(c, 1, 0)->ecx & 1u << 5, 0); /* no VMX */
 	assert_true(leaf(c, 1, 0)->ecx & 1u << 31);
@@ -979,6 +981,18 @@ static void test_cpuid(void **state)
 	assert_null(leaf(c, 0x8000000a, 0));
 	assert_int_equal(leaf(c, 0x80000001, 0)->ecx, 1u << 1);
 	assert_int_equal(leaf(c, 0x8000001e, 0)->eax, 5);
+	/* A machine that may have virtualization sees what the host's KVM nests, and no more than that. */
+	c->nent = ARRAY_SIZE(in);
+	memcpy(c->entries, in, sizeof(in));
+	kvm_cpuid_adapt(c, 0, 1, true);
+	assert_int_equal(leaf(c, 0x8000000a, 0)->eax, 1);
+	assert_int_equal(leaf(c, 0x80000001, 0)->ecx, 1u << 2);
+	assert_true(leaf(c, 1, 0)->ecx & 1u << 5);
+	c->entries[1].ecx = 0;
+	c->entries[7].ecx = 0;
+	assert_int_equal(kvm_cpuid_nested(c), KVM_NESTED_NONE);
+	c->entries[1].ecx = 1u << 5;
+	assert_int_equal(kvm_cpuid_nested(c), KVM_NESTED_VMX);
 }
 
 /* ---- the engine and the machine's limits ---- */

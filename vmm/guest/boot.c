@@ -122,6 +122,27 @@ int boot_modules_shares(bool wanted, struct error **err)
 	return each_module("/modules.shares", wanted ? load_now : keep_or_drop, err);
 }
 
+/* The one for the other make of processor is refused. */
+static void try_now(int fd, const char *path)
+{
+	(void)syscall(SYS_finit_module, fd, "", 0);
+	close(fd);
+}
+
+int boot_modules_nested(bool wanted, struct error **err)
+{
+	if (!wanted)
+		return 0;
+	if (each_module("/modules.nested", try_now, err))
+		return -1;
+	if (access("/dev/kvm", F_OK))
+		return error_set(err, ERR_UNSUPPORTED,
+				 "the guest kernel offers no virtualization (no KVM in it, or no "
+				 "kvm modules when it was set): set another with container system "
+				 "kernel set, or name one with --kernel");
+	return 0;
+}
+
 static void load_rest(void)
 {
 	size_t i;

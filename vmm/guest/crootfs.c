@@ -12,12 +12,14 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <linux/major.h>
 
 #include "core/hidden.h"
 #include "vmm/guest/guest.h"
 
 #define SECURE        (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)
 #define SHM_DEFAULT   (64u << 20)
+#define KVM_MINOR     232 /* of the misc devices (admin-guide/devices.txt) */
 #define MAX_PATHS     256
 #define MAX_SYSCTLS   256
 #define DEVICES_DEPTH 3 /* of directories in /dev */
@@ -63,7 +65,7 @@ static int mount_new(int rootfd, const char *type, const char *source, const cha
 	return mnt_attach(mfd, rootfd, target, false, err);
 }
 
-static int fill_dev(int rootfd, struct error **err)
+static int fill_dev(int rootfd, bool kvm, struct error **err)
 {
 	CLEANUP_CLOSE int dev = path_open_inroot(rootfd, "/dev", O_RDONLY | O_DIRECTORY, 0, err);
 	size_t i;
@@ -74,6 +76,8 @@ static int fill_dev(int rootfd, struct error **err)
 		if (mknodat(dev, nodes[i].name, S_IFCHR | 0666,
 			    makedev(nodes[i].major, nodes[i].minor)))
 			return error_sys(err, errno, "make /dev/%s", nodes[i].name);
+	if (kvm && mknodat(dev, "kvm", S_IFCHR | 0666, makedev(MISC_MAJOR, KVM_MINOR)))
+		return error_sys(err, errno, "make /dev/kvm");
 	for (i = 0; i < ARRAY_SIZE(links); i++)
 		if (symlinkat(links[i].to, dev, links[i].name))
 			return error_sys(err, errno, "make /dev/%s", links[i].name);
@@ -124,8 +128,10 @@ static int fill_privileged(int rootfd, struct error **err)
 	return from < 0 ? -1 : copy_devices(from, to, DEVICES_DEPTH, err);
 }
 
-static int mount_defaults(int rootfd, bool privileged, struct error **err)
+static int mount_defaults(int rootfd, struct json_object *boot, struct error **err)
 {
+	bool privileged = json_flag(boot, "privileged", false);
+	bool kvm = json_flag(boot, "virtualization", false);
 	size_t i, k;
 
 	for (i = 0; i < ARRAY_SIZE(defaults); i++) {
@@ -138,7 +144,7 @@ static int mount_defaults(int rootfd, bool privileged, struct error **err)
 		if (mount_new(rootfd, defaults[i].type, defaults[i].type, defaults[i].target, &o,
 			      err))
 			return error_wrap(err, "%s", defaults[i].target);
-		if (!strcmp(defaults[i].target, "/dev") && fill_dev(rootfd, err))
+		if (!strcmp(defaults[i].target, "/dev") && fill_dev(rootfd, kvm, err))
 			return -1;
 	}
 	return 0;
@@ -235,7 +241,7 @@ int crootfs_setup(int rootfd, struct json_object *boot, struct error **err)
 
 	if (n > GUEST_MAX_MOUNTS)
 		return error_set(err, ERR_INVALID_ARGUMENT, "too many mounts");
-	if (mount_defaults(rootfd, json_flag(boot, "privileged", false), err) ||
+	if (mount_defaults(rootfd, boot, err) ||
 	    (json_flag(boot, "privileged", false) && fill_privileged(rootfd, err)) ||
 	    mount_shm(rootfd, json_int(boot, "shmSize", SHM_DEFAULT), err))
 		return -1;

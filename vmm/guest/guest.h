@@ -85,6 +85,9 @@ int boot_modules(struct error **err);
 int boot_modules_foreign(bool wanted, struct error **err);
 /* boot_modules_shares: those that the host's shared directories take. Before boot_modules_later(). */
 int boot_modules_shares(bool wanted, struct error **err);
+/* boot_modules_nested: KVM's, for a container that is offered virtualization: afterwards there is a /dev/kvm. Before
+ * boot_switch_root(). */
+int boot_modules_nested(bool wanted, struct error **err);
 /* boot_modules_later: the modules that a start can do without; returns at once. */
 void boot_modules_later(void);
 /* boot_modules_rest: the same modules, now. */

@@ -92,7 +92,8 @@ static int prepare(struct json_object *boot, struct error **err)
 	bool shares = json_flag(boot, "shares", false);
 
 	if (boot_modules_foreign(emulator != NULL, err) || foreign_register(emulator, err) ||
-	    boot_modules_shares(shares, err))
+	    boot_modules_shares(shares, err) ||
+	    boot_modules_nested(json_flag(boot, "virtualization", false), err))
 		return -1;
 	if (boot_switch_root(err) || disks_mount(json_obj(boot, "root"), err) ||
 	    disks_volumes(json_arr(boot, "volumes"), err) || (shares && disks_mount_shares(err)))
