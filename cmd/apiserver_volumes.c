@@ -28,7 +28,10 @@
 
 static bool exists(struct apiserver *s, const char *name)
 {
-	return volume_name_ok(name) && !faccessat(s->volumes_dir, name, F_OK, AT_SYMLINK_NOFOLLOW);
+	struct stat st;
+
+	return volume_name_ok(name) && !fstatat(s->volumes_dir, name, &st, AT_SYMLINK_NOFOLLOW) &&
+	       S_ISDIR(st.st_mode);
 }
 
 static int not_found(const char *name, struct error **err)

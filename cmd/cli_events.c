@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cli_events.c - events: what happens to containers, images and networks, as it happens.
+ * cli_events.c - events: what happens to containers, images, networks and volumes, as it happens.
  *
  * The apiserver sends all there is in the span asked for; filters and forms are ours.
  */
@@ -12,7 +12,8 @@
 #include "cmd/template.h"
 #include "cmd/when.h"
 
-static const char *const keys[] = {"container", "event", "image", "label", "network", "type", NULL};
+static const char *const keys[] = {"container", "event", "image",  "label",
+				   "network",   "type",  "volume", NULL};
 
 /* ---- filters ---- */
 
@@ -40,6 +41,8 @@ static bool one_matches(struct json_object *o, const char *key, const char *want
 	if (!strcmp(key, "container"))
 		return !strcmp(type, "container") ? *want && str_prefix(id, want)
 						  : !strcmp(json_str(attr, "container", ""), want);
+	if (!strcmp(key, "volume"))
+		return !strcmp(type, "volume") && !strcmp(id, want);
 	if (!strcmp(key, "network"))
 		return !strcmp(type, "network") && !strcmp(id, want);
 	if (!strcmp(key, "image"))
@@ -103,7 +106,8 @@ char *events_field(struct json_object *o, const char *name)
 
 static const struct opt opt_events[] = {
 	{"filter", 'f', OPT_LIST, "filter", NULL,
-	 "Only those that fit: container=, event=, image=, label=, network= or type= and a value",
+	 "Only those that fit: container=, event=, image=, label=, network=, type= or volume= and "
+	 "a value",
 	 0},
 	{"format", 0, OPT_VALUE, "format", "json",
 	 "Form of the output: json, an object a line, or a template of fields such as '{{.Action}} "
@@ -180,7 +184,7 @@ static int run_events(struct cli *c, const struct opt_args *a, struct error **er
 
 const struct opt_cmd cmd_events = {
 	.name = "events",
-	.summary = "Show what happens to containers, images and networks",
+	.summary = "Show what happens to containers, images, networks and volumes",
 	.group = "CONTAINER SUBCOMMANDS",
 	.opts = events_opts,
 	.notes =
@@ -190,7 +194,8 @@ const struct opt_cmd cmd_events = {
 		"update, commit, "
 		"destroy and health_status; of images pull, push, tag, load, save and "
 		"delete; of networks "
-		"connect and disconnect. Filters with the same key are alternatives, labels must "
+		"connect and disconnect; of volumes create and destroy. Filters with the same key "
+		"are alternatives, labels must "
 		"all be there. "
 		"The last ones, 700 or more, are kept for --since. One who reads too slowly is cut "
 		"off. Fields of a template: Type, Action, ID, From, Time, TimeNano, "

@@ -174,8 +174,10 @@ run_rc 1 'one without its record is none' "$C" run $SMALL -v half:/x demo true
 run_rc 1 'inspect says why' "$C" volume inspect json
 like 'names it' "$err" 'internalError: "volume json"'
 run_rc 1 'a link is none' "$C" run $SMALL -v link:/x demo true
-run_ok 'but can be deleted' "$C" volume delete half json
-is 'events tell' "$("$C" events --since 1h --until 0s --filter type=volume --format '{{.Action}} {{.ID}}' | grep -E ' (data|half)$' | paste -sd,)" 'create data,destroy data,create data,destroy half'
+run_rc 1 'nor for inspect' "$C" volume inspect link
+like 'says so' "$err" 'notFound: "volume not found: link"'
+run_ok 'what has no record can be deleted' "$C" volume delete half json
+is 'events tell' "$("$C" events --since 1h --until 0s --filter volume=data --filter volume=half --format '{{.Action}} {{.ID}}' | paste -sd,)" 'create data,destroy data,create data,destroy half'
 run_rc 1 'delete --all' "$C" volume delete --all
 is 'all but what a container has' "$("$C" volume list -q)" data
 stop_system

@@ -271,6 +271,10 @@ static void event_filters(void **state)
 	assert_true(events_match(o, LIST("label=team", "label=team=a")));
 	assert_false(events_match(o, LIST("label=team", "label=tier")));
 	assert_false(events_match(o, LIST("network=default")));
+	assert_false(events_match(o, LIST("volume=web-1")));
+	json_set_str(o, "type", "volume");
+	assert_true(events_match(o, LIST("volume=web-1", "volume=x")));
+	assert_false(events_match(o, LIST("volume=web")));
 }
 
 static void event_forms(void **state)
