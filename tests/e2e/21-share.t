@@ -4,7 +4,7 @@
 # what becomes of it all. Letter N: attack class "shared directories".
 . "$(dirname "$0")/../lib/system.sh"
 . "$(dirname "$0")/../lib/leaks.sh"
-T_LIMIT=180
+T_LIMIT=$([ -n "${LAB:-}" ] && echo 500 || echo 180) # for very many questions at once
 ready_system
 gcc -O2 -static -o "$T/fileuse" "$TOP/tests/lib/fileuse.c" || bail 'fileuse compiles'
 unset CDPATH
@@ -27,7 +27,9 @@ chmod 2750 "$H/rw/sub"
 mknod "$H/rw/null" c 1 3
 chmod 666 "$H/rw/null"
 mkfifo "$H/rw/fifo"
-mib=$([ -n "${LAB:-}" ] && echo 8 || echo 64) # random bytes and their sums take an emulated machine's guest minutes
+# A guest in an emulated machine takes minutes for so much.
+mib=$([ -n "${LAB:-}" ] && echo 2 || echo 64)
+many=$([ -n "${LAB:-}" ] && echo 200 || echo 3000)
 head -c "${mib}M" /dev/urandom >"$H/rw/big"
 head -c 100000 /dev/urandom >"$H/rw/mapped"
 cp "$H/rw/mapped" "$T/was-mapped"
@@ -110,7 +112,7 @@ says "size and bytes of $mib MiB" "$big"$'\n'$((mib << 20)) 'sha256sum </data/bi
 says "$mib MiB there" '' "head -c $((mib << 20)) /dev/urandom >/data/back && sha256sum </data/back >/data/back.sum"
 says 'a file is mapped and changed, has attributes, is copied' '' '/fileuse /data/mapped && cmp /data/mapped /data/mapped.copy'
 says 'a program is run from there' 'ran' 'mkdir /data/bin && cp /bin/busybox /data/bin && /data/bin/busybox echo ran'
-says '3000 files' 3000 'mkdir /data/many && cd /data/many && i=0 && while [ $i -lt 3000 ]; do echo $i >f$i; i=$((i + 1)); done; ls | wc -l'
+says "$many files" "$many" 'mkdir /data/many && cd /data/many && i=0 && while [ $i -lt '"$many"' ]; do echo $i >f$i; i=$((i + 1)); done; ls | wc -l'
 says 'how full it is' 1 'df -k /data | tail -1 | awk "{print (\$2 > 0)}"'
 # Owners: as root of the host there is nobody else than who there is.
 says 'owner and mode' '1234:2345 2750' 'stat -c "%u:%g %a" /data/sub'
@@ -138,7 +140,7 @@ is 'a hard link, too' "$(stat -c %h "$H/rw/t")" 2
 is 'the bytes are the same here' "$(sha256sum <"$H/rw/back")" "$(cat "$H/rw/back.sum")"
 perl -e 'local $/; open(F, "<", $ARGV[0]); print ~<F>' "$T/was-mapped" >"$T/complement"
 ok 'what was written through a mapping, too' cmp -s "$T/complement" "$H/rw/mapped"
-is 'so are the files' "$(find "$H/rw/many" -type f | wc -l) $(cat "$H/rw/many/f2999")" '3000 2999'
+is 'so are the files' "$(find "$H/rw/many" -type f | wc -l) $(cat "$H/rw/many/f$((many - 1))")" "$many $((many - 1))"
 is 'owner and mode' "$(stat -c '%u:%g %a' "$H/rw/o")" '77:88 640'
 is 'N: a link of the container is a link for the host' "$(readlink "$H/rw/mine")" /etc/motd
 is 'N: what is read-only is as it was' "$(cat "$H/ro/file"; ls "$H/ro")" $'read only\nfile\nsub'
@@ -152,7 +154,7 @@ chmod 777 "$H/rw"
 says 'changes of the host are seen within 2 s' 'changed on the host fresh 1' \
 	'i=0; while [ $i -lt 20 ]; do [ ! -e /data/t2 ] && [ -e /data/fresh ] && grep -q changed /data/file && break; sleep 0.1; i=$((i + 1)); done
 	echo $(cat /data/file /data/fresh) $(stat -c %h /data/t)'
-says 'all 3000 are removed' 0 'cd /data && rm -r many && ls -d many 2>/dev/null | wc -l'
+says 'all of them are removed' 0 'cd /data && rm -r many && ls -d many 2>/dev/null | wc -l'
 answers one
 run_ok 'another user of the container' "$C" exec -u 4321:4321 one sh -c 'echo x >/data/theirs; ls /data/sub 2>&1 || echo no'
 is 'owns what it makes' "$(stat -c '%u:%g' "$H/rw/theirs")" '4321:4321'
@@ -188,9 +190,11 @@ run_ok 'export' bash -c "'$C' export one | tar -t >'$T/names'"
 unlike 'has nothing of the shares' "$(cat "$T/names")" '(file|big|mapped|single)$'
 like 'but their places' "$(cat "$T/names")" 'srv/not/there/rel/'
 unlike 'diff has not either' "$("$C" diff one)" '(/data/|/ro/|rel/file)'
-run_ok 'commit' "$C" commit one shared:1
-run_ok 'its image' "$C" run --rm shared:1 sh -c 'ls -A /data /ro /srv/not/there/rel; cat /etc/motd'
-unlike 'nor the image of a commit' "$out" '(big|mapped|single|read only)'
+if [ -z "${LAB:-}" ]; then
+	run_ok 'commit' "$C" commit one shared:1
+	run_ok 'its image' "$C" run --rm shared:1 sh -c 'ls -A /data /ro /srv/not/there/rel; cat /etc/motd'
+	unlike 'nor the image of a commit' "$out" '(big|mapped|single|read only)'
+fi
 run_ok 'update' "$C" update --cpus 1 one
 run_ok 'pause' "$C" pause one
 echo while it slept >"$H/rw/file"
@@ -220,6 +224,13 @@ answers one
 like 'the log says so' "$(cat "$CONTAINER_LOG_ROOT/container.runtime.one.log")" 'their server has ended'
 run_ok 'stop' "$C" stop -t 20 one
 
+if [ -n "${LAB:-}" ]; then
+	run_ok 'delete' "$C" delete -f one
+	ok 'nothing is left' wait_until 20 held_as "$T/before"
+	skip 'starts that fail, read-only roots, links in images, users without rights' 'the same on either engine, and each another start of a machine'
+	done_testing
+	exit
+fi
 # ---- at start a source is looked for again ----
 mv "$H/rel" "$H/away"
 run_rc 1 'start: a source that is gone' "$C" start one
