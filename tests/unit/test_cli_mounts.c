@@ -1,4 +1,4 @@
-// links: cmd vmm oci core
+// links: cmd vmm oci net core
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_cli_mounts.c - --tmpfs, --mount and -v: every form, and what is refused. */
 #include <setjmp.h>
