@@ -12,7 +12,7 @@ build="gcc make nasm binutils dpkg-dev libc6-dev libjson-c-dev libzstd-dev libca
 	liblz4-dev liblzma-dev libssl-dev libc-ares-dev libnghttp2-dev ca-certificates linux-libc-dev zstd git"
 run="qemu-system-x86 busybox-static jq iproute2"
 test="$run zlib1g-dev libcmocka-dev perl e2fsprogs erofs-utils skopeo umoci buildah podman oci-image-tool mmdebstrap nftables socat tmux tcpdump
-	curl procps util-linux acpica-tools openssl strace passt ethtool systemd"
+	curl procps util-linux acpica-tools openssl openssh-client strace passt ethtool systemd"
 check="clang-format clang-tidy cppcheck"
 bench="$test podman"
 fuzz="clang-14 libclang-rt-14-dev zlib1g-dev erofs-utils"
