@@ -1,4 +1,4 @@
-// links: cmd vmm oci core
+// links: cmd vmm oci net core
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_volumes.c - what a volume may be asked to be; the apiserver's calls about volumes, with names and values that are
