@@ -988,6 +988,8 @@ static void test_cpuid(void **state)
 	assert_int_equal(leaf(c, 0x8000000a, 0)->eax, 1);
 	assert_int_equal(leaf(c, 0x80000001, 0)->ecx, 1u << 2);
 	assert_true(leaf(c, 1, 0)->ecx & 1u << 5);
+	c->nent = ARRAY_SIZE(in);
+	memcpy(c->entries, in, sizeof(in));
 	c->entries[1].ecx = 0;
 	c->entries[7].ecx = 0;
 	assert_int_equal(kvm_cpuid_nested(c), KVM_NESTED_NONE);
