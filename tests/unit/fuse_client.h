@@ -315,33 +315,64 @@ static UNUSED int teardown(void **state)
 	return r;
 }
 
-/* Runs the tests as root, and again as a user, with squash, but for the last nroot, which need root's rights. */
-static UNUSED int run_as_user(const struct CMUnitTest *tests, size_t n, bool become)
+static UNUSED int become_someone(void)
 {
-	squash = true;
-	if (become && (setgroups(0, NULL) || setresgid(SOMEONE, SOMEONE, SOMEONE) ||
-		       setresuid(SOMEONE, SOMEONE, SOMEONE)))
-		return 1;
-	return _cmocka_run_group_tests("as a user", tests, n, NULL, NULL);
+	return setgroups(0, NULL) || setresgid(SOMEONE, SOMEONE, SOMEONE) ||
+	       setresuid(SOMEONE, SOMEONE, SOMEONE);
 }
 
+/* One test in a process of that user's; what it says goes to standard error, as only one process may speak for the program. */
+static UNUSED void as_user(void **state)
+{
+	const struct CMUnitTest *test = *state;
+	int status = -1;
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (!pid) {
+		squash = true;
+		if (dup2(STDERR_FILENO, STDOUT_FILENO) < 0 || become_someone())
+			_exit(1);
+		status = _cmocka_run_group_tests(test->name, test, 1, NULL, NULL);
+		fflush(NULL);
+		_exit(status != 0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+/* Runs the tests as root, and again as a user, with squash, but for the last nroot, which need root's rights. */
 static UNUSED int run_both(const struct CMUnitTest *tests, size_t n, size_t nroot)
 {
-	int bad, status = 1;
-	pid_t pid;
+	struct CMUnitTest *all = xcalloc(2 * n, sizeof(*all));
+	char **names = xcalloc(n, sizeof(*names));
+	size_t i, nall = n;
+	int bad;
 
 	if (geteuid()) {
 		print_message("not root: only as a user\n");
-		return run_as_user(tests, n - nroot, false);
+		squash = true;
+		bad = _cmocka_run_group_tests("as a user", tests, n - nroot, NULL, NULL);
+		nall = 0;
 	}
-	bad = _cmocka_run_group_tests("as root", tests, n, NULL, NULL);
-	fflush(NULL);
-	pid = fork();
-	if (!pid)
-		exit(run_as_user(tests, n - nroot, true));
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		return 1;
-	return bad || status;
+	if (nall) {
+		memcpy(all, tests, n * sizeof(*all));
+		for (i = 0; i < n - nroot; i++) {
+			names[i] = xasprintf("%s, as a user", tests[i].name);
+			all[nall++] =
+				(struct CMUnitTest){.name = names[i],
+						    .test_func = as_user,
+						    .initial_state = (void *)(uintptr_t)&tests[i]};
+		}
+		bad = _cmocka_run_group_tests("as root, and as a user", all, nall, NULL, NULL);
+	}
+	for (i = 0; i < n; i++)
+		free(names[i]);
+	free(names);
+	free(all);
+	return bad;
 }
 
 #endif
