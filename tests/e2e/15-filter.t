@@ -89,7 +89,7 @@ my (%allowed, %seen, %len, %by_arg);
 open(my $r, '<:raw', $rules) or die;
 local $/ = \16;
 while (<$r>) {
-	my ($nr, $who, $arg, $mask, $value) = unpack('vCCVV', $_);
+	my ($nr, $who, $arg, $mask, $value) = unpack('vvVVV', $_);
 	my $rule = $arg ? sprintf('%d/%d=%d', $nr, $arg - 1, $value) : $nr;
 	$by_arg{$nr}{$rule} = [$arg - 1, $mask, $value] if $arg;
 	for (keys %bit) { $allowed{$_}{$rule} = 1 if $who & $bit{$_} }
