@@ -102,6 +102,7 @@ static int forward(const struct opt_args *a, struct net_forward_cfg *cfg, struct
 	if (!l || add_all(NULL, a, &fds, &udps, err) < 0)
 		return -1;
 	cfg->max_peers = MIN(MAX(udps, 1) * NET_FORWARD_PEERS, NET_FORWARD_PEERS_MAX);
+	prctl(PR_SET_NAME, "forward", 0, 0, 0);
 	if (confine((rlim_t)fds + 2 * cfg->max_conns + (udps ? cfg->max_peers : 0) + OTHER_FDS,
 		    err) < 0)
 		return -1;

@@ -25,10 +25,10 @@
 FILTER_RULES = {
 	FILTER_ALLOW(FILTER_LOOPS, epoll_wait),
 	FILTER_ALLOW(FILTER_LOOPS, epoll_ctl),
-	FILTER_ALLOW(FILTER_LOOPS, read), /* of the wake-up, of signals */
+	FILTER_ALLOW(FILTER_MAIN, read), /* of the wake-up, of signals */
 	FILTER_ALLOW(FILTER_LOOPS, close),
 	/* loop_post() from anywhere */
-	FILTER_ALLOW(FILTER_EACH, write),
+	FILTER_ALLOW(FILTER_OURS, write),
 };
 
 enum source_kind { SRC_FD, SRC_TIMER, SRC_SIGNAL, SRC_CHILD };

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# The runtime helper's filters are no wider than what it does: everything a container's helper can be asked for is asked while strace looks
+# The filters of the runtime helper, and of what stands beside it, are no wider than what they do: everything a container's helper can be asked for is asked while strace looks
 # on, and each system call that a rule allows must have been seen, with the argument the rule names, or stand below with the reason why it
 # cannot be brought about here.
 . "$(dirname "$0")/../lib/system.sh"
@@ -16,8 +16,8 @@ if [ "$(stat -f -c %T "$T")" = tmpfs ]; then
 fi
 ready_system
 # As numbers: the calls of which a rule names an argument.
-strace -f -n -qq -e signal=none -e raw=ioctl,fcntl,kill,mmap,madvise,socketpair,getsockopt,newfstatat,fallocate,preadv2,io_uring_enter,io_uring_register \
-	-o "$T/calls" -p "$(service_pid container.apiserver)" 2>/dev/null &
+strace -f -n -qq -e signal=none -e raw=ioctl,fcntl,kill,mmap,madvise,socket,socketpair,getsockopt,setsockopt,newfstatat,fallocate,preadv2,io_uring_enter,io_uring_register \
+	-o "$T/calls" -p "$(service_pid container.apiserver)" -p "$(service_pid container.network.default)" 2>/dev/null &
 tracer=$!
 traced()
 {
@@ -29,14 +29,16 @@ gcc -O2 -static -o "$T/fileuse" "$TOP/tests/lib/fileuse.c" || bail 'fileuse comp
 mkdir "$T/share"
 mount -t tmpfs -o size=16m,nr_inodes=10000 share "$T/share" # a share that is no piece of the roots' file system
 cp "$T/fileuse" "$T/share"
-run_ok 'a container' "$C" run -d -i --name one -v "$T/share:/share" demo sh -c 'trap "exit 0" TERM; while :; do echo x; sleep 1; done'
+gcc -O2 -static -o "$T/share/udpecho" "$TOP/tests/lib/udpecho.c" || bail 'udpecho compiles'
+run_ok 'a container' "$C" run -d -i --name one -v "$T/share:/share" -p 127.0.0.1:18080:80 -p 127.0.0.1:18081:81 -p 127.0.0.1:18082:82/udp demo sh -c 'trap "exit 0" TERM; while :; do echo x; sleep 1; done'
 h=$(service_pid container.runtime.one)
 run_ok 'exec' "$C" exec one sh -c 'echo out; echo err >&2'
 out=$(head -c 3000000 /dev/zero | timeout 100 "$C" exec -i one wc -c)
 is 'exec -i' "${out// /}" 3000000
 run_ok 'a lot of output' "$C" exec one sh -c 'head -c 18000000 /dev/zero | tr "\0" x | fold -w 100 >/proc/1/fd/1'
 # Its process has ended before it is read: the pipe is made larger for what no longer fits.
-is 'a reader that takes its time' "$(timeout "$T_LIMIT" "$C" exec one seq 1 60000 | (sleep 4; wc -l))" 60000
+counted() { ! "$C" top one | grep -q 'seq 1'; }
+is 'a reader that takes its time' "$(timeout "$T_LIMIT" "$C" exec one seq 1 60000 | (sleep 4; wait_until 60 counted; sleep 1; wc -l))" 60000
 run_ok 'the disk' "$C" exec one sh -c 'dd if=/dev/zero of=/x bs=1M count=20 conv=fsync 2>/dev/null; rm /x; sync'
 run_ok 'entropy' "$C" exec one sh -c 'head -c 64 /dev/hwrng 2>/dev/null | wc -c'
 run "$C" exec one sh -c 'ping -c 1 -W 5 $(ip route | sed -n "s/default via \([0-9.]*\).*/\1/p")'
@@ -58,6 +60,13 @@ run_ok 'a share' "$C" exec one sh -c 'cd /share && echo 123456 >f && ./fileuse f
 	fallocate -l 4096 g && chown 1:1 g'
 run_ok 'a user there' "$C" exec -u 7:7 one sh -c 'cat /share/g >/dev/null; echo x >/share/no; echo x >/tmp/yes'
 chmod 777 "$T/share"
+# What a forwarder of ports is asked for: a connection, one that the guest refuses, a datagram.
+run_ok 'servers' "$C" exec -d one sh -c 'nc -ll -p 80 -e cat & exec /share/udpecho 82'
+served() { [ "$(timeout 20 bash -c 'exec 3<>/dev/tcp/127.0.0.1/18080; echo tcp >&3; head -1 <&3')" = tcp ]; }
+ok 'a connection' wait_until 30 served
+run timeout 20 bash -c 'exec 3<>/dev/tcp/127.0.0.1/18081; echo no >&3; cat <&3'
+answered() { [ "$(timeout 3 bash -c 'exec 3<>/dev/udp/127.0.0.1/18082; printf udp >&3; head -c 3 <&3')" = udp ]; }
+ok 'a datagram' wait_until 30 answered
 run_ok 'who may make files' "$C" exec -u 7:7 one sh -c 'echo x >/share/theirs'
 # Reads in company that the host's page cache does not have: they go through io_uring. Every other block of the file is a hole, so what the
 # guest reads ahead is no one request but some sixteen, and it notifies once for all of them; its own cache went with the stop.
@@ -84,7 +93,7 @@ cat >"$T/compare.pl" <<'PERL'
 # one value of argument i (from 0); "profile: seen of allowed" at the end.
 use strict;
 my ($rules, $calls) = @ARGV;
-my %bit = (main => 1 | ($ENV{CONTAINER_ENGINE} eq 'kvm' ? 16 : 32), vcpu => 2, blk => 4, net => 64, fs => 128);
+my %bit = (main => 1 | ($ENV{CONTAINER_ENGINE} eq 'kvm' ? 16 : 32), vcpu => 2, blk => 4, net => 64, fs => 128, forward => 256);
 my (%allowed, %seen, %len, %by_arg);
 open(my $r, '<:raw', $rules) or die;
 local $/ = \16;
@@ -118,6 +127,7 @@ while (<$c>) {
 	$name{$tid} = $1 if $rest =~ /^prctl\(PR_SET_NAME, "(vcpu|blk|net)\d+"/;
 	$name{$tid} = 'fs' if $rest =~ /^prctl\(PR_SET_NAME, "(?:share\d|container-share)/;
 	$name{$tid} = 'blk' if $rest =~ /^prctl\(PR_SET_NAME, "fs\d+"/; # the device's worker
+	$name{$tid} = 'forward' if $rest =~ /^prctl\(PR_SET_NAME, "forward"/;
 	if ($rest =~ /^seccomp\(SECCOMP_SET_MODE_FILTER, \d+, \{len=(\d+)/) {
 		$len{$tid} = $1;
 		next;
@@ -184,6 +194,18 @@ fs 25 the same
 fs 28 the same
 fs 228 the clock, where the vDSO cannot read it
 fs 231 its helper's end, where a signal was not faster
+forward 9/2=0 memory, for what an end does not take
+forward 11 the same
+forward 12 the same
+forward 14 abort()
+forward 25 memory, the same
+forward 28 the same
+forward 39 abort()
+forward 186 abort()
+forward 202 a lock, were there a second thread
+forward 219 after a stop signal
+forward 228 the clock, where the vDSO cannot read it
+forward 234 abort()
 vcpu 9/2=0 memory, for console output
 vcpu 11 the same
 vcpu 12 the same
@@ -197,7 +219,7 @@ vcpu 186 abort()
 vcpu 228 the clock, where the vDSO cannot read it
 vcpu 234 a kick of another vCPU
 EOF
-for p in main blk net fs $([ "$CONTAINER_ENGINE" != kvm ] || echo vcpu); do
+for p in main blk net fs forward $([ "$CONTAINER_ENGINE" != kvm ] || echo vcpu); do
 	ok "the $p thread was seen" grep -q "^$p:" "$T/sum"
 done
 is 'no filter is wider than what was seen' "$(grep -vxFf <(cut -d' ' -f1,2 "$T/excused") "$T/unused")" ''
