@@ -301,8 +301,17 @@ void runtime_sockets_free(struct runtime *rt); /* after the machine */
 void runtime_init_exited(
 	struct runtime *rt); /* the container's process is over and its output is out */
 /* runtime_machine_over: nothing more comes from the guest. runtime_check_over: ends the helper once every process has too. */
+/* runtime_start_failure: sets what a start failed with, and what the guest said before that; -1. */
+int runtime_start_failure(const struct runtime *rt, enum error_code code, struct error **err,
+			  const char *what);
+/* runtime_vm_stopped: vm_config's `stopped`. */
+void runtime_vm_stopped(void *arg, int reason, const char *detail);
+/* runtime_finish: the machine is gone. Everyone is answered, then the helper ends. */
+void runtime_finish(void *arg);
 void runtime_machine_over(struct runtime *rt);
 void runtime_check_over(struct runtime *rt);
+/* ---- runtime_start.c ---- */
+void runtime_on_start(void *ctx, struct rpc_req *req, struct json_object *params);
 void runtime_init_started(struct runtime *rt);
 void runtime_init_failed(struct runtime *rt, struct error *e); /* takes e */
 void runtime_no_ticks(struct runtime *rt); /* the guest says that its timer does not fire */

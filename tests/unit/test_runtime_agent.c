@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "cmd/runtime.c"
+#include "cmd/runtime_start.c"
 #include "cmd/runtime_process.c"
 #include "vmm/vsock_impl.h"
 
