@@ -2,8 +2,8 @@
 /*
  * fuse_dir.c - reading directories.
  *
- * Positions are the host's own (d_off), so they stay good while entries come and go, for as long as the host says they do. A reply's last
- * entry says where the next request goes on; nothing is kept between two.
+ * Positions are the host's own (d_off). A reply's last entry says where the next request goes on; the block of entries that it came from is
+ * kept until then.
  *
  * READDIRPLUS tells the guest of a node with each entry. Those are made by one statx() and have no descriptor until they are needed.
  */
@@ -19,8 +19,8 @@ FILTER_RULES = {
 	FILTER_ALLOW(FILTER_FS, getdents64),
 };
 
-#define DENTS_MAX 32768u
-#define DENTS_MIN 1024u /* more than one entry of any name */
+#define DENTS \
+	8192u /* bytes of a block of entries: each open directory that is being read has one */
 
 /* linux_dirent64 of getdents64(2). */
 struct host_dirent {
@@ -157,24 +157,71 @@ static bool list_one(struct listing *l, const struct host_dirent *d)
 	return true;
 }
 
-static int list_host(struct listing *l, int fd, uint64_t off)
+/*
+ * Where in the block that is there the entry at position off begins; false when it is not in there nor right behind. The host is
+ * not asked to go back to a position that it gave out: on some file systems (tmpfs before Linux 6.6) a position is a count of entries, and
+ * who removes while he reads would miss some.
+ */
+static bool find_entry(const struct fuse_file *f, uint64_t off, size_t *at)
 {
-	size_t size = MAX(MIN(l->plus ? l->room / 4 : l->room, DENTS_MAX), DENTS_MIN), at;
-	CLEANUP_FREE uint8_t *dents = xmalloc(size);
+	*at = 0;
+	if (!off || !f->dents)
+		return false;
+	if (off == (uint64_t)f->dents_off)
+		return true;
+	while (*at < f->ndents) {
+		const struct host_dirent *d = (const void *)(f->dents + *at);
+
+		*at += d->reclen;
+		if ((uint64_t)d->off == off)
+			return true;
+	}
+	return false;
+}
+
+static long next_block(struct fuse_file *f, uint64_t off)
+{
 	long n;
 
-	if (off > INT64_MAX || lseek(fd, (off_t)off, SEEK_SET) < 0)
+	if (!f->dents)
+		f->dents = xmalloc(DENTS);
+	f->dents_off = (int64_t)off;
+	n = syscall(SYS_getdents64, f->fd, f->dents, DENTS);
+	f->ndents = n > 0 ? (size_t)n : 0;
+	if (n <= 0)
+		free(STEAL(f->dents));
+	return n < 0 ? -errno : n;
+}
+
+/* A reply's entries are of one block, so that the next request, wherever in them the guest stopped, finds its position there. */
+static int list_host(struct listing *l, struct fuse_file *f, uint64_t off)
+{
+	bool here;
+	size_t at;
+	long n;
+
+	if (off > INT64_MAX)
 		return -EINVAL;
-	while ((n = syscall(SYS_getdents64, fd, dents, size)) > 0)
-		for (at = 0; at < (size_t)n;) {
-			const struct host_dirent *d = (const void *)(dents + at);
+	here = find_entry(f, off, &at);
+	if (!here && lseek(f->fd, (off_t)off, SEEK_SET) < 0)
+		return -EINVAL;
+	do {
+		if (!here || at == f->ndents) {
+			n = next_block(f, off);
+			if (n <= 0)
+				return (int)n;
+			at = 0;
+		}
+		for (here = true; at < f->ndents;) {
+			const struct host_dirent *d = (const void *)(f->dents + at);
 
 			if (!list_one(l, d))
 				return 0;
 			at += d->reclen;
+			off = (uint64_t)d->off;
 		}
-	/* What came before an error is worth telling. */
-	return n < 0 && !l->c->outlen ? -errno : 0;
+	} while (!l->c->outlen); /* of which nothing could be named */
+	return 0;
 }
 
 static int list(struct fuse_call *c, bool plus)
@@ -188,7 +235,7 @@ static int list(struct fuse_call *c, bool plus)
 	}
 	/* The position is the descriptor's. */
 	pthread_mutex_lock(&c->file->pos);
-	r = list_host(&l, c->file->fd, c->arg.read.offset);
+	r = list_host(&l, c->file, c->arg.read.offset);
 	pthread_mutex_unlock(&c->file->pos);
 	return r;
 }

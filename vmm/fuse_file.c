@@ -63,6 +63,7 @@ int fuse_file_new(struct fuse *f, enum fuse_kind kind, int fd, struct fuse_node 
 	if (fd >= 0)
 		close(fd);
 	pthread_mutex_destroy(&file->pos);
+	free(file->dents);
 	free(file);
 	return -ENFILE;
 }
@@ -104,6 +105,7 @@ void fuse_file_put(struct fuse *f, struct fuse_file *file)
 	if (file->fd >= 0)
 		close(file->fd);
 	pthread_mutex_destroy(&file->pos);
+	free(file->dents);
 	free_shared(file);
 }
 

@@ -67,7 +67,12 @@ struct fuse_file {
 	struct fuse_node *node;
 	unsigned refs; /* under fuse.lock */
 	uint64_t fh;
-	pthread_mutex_t pos; /* a directory's position */
+	/* A directory's position, and under it what the host said last: dents[0..ndents) is a block of getdents64(2) that begins at
+	 * position dents_off; NULL before the first and behind the last. */
+	pthread_mutex_t pos;
+	uint8_t *dents;
+	size_t ndents;
+	int64_t dents_off;
 };
 
 struct fuse_file_slot {

@@ -34,6 +34,11 @@ head -c "${mib}M" /dev/urandom >"$H/rw/big"
 head -c 100000 /dev/urandom >"$H/rw/mapped"
 cp "$H/rw/mapped" "$T/was-mapped"
 big=$(sha256sum <"$H/rw/big")
+# Where a position in a directory is a count of entries, as in ramfs: who removes while he reads must not miss any.
+mkdir "$H/ram"
+mount -t ramfs ram "$H/ram" || bail 'ramfs'
+mkdir "$H/ram/many"
+for ((i = 0; i < 700; i++)); do : >"$H/ram/many/file$i"; done
 
 # ---- what is refused before anything starts ----
 run_rc 1 'create: a source that is not there' "$C" create --name none -v "$H/nowhere:/data" demo true
@@ -53,7 +58,7 @@ cd "$H" || exit 1
 run_ok 'a container (testRunCommandVolume, testRunCommandMount)' "$C" run -d --name one -m 400m \
 	-v "$H/deep:/data/sub/deep" -v "$H/rw:/data" -v ./rel:/srv/not/there/rel:rw --mount "type=virtiofs,source=$H/ro,target=/ro,readonly" \
 	--mount "type=bind,src=$H/single.txt,dst=/etc/single.txt" -v "$H/single.txt:/etc/motd:ro" -v "$H/with space:/space" \
-	-v "$T/fileuse:/fileuse:ro" --tmpfs /data/sub/tmp demo sh -c 'trap "exit 0" TERM; while :; do sleep 0.2; done'
+	-v "$T/fileuse:/fileuse:ro" -v "$H/ram:/ram" --tmpfs /data/sub/tmp demo sh -c 'trap "exit 0" TERM; while :; do sleep 0.2; done'
 cd / || exit 1
 h=$(service_pid container.runtime.one)
 srv=$(pgrep -P "$h" -f '^container-share-linux ')
@@ -113,6 +118,7 @@ says "$mib MiB there" '' "head -c $((mib << 20)) /dev/urandom >/data/back && sha
 says 'a file is mapped and changed, has attributes, is copied' '' '/fileuse /data/mapped && cmp /data/mapped /data/mapped.copy'
 says 'a program is run from there' 'ran' 'mkdir /data/bin && cp /bin/busybox /data/bin && /data/bin/busybox echo ran'
 says "$many files" "$many" 'mkdir /data/many && cd /data/many && i=0 && while [ $i -lt '"$many"' ]; do echo $i >f$i; i=$((i + 1)); done; ls | wc -l'
+says 'what is read and removed at once is removed, all of it' '' 'rm -r /ram/many && ls /ram'
 says 'how full it is' 1 'df -k /data | tail -1 | awk "{print (\$2 > 0)}"'
 # Owners: as root of the host there is nobody else than who there is.
 says 'owner and mode' '1234:2345 2750' 'stat -c "%u:%g %a" /data/sub'
