@@ -119,6 +119,7 @@ struct runtime {
 	size_t nshare_of;
 	unsigned own_uid;      /* the jail's; 0: as we are */
 	unsigned engine_rules; /* FILTER_MAIN_* */
+	bool telling_time;     /* the agent has not answered yet */
 	int *fds; /* taps, rootfs segments, upper disk, kernel: held while the machine runs */
 	size_t nfds;
 	struct rt_volume volumes[RUNTIME_MAX_VOLUMES];

@@ -367,6 +367,8 @@ struct json_object *runtime_boot_json(struct runtime *rt, struct json_object *pa
 	const char *hostname = json_str(json_obj(params, "boot"), "hostname", rt->id);
 
 	json_set_int(boot, "version", AGENT_VERSION);
+	/* KVM gives a guest the host's clock. */
+	json_set_bool(boot, "askClock", str_eq(json_str(params, "engine", NULL), "qemu"));
 	json_set_str(boot, "hostname", hostname);
 	boot_root(rt, boot);
 	json_set(boot, "resources", res);

@@ -247,6 +247,25 @@ static void agent_oom(struct runtime *rt)
 	runtime_notice(rt, "oom", NULL);
 }
 
+static void told_time(void *arg, struct json_object *result, struct rpc_fds *fds,
+		      const struct error *e)
+{
+	((struct runtime *)arg)->telling_time = false;
+}
+
+/* One that does not answer is not told again, however often it asks. */
+static void agent_asks_time(struct runtime *rt)
+{
+	struct json_object *o;
+
+	if (rt->telling_time)
+		return;
+	rt->telling_time = true;
+	o = json_object_new_object();
+	json_set_int(o, "ns", time_now_ns());
+	rpc_call_async(rt->agent, "clock", o, NULL, 0, told_time, NULL, rt);
+}
+
 static void agent_exited(struct runtime *rt, struct rt_process *proc, struct json_object *params)
 {
 	if (json_flag(params, "oom", false) && !proc->reported && !rt->oom)
@@ -264,6 +283,8 @@ static void agent_event(void *ctx, struct rpc_conn *c, const char *event,
 		runtime_no_ticks(rt);
 	else if (str_eq(event, "ready"))
 		agent_ready(rt, params);
+	else if (str_eq(event, "clock"))
+		agent_asks_time(rt);
 	else if (str_eq(event, "oom"))
 		agent_oom(rt);
 	else if (!proc)

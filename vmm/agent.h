@@ -29,6 +29,7 @@
  * With "shares": true there is a virtio-fs device, tag AGENT_SHARES_TAG, and mounts of "type": "virtiofs" whose "source" is the name
  * of an entry of its root: a directory, or a file.
  *
+ * "askClock": true when the machine's clock is not the host's: the guest asks by `clock`.
  * "emulator": {"name": "aarch64", "class": 2, "data": 1, "machine": 183}: /emulator runs ELF programs of that kind.
  * /seccomp.bpf, when it is there, is the system call filter (struct sock_filter[]) of all the container's processes.
  *
@@ -54,7 +55,7 @@
  * DOC: Connections
  * When the mounts stand, the guest dials AGENT_PORT_CONTROL on CID 2 and speaks rpc.h framing (no
  * descriptors) there, and dials every stdio port before the process starts. Guest's notices: noTicks {}   its
- * timer does not fire: only a reset helps   ready
+ * timer does not fire: only a reset helps   clock {}   what time is it?   ready
  * {"uptimeUs": n, "kernel": "6.1.0-…", "initUs": n}   init is up (uptimeUs: guest's monotonic clock
  * when /init began) started  {"process": "init", "pid": n} failed   {"process": "init", "code":
  * "notFound", "message": "exec foo: No such file or directory"}   did not start exited {"process":
@@ -66,6 +67,7 @@
  * reply); stats {} → counters;
  * socket.connect {"socket": index in the boot descriptor's "sockets", "port"} → {}: it is connected to, and the guest dials the port and carries
  * the bytes between the two, each direction to its end; {"busy": true}: the container's listener takes nobody now;
+ * clock {"ns": since the epoch} → {}, when it was asked for;
  * limits {"cpus", "memory", "pids", "memoryLow", "cpuShares", each if it is to change} → {};
  * top {} → {"processes": [{"pid" (as the container sees it), "uid", "timeMs", "command"}]}. When the init process has exited the guest by itself kills what is
  * left, unmounts, and powers off; it does not wait for the host.

@@ -123,6 +123,8 @@ says 'how full it is' 1 'df -k /data | tail -1 | awk "{print (\$2 > 0)}"'
 # Owners: as root of the host there is nobody else than who there is.
 says 'owner and mode' '1234:2345 2750' 'stat -c "%u:%g %a" /data/sub'
 says 'are set' '77:88 640' 'touch /data/o && chown 77:88 /data/o && chmod 640 /data/o && stat -c "%u:%g %a" /data/o'
+# The host's clock dates the files of a share, the guest's its own: what is made later is younger (make counts on it).
+says 'what is made later, elsewhere, is younger' 'younger' 'touch /data/first; sleep 0.3; touch /tmp/later; [ "$(stat -c %y /data/first)" "<" "$(stat -c %y /tmp/later)" ] && echo younger'
 says 'times are set' '1000000000' 'touch -d @1000000000 /data/o && stat -c %Y /data/o'
 # N: what must not be.
 says 'N: a symlink that leads out on the host is resolved in the container' 'not here' "cat /data/out 2>/dev/null || echo not here"

@@ -85,6 +85,19 @@ static void on_limits(int64_t id, struct json_object *params)
 		wire_reply(&agent_wire, id, NULL);
 }
 
+static void on_clock(int64_t id, struct json_object *params)
+{
+	CLEANUP_ERROR struct error *e = NULL;
+	int64_t ns;
+
+	if (json_need_int(params, "ns", 0, INT64_MAX, &ns, &e)) {
+		wire_reply_error(&agent_wire, id, e);
+		return;
+	}
+	clock_heard(ns);
+	wire_reply(&agent_wire, id, NULL);
+}
+
 static void on_socket_connect(int64_t id, struct json_object *params)
 {
 	CLEANUP_ERROR struct error *e = NULL;
@@ -108,6 +121,7 @@ static const struct {
 	{"stats", on_stats},
 	{"top", on_top},
 	{"limits", on_limits},
+	{"clock", on_clock},
 	{"socket.connect", on_socket_connect},
 };
 

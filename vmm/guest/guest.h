@@ -302,6 +302,16 @@ int sockets_mount(int rootfd, struct json_object *boot, struct error **err);
 /* sockets_connect: the host's call socket.connect; *result (the caller's) stays NULL unless there is something to say. */
 int sockets_connect(struct json_object *params, struct json_object **result, struct error **err);
 
+/* ---- clock.c ---- */
+/* clock_ask: asks the host what time it is, now and every ten minutes. clock_wait: until it has said so, or for two seconds. */
+void clock_ask(void);
+void clock_wait(void);
+/* clock_heard: the answer: it is ns since the epoch on the host. */
+void clock_heard(int64_t ns);
+/* clock_deadline: when clock_tick() has something to do (µs; 0: never). */
+uint64_t clock_deadline(void);
+void clock_tick(void);
+
 /* ---- ticks.c ---- */
 /* ticks_fire: false when a timer of a tenth of a millisecond has not fired after half a second. */
 bool ticks_fire(void);

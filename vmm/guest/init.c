@@ -132,10 +132,13 @@ static void serve(void)
 			stop_at = time_mono_us() + STOPPING_US;
 		if (stop_at && time_mono_us() >= stop_at)
 			return;
+		if (clock_deadline() && (!deadline || clock_deadline() < deadline))
+			deadline = clock_deadline();
 		if (stop_at && (!deadline || stop_at < deadline))
 			deadline = stop_at;
 		ev_turn(deadline);
 		proc_tick();
+		clock_tick();
 		if (!rest_loaded && proc_running()) {
 			rest_loaded = true;
 			boot_modules_later();
@@ -183,7 +186,11 @@ int main(void)
 		serve();
 	} else {
 		agent_ready(began);
-		if (sockets_open(boot, &e) || proc_start(json_obj(boot, "process"), boot, -1, &e))
+		if (json_flag(boot, "askClock", false))
+			clock_ask();
+		if (!sockets_open(boot, &e))
+			clock_wait();
+		if (e || proc_start(json_obj(boot, "process"), boot, -1, &e))
 			report_failure(e);
 		else
 			serve();
