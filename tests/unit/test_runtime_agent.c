@@ -198,6 +198,30 @@ static void test_wait_for_failed(void **state)
 	assert_int_equal(f->rt.nprocs, 1);
 }
 
+/* G: a guest that asks for the time and never takes it is answered once. */
+static void test_clock(void **state)
+{
+	struct fix *f = *state;
+	int64_t before = time_now_ns(), ns;
+	struct json_object *o;
+
+	bring_up(f);
+	for (int i = 0; i < 2000; i++) {
+		say(f->guest, "{\"event\":\"clock\"}");
+		turns(f);
+	}
+	o = hear(f->guest);
+	assert_string_equal(json_str(o, "method", ""), "clock");
+	ns = json_int(json_obj(o, "params"), "ns", 0);
+	assert_true(ns >= before && ns <= time_now_ns());
+	json_object_put(o);
+	assert_int_equal(hear_all(f->guest, "method"), 0);
+	say(f->guest, "{\"id\":1,\"result\":{}}");
+	say(f->guest, "{\"event\":\"clock\"}");
+	turns(f);
+	assert_int_equal(hear_all(f->guest, "method"), 1);
+}
+
 /* G: a guest cannot put off its end by failing again and again. */
 static void test_fails_once(void **state)
 {
@@ -665,6 +689,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_exit_before_start, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_wait_for_failed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_clock, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_fails_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_dials_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_relays, setup, teardown),
