@@ -136,9 +136,9 @@ test:
 	$(Q)tests/images/debian.sh $(B)/images || echo "no Debian image: the tests of it are skipped" # before the tests shut the network out
 	$(Q)tests/images/arm64.sh $(B)/images || echo "no arm64 image: the test of foreign architectures is skipped"
 	$(Q)third_party/fetch-deb.sh docker-registry build/tools
-	$(Q)tests/run.pl --build $(B) --again $(AGAIN) unit e2e
+	$(Q)tests/run.pl --build $(B) --jobs 2 --again $(AGAIN) unit e2e
 test-unit: unit
-	$(Q)tests/run.pl --build $(B) unit
+	$(Q)tests/run.pl --build $(B) --jobs 2 unit
 check: third_party
 	$(Q)third_party/deps.sh build check
 	$(Q)tests/check-deps.sh

@@ -1,6 +1,8 @@
 #!/usr/bin/perl
 # SPDX-License-Identifier: Apache-2.0
 # run.pl [--build DIR] [--timeout S] [--jobs N] [--lab] [--again N] unit|e2e|FILE…: runs tests under prove's own harness and sums them up.
+# --jobs N (1): at once. Scripts that start machines run one after another all the same: a second queue has what runs few or none, and mostly
+# waits.
 # The last line counts single assertions: "N passed, N failed, N skipped"; the exit status says whether all is well.
 # --lab runs each end-to-end script in a lab of its own (tests/lab/run.sh), on the kvm engine.
 # --again N: end-to-end scripts that failed, if they are no more than N, run once more, and that run counts. Both outputs are printed, and a
@@ -35,12 +37,18 @@ $ENV{CMOCKA_MESSAGE_OUTPUT} = 'TAP';
 $ENV{ASAN_OPTIONS}  //= 'detect_leaks=1:abort_on_error=0';
 $ENV{UBSAN_OPTIONS} //= 'halt_on_error=1:print_stacktrace=1';
 
+my @queue = grep { !/\.t$/ || m{/(?:01-binary|03-kernel|04-image|05-pull|13-image-more|16-interop|17-image-parity|18-hostile-(?:registry|tar)|20-unpack)\.t$} } @files;
+my $rules = { par => [{ seq => @queue ? \@queue : ['none'] }, { seq => '*' }] };
+$rules = { par => '*' } if !grep { /\.t$/ } @files;
+
 my $harness = TAP::Harness->new({
+	rules     => $rules,
 	verbosity => $verbose ? 1 : 0,
 	timer     => 1,
 	jobs      => $jobs,
 	merge     => 0,
 	failures  => 1,
+	comments  => 1, # cmocka's reasons are some
 	exec      => sub {
 		my (undef, $file) = @_;
 		my $limit = $timeout || ($lab || $file =~ /\.t$/ ? 900 : 180); # for what hangs: a busy host takes three times as long
@@ -48,7 +56,7 @@ my $harness = TAP::Harness->new({
 		push @cmd, 'tests/lab/run.sh', '--timeout', $limit - 20, '--' if $lab;
 		return [@cmd, 'bash', $file] if $file =~ /\.t$/;
 		# cmocka's TAP calls a skipped test "not ok", which is a failure to everyone else.
-		return ['bash', '-o', 'pipefail', '-c', '"$@" | sed "s/^not ok \\([0-9]*\\) # SKIP/ok \\1 # SKIP/"', 'run', @cmd, $file];
+		return ['bash', '-o', 'pipefail', '-c', '"$@" | sed "/^# ok - /d; s/^not ok \\([0-9]*\\) # SKIP/ok \\1 # SKIP/"', 'run', @cmd, $file];
 	},
 });
 my @reasons;

@@ -17,6 +17,10 @@ newest()
 	return 1
 }
 newest "" && exit 0
+if mkdir -p "$dir" 2>/dev/null && [ -w "$dir" ]; then
+	exec 9>"$dir/.lock" # nobody takes one that is still being unpacked
+	flock -w 600 9
+fi
 newest "$dir" && exit 0
 arch=$(dpkg --print-architecture)
 pkg=$(apt-cache depends --no-recommends "linux-image-cloud-$arch" 2>/dev/null | awk '/Depends: linux-image/ {print $2; exit}')

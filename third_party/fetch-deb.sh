@@ -7,6 +7,9 @@ pkg=$1
 dir=$2
 [ -e "$dir/.fetched-$pkg" ] && exit 0
 mkdir -p "$dir"
+exec 8>"$dir/.lock-$pkg" # two at a time make one
+flock -w 600 8
+[ -e "$dir/.fetched-$pkg" ] && exit 0
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 chmod 755 "$tmp"

@@ -8,6 +8,10 @@ out=$1
 mkdir -p "$out"
 self=$(sha256sum "$0" | cut -c1-16)
 [ "$(cat "$out/arm64.stamp" 2>/dev/null)" = "$self" ] && exit 0
+mkdir -p "$out"
+exec 9>"$out/arm64.lock" # two at a time make one
+flock -w 900 9
+[ "$(cat "$out/arm64.stamp" 2>/dev/null)" = "$self" ] && exit 0
 here=$(cd "$(dirname "$0")" && pwd)
 w=$(mktemp -d)
 trap 'rm -rf "$w"' EXIT

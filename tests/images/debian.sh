@@ -6,6 +6,9 @@ out=$1
 self=$(sha256sum <"$0" | cut -c1-16)
 [ "$(cat "$out/debian.stamp" 2>/dev/null)" = "$self" ] && exit 0
 mkdir -p "$out"
+exec 9>"$out/debian.lock" # two at a time make one
+flock -w 900 9
+[ "$(cat "$out/debian.stamp" 2>/dev/null)" = "$self" ] && exit 0
 w=$(mktemp -d)
 trap 'rm -rf "$w"' EXIT
 chmod 755 "$w"

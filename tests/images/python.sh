@@ -7,6 +7,10 @@ out=$1
 top=$(cd "$(dirname "$0")" && pwd)
 self=$(cat "$0" "$top/debian.sh" | sha256sum | cut -c1-16)
 [ "$(cat "$out/python.stamp" 2>/dev/null)" = "$self" ] && exit 0
+mkdir -p "$out"
+exec 9>"$out/python.lock" # two at a time make one
+flock -w 900 9
+[ "$(cat "$out/python.stamp" 2>/dev/null)" = "$self" ] && exit 0
 "$top/debian.sh" "$out"
 w=$(mktemp -d)
 trap 'rm -rf "$w"' EXIT
