@@ -308,6 +308,9 @@ static void child_event(struct ev *ev, uint32_t events)
 	};
 	ssize_t n = recvmsg(p->child.sock, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 
+	/* One that failed and ended before it took its word to start: that is told first, and then what it said. */
+	if (n < 0 && errno == ECONNRESET)
+		n = recvmsg(p->child.sock, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n > 0) {
