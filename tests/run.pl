@@ -1,8 +1,8 @@
 #!/usr/bin/perl
 # SPDX-License-Identifier: Apache-2.0
 # run.pl [--build DIR] [--timeout S] [--jobs N] [--lab] [--again N] unit|e2e|FILE…: runs tests under prove's own harness and sums them up.
-# --jobs N (1): at once. Scripts that start machines run one after another all the same: a second queue has what runs few or none, and mostly
-# waits.
+# --jobs N (1): at once. There are two queues: unit tests and the scripts that mostly wait, and the rest, where what is measured or killed
+# at a moment is.
 # The last line counts single assertions: "N passed, N failed, N skipped"; the exit status says whether all is well.
 # --lab runs each end-to-end script in a lab of its own (tests/lab/run.sh), on the kvm engine.
 # --again N: end-to-end scripts that failed, if they are no more than N, run once more, and that run counts. Both outputs are printed, and a
@@ -37,7 +37,8 @@ $ENV{CMOCKA_MESSAGE_OUTPUT} = 'TAP';
 $ENV{ASAN_OPTIONS}  //= 'detect_leaks=1:abort_on_error=0';
 $ENV{UBSAN_OPTIONS} //= 'halt_on_error=1:print_stacktrace=1';
 
-my @queue = grep { !/\.t$/ || m{/(?:01-binary|03-kernel|04-image|05-pull|13-image-more|16-interop|17-image-parity|18-hostile-(?:registry|tar)|20-unpack)\.t$} } @files;
+my $beside = '01-binary|03-kernel|04-image|05-pull|13-image-more|16-(?:disk|interop)|17-(?:events|image-parity)|18-(?:again|hostile-(?:registry|tar))|20-unpack|21-.*';
+my @queue = grep { !/\.t$/ || m{/(?:$beside)\.t$} } @files;
 my $rules = { par => [{ seq => @queue ? \@queue : ['none'] }, { seq => '*' }] };
 $rules = { par => '*' } if !grep { /\.t$/ } @files;
 
