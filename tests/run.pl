@@ -39,8 +39,8 @@ $ENV{UBSAN_OPTIONS} //= 'halt_on_error=1:print_stacktrace=1';
 
 my $beside = '01-binary|03-kernel|04-image|05-pull|13-image-more|16-(?:disk|interop)|17-(?:events|image-parity)|18-(?:again|hostile-(?:registry|tar))|20-unpack|21-.*';
 my @queue = grep { !/\.t$/ || m{/(?:$beside)\.t$} } @files;
-my $rules = { par => [{ seq => @queue ? \@queue : ['none'] }, { seq => '*' }] };
-$rules = { par => '*' } if !grep { /\.t$/ } @files;
+my $rules = { par => [{ seq => @queue ? \@queue : ['none'] }, { seq => '**' }] };
+$rules = { par => '**' } if !grep { /\.t$/ } @files;
 
 my $harness = TAP::Harness->new({
 	rules     => $rules,
@@ -55,7 +55,7 @@ my $harness = TAP::Harness->new({
 		my $limit = $timeout || ($lab || $file =~ /\.t$/ ? 900 : 180); # for what hangs: a busy host takes three times as long
 		my @cmd = ('timeout', '-k', '10', $limit);
 		push @cmd, 'tests/lab/run.sh', '--timeout', $limit - 20, '--' if $lab;
-		return [@cmd, 'bash', $file] if $file =~ /\.t$/;
+		return ['bash', '-o', 'pipefail', '-c', '"$@" | sed -u "/^#/d"', 'run', @cmd, 'bash', $file] if $file =~ /\.t$/;
 		# cmocka's TAP calls a skipped test "not ok", which is a failure to everyone else.
 		return ['bash', '-o', 'pipefail', '-c', '"$@" | sed "/^# ok - /d; s/^not ok \\([0-9]*\\) # SKIP/ok \\1 # SKIP/"', 'run', @cmd, $file];
 	},
