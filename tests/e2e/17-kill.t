@@ -186,7 +186,7 @@ start_system
 set_kernel
 run_ok 'the image fits' "$C" image load -i "$IMAGES/demo.oci.tar"
 run_ok 'a container' "$C" create --name before $SMALL demo true
-run_ok 'one that runs' "$C" run -d --name on $SMALL demo sh -c 'echo kept >/kept; sync; echo synced; sleep 1000'
+run_ok 'one that runs' "$C" run -d --name on $SMALL demo sh -c '[ -e /kept ] || echo kept >/kept; sync; echo synced; sleep 1000'
 ok 'and has written' wait_until 30 eval '"$C" logs on | grep -q synced'
 dd if=/dev/zero of="$T/full/ballast" bs=64k 2>/dev/null
 run "$C" create --name during demo true
