@@ -79,7 +79,7 @@ static int choose_one(const char *ip, bool udp, struct chosen *c, uint64_t *port
 		      struct error **err)
 {
 	struct net_publish p = {.udp = udp, .v6 = strchr(ip, ':') != NULL, .count = 1};
-	struct sockaddr_storage own;
+	struct sockaddr_storage own = {0};
 	socklen_t len = sizeof(own);
 	int fd;
 
