@@ -363,6 +363,7 @@ static void apiserver_close(struct apiserver *s)
 	services_free(s);
 	events_free(s);
 	loop_free(s->loop);
+	trees_drop(s);
 	config_free(s->config);
 	roots_free(&s->roots);
 	error_free(s->engine_err);

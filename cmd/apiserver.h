@@ -162,6 +162,7 @@ struct apiserver {
 	struct rpc_server *server;
 	struct service svc[SVC_COUNT];
 	struct container *containers; /* oldest first */
+	struct tree_work *trees;      /* being removed */
 	struct events *events;
 	struct exit_record exits[APISERVER_EXITS];
 	size_t next_exit;
@@ -215,6 +216,8 @@ void container_free(struct container *ct);
 bool container_id_valid(const char *id);
 /* tree_later: removes name below dir, one of s's that stay open, on a worker. */
 void tree_later(struct apiserver *s, int dir, const char *name);
+/* trees_drop: when there are no workers any more: what they did not get to is the next start's to sweep. */
+void trees_drop(struct apiserver *s);
 void container_set_exit(struct container *ct, int code, const char *at);
 /* container_read_exit: exit.json into ct; false when there is none. */
 bool container_read_exit(struct container *ct);

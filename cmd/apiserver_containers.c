@@ -195,6 +195,7 @@ bool container_read_exit(struct container *ct)
 /* ---- removal: off the list now, off the disk by and by ---- */
 
 struct tree_work {
+	struct tree_work *next, **pprev;
 	int dir;
 	char *name;
 };
@@ -212,8 +213,17 @@ static void tree_removed(void *arg)
 {
 	struct tree_work *w = arg;
 
+	*w->pprev = w->next;
+	if (w->next)
+		w->next->pprev = w->pprev;
 	free(w->name);
 	free(w);
+}
+
+void trees_drop(struct apiserver *s)
+{
+	while (s->trees)
+		tree_removed(s->trees);
 }
 
 void tree_later(struct apiserver *s, int dir, const char *name)
@@ -222,6 +232,11 @@ void tree_later(struct apiserver *s, int dir, const char *name)
 
 	w->dir = dir;
 	w->name = xstrdup(name);
+	w->next = s->trees;
+	w->pprev = &s->trees;
+	if (w->next)
+		w->next->pprev = &w->next;
+	s->trees = w;
 	loop_work(s->loop, tree_remove, tree_removed, w);
 }
 

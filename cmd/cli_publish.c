@@ -79,7 +79,11 @@ static int choose_one(const char *ip, bool udp, struct chosen *c, uint64_t *port
 		      struct error **err)
 {
 	struct net_publish p = {.udp = udp, .v6 = strchr(ip, ':') != NULL, .count = 1};
-	struct sockaddr_storage own = {0};
+	union {
+		struct sockaddr any;
+		struct sockaddr_in four;
+		struct sockaddr_in6 six;
+	} own = {0};
 	socklen_t len = sizeof(own);
 	int fd;
 
@@ -93,10 +97,9 @@ static int choose_one(const char *ip, bool udp, struct chosen *c, uint64_t *port
 	if (fd < 0)
 		return -1;
 	c->fd[c->n++] = fd;
-	if (getsockname(fd, (struct sockaddr *)&own, &len))
+	if (getsockname(fd, &own.any, &len))
 		return error_sys(err, errno, "choose a port");
-	/* Both families have it at the same place. */
-	*port = ntohs(((struct sockaddr_in *)&own)->sin_port);
+	*port = ntohs(p.v6 ? own.six.sin6_port : own.four.sin_port);
 	return 0;
 }
 
