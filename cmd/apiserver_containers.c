@@ -222,8 +222,13 @@ static void tree_removed(void *arg)
 
 void trees_drop(struct apiserver *s)
 {
-	while (s->trees)
-		tree_removed(s->trees);
+	struct tree_work *w, *next;
+
+	for (w = STEAL(s->trees); w; w = next) {
+		next = w->next;
+		free(w->name);
+		free(w);
+	}
 }
 
 void tree_later(struct apiserver *s, int dir, const char *name)
