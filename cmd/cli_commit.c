@@ -121,13 +121,15 @@ static const struct opt_pos commit_pos[] = {
 static int spool_open(struct cli *c, struct error **err)
 {
 	CLEANUP_JSON struct json_object *ping = NULL;
+	CLEANUP_CLOSE int dir = -1;
 	const char *root;
 	int fd;
 
 	if (cli_call(c, "ping", NULL, &ping, err) || json_need_str(ping, "appRoot", &root, err))
 		return -1;
-	fd = open(root, O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
-	return fd < 0 ? error_sys(err, errno, "make a temporary file in %s", root) : fd;
+	dir = path_open_dir(root, err);
+	fd = dir < 0 ? -1 : path_unnamed(dir, err);
+	return fd < 0 ? error_wrap(err, "in %s", root) : fd;
 }
 
 static int take_layer(struct cli *c, const char *id, bool freeze, int to, struct error **err)

@@ -252,6 +252,21 @@ int path_remove_tree(int dirfd, const char *name, struct error **err)
 	return error_sys(err, errno, "remove %s", name);
 }
 
+int path_unnamed(int dirfd, struct error **err)
+{
+	CLEANUP_FREE char *uuid = NULL, *name = NULL;
+	int fd = openat(dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR)) {
+		uuid = random_uuid();
+		name = xasprintf(".tmp-%s", uuid);
+		fd = openat(dirfd, name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
+		if (fd >= 0)
+			unlinkat(dirfd, name, 0);
+	}
+	return fd < 0 ? error_sys(err, errno, "make a file without a name") : fd;
+}
+
 uint64_t path_usage(int dirfd, const char *name, int depth)
 {
 	CLEANUP_CLOSE int fd = -1;

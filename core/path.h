@@ -29,6 +29,10 @@ int path_mkdirs_at(int dirfd, const char *path, mode_t mode, struct error **err)
  * success. */
 int path_remove_tree(int dirfd, const char *name, struct error **err);
 
+/* path_unnamed: an empty file below dirfd, a directory we own, for reading and writing, that has no name; the caller's. Also where the file
+ * system knows no O_TMPFILE. */
+int path_unnamed(int dirfd, struct error **err);
+
 /* path_usage: allocated bytes of name below dirfd and of what is in it, `depth` directories deep at most; links are not followed. What
  * vanishes meanwhile counts as nothing. */
 uint64_t path_usage(int dirfd, const char *name, int depth);

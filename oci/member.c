@@ -78,19 +78,6 @@ static int spool(struct oci_op *op, const struct oci_member *m, struct error **e
 
 /* ---- the file in it ---- */
 
-static int unnamed(struct oci_op *op, struct error **err)
-{
-	static const char name[] = "member";
-	int fd = openat(op->session_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-
-	if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR)) {
-		fd = openat(op->session_fd, name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
-		if (fd >= 0)
-			unlinkat(op->session_fd, name, 0);
-	}
-	return fd < 0 ? error_sys(err, errno, "create a file for it") : fd;
-}
-
 static int copy_out(struct oci_op *op, struct tar_reader *t, const struct tar_entry *e, int *out,
 		    struct error **err)
 {
@@ -102,7 +89,7 @@ static int copy_out(struct oci_op *op, struct tar_reader *t, const struct tar_en
 	if (e->size > MEMBER_MAX)
 		return error_set(err, ERR_INVALID_ARGUMENT, "it is larger than %llu MiB",
 				 MEMBER_MAX >> 20);
-	fd = unnamed(op, err);
+	fd = path_unnamed(op->session_fd, err);
 	if (fd < 0)
 		return -1;
 	while ((n = tar_read(t, chunk, COPY_BYTES, err)) > 0) {

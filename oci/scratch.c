@@ -81,24 +81,11 @@ static void add_area(struct scratch *s, struct area a)
 		s->mapped += a.len;
 }
 
-static int make_file(const struct scratch *s)
-{
-	static const char name[] = ".scratch";
-	int fd = openat(s->dir, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-
-	if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR))
-		return fd;
-	fd = openat(s->dir, name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd >= 0)
-		unlinkat(s->dir, name, 0);
-	return fd;
-}
-
 bool scratch_reserve(struct scratch *s, size_t len, uint64_t *at)
 {
 	len = ALIGN_UP(len, 4096);
 	if (s->fd < 0 && s->dir >= 0)
-		s->fd = make_file(s);
+		s->fd = path_unnamed(s->dir, NULL);
 	if (s->fd < 0 || posix_fallocate(s->fd, (off_t)s->size, (off_t)len) != 0)
 		return false;
 	*at = s->size;
