@@ -15,19 +15,7 @@ mount --bind "$T/resolv.conf" "$(readlink -f /etc/resolv.conf)"
 # Nobody in particular, with a home of its own. What it needs of this tree is copied: it may not read everything.
 uid=12345
 demo_images
-chmod 755 "$T"
-mkdir -p "$T/u"
-cp "$C" "$T/u/container"
-cp "$IMAGES/demo.oci.tar" "$T/u/"
-if [ "${TEST_KERNEL:-distro}" = own ]; then
-	cp "$BUILD/kernel/vmlinux" "$T/u/vmlinux"
-	kernel=("$T/u/vmlinux")
-else
-	read -r k m < <("$TOP/third_party/distro-kernel.sh" "$BUILD/kernel/distro")
-	cp "$k" "$T/u/vmlinuz"
-	cp -r "$m" "$T/u/modules"
-	kernel=("$T/u/vmlinuz" --modules "$T/u/modules")
-fi
+user_files
 chown -R $uid:$uid "$T/u"
 use_roots "$T/u/s"
 chown -R $uid:$uid "$T/u/s"

@@ -274,19 +274,8 @@ ok 'nothing is left' wait_until 20 held_as "$T/before"
 stop_system
 make_world # for passt, which wants a way out
 uid=12345
-chmod 755 "$T"
-mkdir -p "$T/u/mine"
-cp "$C" "$T/u/container"
-cp "$IMAGES/demo.oci.tar" "$T/u/"
-if [ "${TEST_KERNEL:-distro}" = own ]; then
-	cp "$BUILD/kernel/vmlinux" "$T/u/vmlinux"
-	kernel=("$T/u/vmlinux")
-else
-	read -r k m < <("$TOP/third_party/distro-kernel.sh" "$BUILD/kernel/distro")
-	cp "$k" "$T/u/vmlinuz"
-	cp -r "$m" "$T/u/modules"
-	kernel=("$T/u/vmlinuz" --modules "$T/u/modules")
-fi
+user_files
+mkdir "$T/u/mine"
 echo mine >"$T/u/mine/file"
 echo kept >"$T/u/mine/kept"
 chmod 444 "$T/u/mine/kept"

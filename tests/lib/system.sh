@@ -92,6 +92,26 @@ ready_system()
 	[ $rc = 0 ] || bail "the demo image loads"
 }
 
+# What a user without rights needs of this tree, as copies in $T/u, since it may not read everything: the program, the demo image, and a kernel,
+# which `"${kernel[@]}"` names to `system kernel set --binary`. Who calls gives it to the user.
+user_files()
+{
+	local k m
+	chmod 755 "$T"
+	mkdir -p "$T/u"
+	cp "$C" "$T/u/container"
+	cp "$IMAGES/demo.oci.tar" "$T/u/"
+	if [ "${TEST_KERNEL:-distro}" = own ]; then
+		cp "$BUILD/kernel/vmlinux" "$T/u/vmlinux"
+		kernel=("$T/u/vmlinux")
+	else
+		read -r k m < <("$TOP/third_party/distro-kernel.sh" "$BUILD/kernel/distro")
+		cp "$k" "$T/u/vmlinuz"
+		cp -r "$m" "$T/u/modules"
+		kernel=("$T/u/vmlinuz" --modules "$T/u/modules")
+	fi
+}
+
 stop_system()
 {
 	run "$C" system stop

@@ -369,19 +369,6 @@ static void slow_reader(void **state)
 	loop_free(loop);
 }
 
-/* ---- */
-
-/* The image and the network helper: they are there, and nothing is asked of them. */
-static int helper_main(void)
-{
-	static const struct rpc_route routes[] = {{NULL, NULL}};
-	static const struct rpc_handler h = {.service = "fake", .routes = routes};
-	struct loop *l = loop_new(NULL);
-
-	rpc_server_new(l, 3, &h, NULL, NULL);
-	return loop_run(l, NULL);
-}
-
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
