@@ -4,7 +4,7 @@
 # --jobs N (1): at once. There are two queues: unit tests and the scripts that mostly wait, and the rest, where what is measured or killed
 # at a moment is.
 # The last line counts single assertions: "N passed, N failed, N skipped"; the exit status says whether all is well.
-# --lab runs each end-to-end script in a lab of its own (tests/lab/run.sh), on the kvm engine.
+# --lab runs each end-to-end script in a lab of its own (tests/lab/run.sh, with the options of the script's line "# lab: …"), on the kvm engine.
 # --again N: end-to-end scripts that failed, if they are no more than N, run once more, and that run counts. Both outputs are printed, and a
 # line says which scripts needed it: each is a race to be found. Unit tests have no second chance.
 use strict;
@@ -42,6 +42,13 @@ my @queue = grep { !/\.t$/ || m{/(?:$beside)\.t$} } @files;
 my $rules = { par => [{ seq => @queue ? \@queue : ['none'] }, { seq => '**' }] };
 $rules = { par => '**' } if !grep { /\.t$/ } @files;
 
+# A script may need a lab of another shape: a comment of its own says "lab: OPTION…" (of tests/lab/run.sh).
+sub lab_options
+{
+	open my $in, '<', $_[0] or die "$_[0]: $!\n";
+	return map { /^# lab: (--.*)/ ? split ' ', $1 : () } <$in>;
+}
+
 my $harness = TAP::Harness->new({
 	rules     => $rules,
 	verbosity => $verbose ? 1 : 0,
@@ -54,7 +61,7 @@ my $harness = TAP::Harness->new({
 		my (undef, $file) = @_;
 		my $limit = $timeout || ($lab || $file =~ /\.t$/ ? 900 : 180); # for what hangs: a busy host takes three times as long
 		my @cmd = ('timeout', '-k', '10', $limit);
-		push @cmd, 'tests/lab/run.sh', '--timeout', $limit - 20, '--' if $lab;
+		push @cmd, 'tests/lab/run.sh', '--timeout', $limit - 20, lab_options($file), '--' if $lab;
 		return ['bash', '-o', 'pipefail', '-c', '"$@" | sed -u "/^#/d"', 'run', @cmd, 'bash', $file] if $file =~ /\.t$/;
 		# cmocka's TAP calls a skipped test "not ok", which is a failure to everyone else.
 		return ['bash', '-o', 'pipefail', '-c', '"$@" | sed "/^# ok - /d; s/^not ok \\([0-9]*\\) # SKIP/ok \\1 # SKIP/"', 'run', @cmd, $file];

@@ -17,13 +17,19 @@
  * last, after the data.
  */
 #include <linux/virtio_blk.h>
+#include <sched.h>
 #include <sys/epoll.h>
 
+#include "core/filter.h"
 #include "core/log.h"
 #include "core/str.h"
 #include "vmm/disk.h"
 #include "vmm/uring.h"
 #include "vmm/virtio.h"
+
+FILTER_RULES = {
+	FILTER_ALLOW(FILTER_BLK, sched_yield),
+};
 
 #define QUEUE_SIZE  256
 #define QUEUES_MAX  VIRTIO_MAX_WORKERS
@@ -65,7 +71,7 @@ struct blk_queue {
 	uint8_t idle[DEPTH];     /* which are idle; the last used first */
 	uint8_t prepared[DEPTH]; /* which wait for uring_enter(), in order */
 	unsigned nidle, nprepared;
-	unsigned nended; /* answers that are not published yet */
+	unsigned nended; /* answers that the driver was not told of yet */
 	size_t nbytes;   /* moved for them */
 	uint64_t idle_since;
 	unsigned spin_us;
@@ -111,17 +117,18 @@ static void finish(struct blk *b, unsigned q, const struct blk_end *d, uint8_t s
 	if (written + 1 == d->in_len || d->in_len == 1)
 		written++;
 	virtq_push(&b->dev.vq[q], d->head, written);
+	virtq_publish(&b->dev.vq[q]);
 	b->q[q].nended++;
 	count(&b->q[q].ended);
 }
 
-static void publish(struct blk *b, unsigned q)
+/* The driver sees an answer at once, and picks it up while it is at others; it is interrupted for several together. */
+static void tell(struct blk *b, unsigned q)
 {
 	if (!b->q[q].nended)
 		return;
 	b->q[q].nended = 0;
 	b->q[q].nbytes = 0;
-	virtq_publish(&b->dev.vq[q]);
 	virtio_notify(&b->dev, q);
 }
 
@@ -194,7 +201,7 @@ static bool reap(struct blk *b, unsigned q)
 		req_result(b, q, (uint8_t)tag, res);
 		any = true;
 	}
-	publish(b, q);
+	tell(b, q);
 	return any;
 }
 
@@ -213,7 +220,7 @@ static void ring_failed(struct blk *b, unsigned q)
 	}
 	bq->nprepared = 0;
 	bq->dead = true;
-	publish(b, q);
+	tell(b, q);
 }
 
 /* Hands over what is prepared and takes what is done. False: neither was possible now. */
@@ -301,7 +308,7 @@ static uint8_t do_clear(struct blk *b, unsigned q, bool discard)
 				&pos[i]))
 			return VIRTIO_BLK_S_IOERR;
 	}
-	publish(b, q);
+	tell(b, q);
 	for (i = 0; i < len / sizeof(r[0]); i++)
 		if (disk_clear(&b->disk, pos[i], (uint64_t)r[i].num_sectors * DISK_SECTOR, discard,
 			       r[i].flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP) < 0)
@@ -339,7 +346,7 @@ static uint8_t do_rw(struct blk *b, unsigned q, uint64_t sector, bool write, uin
 			*written = (uint32_t)len;
 			return VIRTIO_BLK_S_OK;
 		}
-		publish(b, q);
+		tell(b, q);
 	}
 	bq->nbytes += len;
 	if (disk_rw(&b->disk, write, pos, len, bq->data, n, bq->scratch) < 0)
@@ -354,7 +361,7 @@ static uint8_t do_flush(struct blk *b, unsigned q)
 	if (!b->disk.readonly && b->disk.nsegs == 1 && ring_wanted(b, q) && in_company(b, q) &&
 	    ring_take(b, q, 0, 0, 0))
 		return IN_RING;
-	publish(b, q);
+	tell(b, q);
 	return disk_flush(&b->disk) < 0 ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK;
 }
 
@@ -402,14 +409,10 @@ static bool full(const struct blk_queue *bq)
 /*
  * A driver with one request at a time sends the next one soon after it got its answer. Waking up for it costs more than
  * the request itself, so the worker first looks for a while: as long as it lately would have been worth it, like KVM
- * does for a vCPU that halts. It does not sleep meanwhile, but neither does the driver have to notify. With vhost-user the
- * driver runs on QEMU's CPU, which is slower than any spin is worth, and QEMU's other thread has use for this CPU.
+ * does for a vCPU that halts. It does not sleep meanwhile, but neither does the driver have to notify. Between two looks
+ * it offers its CPU: with vhost-user an answer goes through two more threads, QEMU's main one and then the vCPU's, and a
+ * small host has not a CPU for each.
  */
-static bool spins(const struct blk *b)
-{
-	return b->spins && b->dev.notify_irq;
-}
-
 static void spin(struct blk *b, unsigned q)
 {
 	struct blk_queue *bq = &b->q[q];
@@ -419,7 +422,7 @@ static void spin(struct blk *b, unsigned q)
 		return;
 	while (virtq_empty(&b->dev.vq[q]) && !virtio_pausing(&b->dev) &&
 	       time_mono_us() - bq->idle_since < bq->spin_us)
-		__builtin_ia32_pause();
+		sched_yield();
 }
 
 /* A kick ended a sleep: would spinning for SPIN_MAX_US have met it? */
@@ -435,8 +438,8 @@ static void spin_adapt(struct blk_queue *bq)
 static bool next(struct blk *b, unsigned q)
 {
 	if (virtq_empty(&b->dev.vq[q])) {
-		publish(b, q);
-		if (spins(b))
+		tell(b, q);
+		if (b->spins)
 			spin(b, q);
 	}
 	return virtio_next(&b->dev, q, &b->q[q].chain);
@@ -466,16 +469,16 @@ static void take(struct blk *b, unsigned q)
 			continue;
 		finish(b, q, &d, status, written);
 		if (bq->nended >= BATCH || bq->nbytes >= BATCH_BYTES)
-			publish(b, q);
+			tell(b, q);
 	}
-	publish(b, q);
+	tell(b, q);
 }
 
 static void blk_kick(struct virtio_dev *dev, unsigned q)
 {
 	struct blk *b = container_of(dev, struct blk, dev);
 
-	if (spins(b))
+	if (b->spins)
 		spin_adapt(&b->q[q]);
 	do
 		take(b, q);

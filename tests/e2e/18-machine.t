@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # A machine and its streams: paused and resumed under load (class E), flooded on standard input, held up by a reader that does not read,
 # escape bytes on their way to a terminal (class F); what the guest's drivers take of what the devices offer; a guest kernel that panics, or
-# resets its machine; and a machine of 64 CPUs.
+# resets its machine; and a machine of 64 CPUs. Of those the lab can emulate one CPU alone: on two, starting them resets guests now and then,
+# QEMU's own machines on that /dev/kvm as well.
+# lab: --smp 1
 . "$(dirname "$0")/../lib/system.sh"
 T_LIMIT=150
 ready_system
