@@ -228,7 +228,14 @@ static const struct rpc_route routes[] = {
 	{NULL, NULL},
 };
 
-static const struct rpc_handler handler = {.service = APISERVER_LABEL, .routes = routes};
+static void on_close(void *ctx, struct rpc_conn *c, const struct error *e)
+{
+	volumes_let_go(ctx, c);
+}
+
+static const struct rpc_handler handler = {.service = APISERVER_LABEL,
+					   .routes = routes,
+					   .on_close = on_close};
 
 /* ---- start ---- */
 
@@ -358,6 +365,7 @@ static void apiserver_close(struct apiserver *s)
 	if (s->server && !s->activated)
 		unlinkat(s->run_dir, "apiserver.sock", 0);
 	rpc_server_free(s->server);
+	volumes_let_go(s, NULL);
 	(void)cgroup_sweep(s->roots.tag, NULL);
 	containers_free(s);
 	services_free(s);

@@ -162,7 +162,8 @@ struct apiserver {
 	struct rpc_server *server;
 	struct service svc[SVC_COUNT];
 	struct container *containers; /* oldest first */
-	struct tree_work *trees;      /* being removed */
+	struct volume_hold *holds;
+	struct tree_work *trees; /* being removed */
 	struct events *events;
 	struct exit_record exits[APISERVER_EXITS];
 	size_t next_exit;
@@ -245,6 +246,9 @@ int volumes_load(struct apiserver *s, struct error **err);
 void volumes_keep(struct json_object *config, struct strv *out);
 /* volumes_check: those that a configuration mounts are there; their images become the mounts' sources. */
 int volumes_check(struct apiserver *s, struct json_object *config, struct error **err);
+/* volumes_let_go: what a client had made for its next container needs no holding any more: that is there, or the client is gone. NULL:
+ * of all clients. */
+void volumes_let_go(struct apiserver *s, const struct rpc_conn *conn);
 void on_volume_create(void *ctx, struct rpc_req *req, struct json_object *params);
 void on_volume_delete(void *ctx, struct rpc_req *req, struct json_object *params);
 void on_volume_list(void *ctx, struct rpc_req *req, struct json_object *params);

@@ -583,6 +583,7 @@ void on_container_create(void *ctx, struct rpc_req *req, struct json_object *par
 	json_set_str(o, "id", id);
 	log_info("container %s created", id);
 	events_container(container_new(s, id, config, auto_remove), "create", NULL, NULL);
+	volumes_let_go(s, rpc_req_conn(req));
 	rpc_reply(req, o);
 	return;
 fail:

@@ -7,7 +7,8 @@
  * mounts. A volume appears by rename when it is complete and on the disk, and disappears by rename when it is deleted, so a crash leaves
  * only names that begin with a dot, which the next start removes.
  *
- * One that a container names, running or not, cannot be deleted; that, and the rename, happen on the loop. Making one takes as long
+ * One that a container names, running or not, cannot be deleted, nor can one that a client just asked for to make a container with, as
+ * long as its connection lasts; that, and the rename, happen on the loop. Making one takes as long
  * as the host's disk does and happens on a worker, under a name of its own; of two that make the same one the second finds it there. That
  * no two machines write to one is a lock's doing (cmd/runtime_volumes.c).
  */
@@ -178,6 +179,47 @@ static struct container *user_of(struct apiserver *s, const char *name)
 			if (!strcmp(ct->volumes.v[i], name))
 				return ct;
 	return NULL;
+}
+
+/* A volume that a client's next container will name. */
+struct volume_hold {
+	struct volume_hold *next;
+	const struct rpc_conn *conn;
+	char name[VOLUME_NAME_MAX + 1];
+};
+
+static void hold(struct apiserver *s, const struct rpc_conn *conn, const char *name)
+{
+	struct volume_hold *h = xcalloc(1, sizeof(*h));
+
+	*h = (struct volume_hold){.next = s->holds, .conn = conn};
+	snprintf(h->name, sizeof(h->name), "%s", name);
+	s->holds = h;
+}
+
+/* By another client than this one. */
+static bool held(const struct apiserver *s, const char *name, const struct rpc_conn *conn)
+{
+	const struct volume_hold *h;
+
+	for (h = s->holds; h; h = h->next)
+		if (h->conn != conn && !strcmp(h->name, name))
+			return true;
+	return false;
+}
+
+void volumes_let_go(struct apiserver *s, const struct rpc_conn *conn)
+{
+	struct volume_hold **hp = &s->holds, *h;
+
+	while ((h = *hp)) {
+		if (conn && h->conn != conn) {
+			hp = &h->next;
+			continue;
+		}
+		*hp = h->next;
+		free(h);
+	}
 }
 
 void volumes_keep(struct json_object *config, struct strv *out)
@@ -361,7 +403,9 @@ void on_volume_create(void *ctx, struct rpc_req *req, struct json_object *params
 	*m = (struct making){.s = s, .req = req, .missing = json_flag(params, "missing", false)};
 	m->tmp = xasprintf(".new-%s", uuid);
 	m->entity = json_object_new_object();
-	if (!make_check(m, params, &e) && exists(s, m->name)) {
+	if (!make_check(m, params, &e) && m->missing)
+		hold(s, rpc_req_conn(req), m->name);
+	if (!e && exists(s, m->name)) {
 		if (m->missing)
 			made(m, false);
 		else
@@ -377,7 +421,8 @@ void on_volume_create(void *ctx, struct rpc_req *req, struct json_object *params
 
 /* ---- delete, prune ---- */
 
-static int remove_volume(struct apiserver *s, const char *name, struct error **err)
+static int remove_volume(struct apiserver *s, const char *name, const struct rpc_conn *conn,
+			 struct error **err)
 {
 	CLEANUP_FREE char *uuid = random_uuid(), *gone = xasprintf(".del-%s", uuid);
 	struct container *ct = user_of(s, name);
@@ -388,6 +433,9 @@ static int remove_volume(struct apiserver *s, const char *name, struct error **e
 		return error_set(err, ERR_INVALID_STATE,
 				 "volume %s is in use by container %s and cannot be deleted", name,
 				 ct->id);
+	if (held(s, name, conn))
+		return error_set(err, ERR_INVALID_STATE,
+				 "volume %s is in use by a container that is being made", name);
 	if (renameat(s->volumes_dir, name, s->volumes_dir, gone))
 		return error_sys(err, errno, "delete volume %s", name);
 	fsync(s->volumes_dir);
@@ -402,7 +450,8 @@ void on_volume_delete(void *ctx, struct rpc_req *req, struct json_object *params
 	struct error *e = NULL;
 	const char *name;
 
-	if (json_need_str(params, "name", &name, &e) || remove_volume(ctx, name, &e))
+	if (json_need_str(params, "name", &name, &e) ||
+	    remove_volume(ctx, name, rpc_req_conn(req), &e))
 		rpc_reply_error(req, e);
 	else
 		rpc_reply(req, NULL);
@@ -426,10 +475,10 @@ void on_volume_prune(void *ctx, struct rpc_req *req, struct json_object *params)
 		CLEANUP_ERROR struct error *why = NULL;
 		int64_t size;
 
-		if (user_of(s, names.v[i]))
+		if (user_of(s, names.v[i]) || held(s, names.v[i], NULL))
 			continue;
 		size = (int64_t)path_usage(s->volumes_dir, names.v[i], 1);
-		if (remove_volume(s, names.v[i], &why)) {
+		if (remove_volume(s, names.v[i], NULL, &why)) {
 			log_err(why, "prune");
 			continue;
 		}

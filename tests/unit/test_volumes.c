@@ -229,6 +229,48 @@ static void in_use(void **state)
 	assert_false(there("app/volumes/used"));
 }
 
+static int on(struct rpc_conn *c, const char *method, const char *params)
+{
+	struct error *e = NULL;
+	int code = -1;
+
+	if (rpc_call(c, method, parse(params), NULL, 0, NULL, NULL, call_ms, NULL, NULL, NULL,
+		     &e)) {
+		code = (int)e->code;
+		error_free(e);
+	}
+	return code;
+}
+
+/* What a client asks for on the way to a container is there when it makes that, whoever cleans up meanwhile; no longer than the client. */
+static void held_back(void **state)
+{
+	struct rpc_conn *c = client();
+
+	assert_int_equal(on(c, "volume.create", "{\"name\": \"way\", \"missing\": true}"), -1);
+	assert_int_equal(call("volume.prune", "{}", NULL, NULL), -1);
+	assert_true(there("app/volumes/way"));
+	assert_int_equal(call("volume.delete", "{\"name\": \"way\"}", NULL, NULL),
+			 ERR_INVALID_STATE);
+	/* It may think better of it. */
+	assert_int_equal(on(c, "volume.delete", "{\"name\": \"way\"}"), -1);
+	assert_false(there("app/volumes/way"));
+	/* One that is there already; the container comes, and goes. */
+	assert_int_equal(call("volume.create", "{\"name\": \"way\"}", NULL, NULL), -1);
+	assert_int_equal(on(c, "volume.create", "{\"name\": \"way\", \"missing\": true}"), -1);
+	assert_int_equal(call("volume.prune", "{}", NULL, NULL), -1);
+	assert_int_equal(on(c, "container.create", CONTAINER("c1", VOLUME("way"))), -1);
+	assert_int_equal(call_id("container.delete", "c1", NULL), -1);
+	assert_int_equal(call("volume.prune", "{}", NULL, NULL), -1);
+	assert_false(there("app/volumes/way"));
+	/* The client goes. */
+	assert_int_equal(on(c, "volume.create", "{\"name\": \"way\", \"missing\": true}"), -1);
+	rpc_conn_free(c);
+	for (int i = 0; i < 500 && there("app/volumes/way"); i++)
+		assert_int_equal(call("volume.prune", "{}", NULL, NULL), -1);
+	assert_false(there("app/volumes/way"));
+}
+
 /* Of many that make one at the same time one does. */
 static int created_one, existed;
 static void one_more(void *arg, struct json_object *result, struct rpc_fds *fds,
@@ -487,10 +529,10 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_options),  cmocka_unit_test(test_labels),
 		cmocka_unit_test(hostile_names), cmocka_unit_test(create_delete),
-		cmocka_unit_test(in_use),        cmocka_unit_test(at_once),
-		cmocka_unit_test(killed),        cmocka_unit_test(full_disk),
-		cmocka_unit_test(disks),         cmocka_unit_test(disks_refused),
-		cmocka_unit_test(locked),
+		cmocka_unit_test(in_use),        cmocka_unit_test(held_back),
+		cmocka_unit_test(at_once),       cmocka_unit_test(killed),
+		cmocka_unit_test(full_disk),     cmocka_unit_test(disks),
+		cmocka_unit_test(disks_refused), cmocka_unit_test(locked),
 	};
 
 	if (IS_ROLE(argv))
