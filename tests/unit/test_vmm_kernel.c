@@ -71,7 +71,7 @@ static void elf_headers(void **state)
 	error_free(e);
 }
 
-static void elf_hostile(void **state)
+static void test_S_elf_hostile(void **state)
 {
 	struct fake f;
 
@@ -174,7 +174,7 @@ static void bzimage(enum unpack_kind k, const void *p, size_t n, struct buf *out
 	buf_append(out, payload.data, payload.len);
 }
 
-static void bzimage_all_kinds(void **state)
+static void test_S_bzimage_all_kinds(void **state)
 {
 	static const enum unpack_kind kinds[] = {UNPACK_GZIP, UNPACK_ZSTD, UNPACK_XZ, UNPACK_LZ4};
 	struct fake f = fake_kernel();
@@ -203,7 +203,7 @@ static int try_image(const struct buf *image)
 	return kernel_image_unpack(image->data, image->len, &out, &v, &n, NULL);
 }
 
-static void bzimage_hostile(void **state)
+static void test_S_bzimage_hostile(void **state)
 {
 	CLEANUP_BUF struct buf image = {0};
 	struct fake f = fake_kernel();
@@ -238,7 +238,7 @@ static void bzimage_hostile(void **state)
 }
 
 /* A bomb stops at the limit and not at what memory there is. */
-static void unpack_bounded(void **state)
+static void test_S_unpack_bounded(void **state)
 {
 	static const enum unpack_kind kinds[] = {UNPACK_GZIP, UNPACK_ZSTD, UNPACK_XZ, UNPACK_LZ4};
 	size_t n = 4u << 20, i;
@@ -260,7 +260,7 @@ static void unpack_bounded(void **state)
 	free(zero);
 }
 
-static void lz4_hostile_sizes(void **state)
+static void test_S_lz4_hostile_sizes(void **state)
 {
 	static const uint32_t sizes[] = {0, 1, 0x7fffffff, 0xffffffff, 0x00a00000};
 	CLEANUP_BUF struct buf out = {0};
@@ -422,7 +422,7 @@ static void module_slimming(void **state)
 	assert_int_equal(b.len, n + sizeof(trailer) - 1);
 }
 
-static void module_refusals(void **state)
+static void test_S_module_refusals(void **state)
 {
 	char path[] = "/tmp/test_kernel.XXXXXX";
 	int dir = make_dir(path);
@@ -468,7 +468,7 @@ static void count_pair(void *arg, const char *key, size_t len, const char *value
 	(*(int *)arg)++;
 }
 
-static void modinfo_hostile(void **state)
+static void test_S_modinfo_hostile(void **state)
 {
 	uint8_t ko[1024], bad[1024];
 	size_t n = fake_module(ko, sizeof(ko), "a,b", "6.1"), i, cut;
@@ -606,14 +606,22 @@ static void cpio_format(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(elf_headers),         cmocka_unit_test(elf_hostile),
-		cmocka_unit_test(release_banner),      cmocka_unit_test(bzimage_all_kinds),
-		cmocka_unit_test(bzimage_hostile),     cmocka_unit_test(unpack_bounded),
-		cmocka_unit_test(lz4_hostile_sizes),   cmocka_unit_test(module_order),
-		cmocka_unit_test(module_slimming),     cmocka_unit_test(module_refusals),
-		cmocka_unit_test(modinfo_hostile),     cmocka_unit_test(import_fake),
-		cmocka_unit_test(import_no_kernel),    cmocka_unit_test(own_kernel_first),
-		cmocka_unit_test(import_distribution), cmocka_unit_test(cpio_format),
+		cmocka_unit_test(elf_headers),
+		cmocka_unit_test(test_S_elf_hostile),
+		cmocka_unit_test(release_banner),
+		cmocka_unit_test(test_S_bzimage_all_kinds),
+		cmocka_unit_test(test_S_bzimage_hostile),
+		cmocka_unit_test(test_S_unpack_bounded),
+		cmocka_unit_test(test_S_lz4_hostile_sizes),
+		cmocka_unit_test(module_order),
+		cmocka_unit_test(module_slimming),
+		cmocka_unit_test(test_S_module_refusals),
+		cmocka_unit_test(test_S_modinfo_hostile),
+		cmocka_unit_test(import_fake),
+		cmocka_unit_test(import_no_kernel),
+		cmocka_unit_test(own_kernel_first),
+		cmocka_unit_test(import_distribution),
+		cmocka_unit_test(cpio_format),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -358,7 +358,7 @@ static void poke(struct image *img, enum field f, uint64_t v)
 	}
 }
 
-static void test_elf_hostile(void **state)
+static void test_S_elf_hostile(void **state)
 {
 	static const struct {
 		enum field field;
@@ -415,7 +415,7 @@ static void test_elf_hostile(void **state)
 }
 
 /* Notes that lie about their sizes are passed over; the ELF entry is used. */
-static void test_elf_notes(void **state)
+static void test_S_elf_notes(void **state)
 {
 	static const struct note bad[] = {
 		{{0xffffffff, 4, 18}, "Xen", 0}, {{4, 0xffffffff, 18}, "Xen", 0},
@@ -438,7 +438,7 @@ static void test_elf_notes(void **state)
 	assert_int_equal(load_bytes(&img, sizeof(img), &k), -1);
 }
 
-static void test_elf_short_and_odd(void **state)
+static void test_S_elf_short_and_odd(void **state)
 {
 	CLEANUP_CLOSE int dir = open("/", O_RDONLY | O_DIRECTORY);
 	struct boot_kernel k;
@@ -453,7 +453,7 @@ static void test_elf_short_and_odd(void **state)
 }
 
 /* Whatever a header says, the loader ends and what it accepts is inside memory (load_bytes looks). */
-static void test_elf_random(void **state)
+static void test_S_elf_random(void **state)
 {
 	uint64_t rng = 0x9e3779b97f4a7c15ull;
 	struct boot_kernel k;
@@ -690,7 +690,7 @@ static void test_mmio_identity(void **state)
 	assert_int_equal(rd(R_MAGIC), 0x74726976);
 }
 
-static void test_mmio_features(void **state)
+static void test_A_mmio_features(void **state)
 {
 	wr(R_STATUS, 3);
 	wr(R_DRVFEATSEL, 0);
@@ -715,7 +715,7 @@ static void test_mmio_features(void **state)
 	assert_int_equal(fake.dev.features_acked, 1ull << 32 | 1u << 5);
 }
 
-static void test_mmio_queue_limits(void **state)
+static void test_A_mmio_queue_limits(void **state)
 {
 	static const uint32_t bad[] = {0, 3, 255, 257, 512, 65536, 0x80000000, UINT32_MAX};
 	size_t i;
@@ -734,7 +734,7 @@ static void test_mmio_queue_limits(void **state)
 	assert_int_equal(rd(R_QMAX), 256);
 }
 
-static void test_mmio_frozen(void **state)
+static void test_A_mmio_frozen(void **state)
 {
 	negotiate();
 	stage_queue(0, 16, QUEUE_GPA);
@@ -769,7 +769,7 @@ static void test_mmio_frozen(void **state)
 	assert_int_equal(fake.dev.vq[0].size, 32);
 }
 
-static void test_mmio_bad_rings(void **state)
+static void test_A_mmio_bad_rings(void **state)
 {
 	static const uint64_t bad[] = {64 * MIB,      64 * MIB - 0x3000, 0xffffffffffff0000ull,
 				       QUEUE_GPA + 1, 0xd0000000,        0x4000000000000000ull};
@@ -795,7 +795,7 @@ static void test_mmio_unready(void **state)
 	assert_false(fake.dev.vq[0].ready);
 }
 
-static void test_mmio_widths(void **state)
+static void test_A_mmio_widths(void **state)
 {
 	uint8_t b[8] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
 	static const unsigned widths[] = {1, 2, 8};
@@ -813,7 +813,7 @@ static void test_mmio_widths(void **state)
 	assert_int_equal(le(b, 4), 0);
 }
 
-static void test_mmio_config(void **state)
+static void test_A_mmio_config(void **state)
 {
 	uint8_t b[8] = {1, 2, 3, 4, 5, 6, 7, 8};
 
@@ -850,7 +850,7 @@ static void test_mmio_interrupts(void **state)
 	assert_int_equal(rd(R_ISR), 0);
 }
 
-static void test_mmio_notify(void **state)
+static void test_A_mmio_notify(void **state)
 {
 	int i;
 
@@ -1104,22 +1104,23 @@ int main(void)
 		cmocka_unit_test(test_acpi_iasl),
 		cmocka_unit_test(test_acpi_limits),
 		cmocka_unit_test_setup_teardown(test_elf_loads, setup, teardown),
-		cmocka_unit_test(test_elf_hostile),
-		cmocka_unit_test(test_elf_notes),
-		cmocka_unit_test_setup_teardown(test_elf_short_and_odd, setup, teardown),
-		cmocka_unit_test(test_elf_random),
+		cmocka_unit_test(test_S_elf_hostile),
+		cmocka_unit_test(test_S_elf_notes),
+		cmocka_unit_test_setup_teardown(test_S_elf_short_and_odd, setup, teardown),
+		cmocka_unit_test(test_S_elf_random),
 		cmocka_unit_test_setup_teardown(test_initrd, setup, teardown),
 		cmocka_unit_test(test_params),
 		cmocka_unit_test_setup_teardown(test_mmio_identity, mmio_setup, mmio_teardown),
-		cmocka_unit_test_setup_teardown(test_mmio_features, mmio_setup, mmio_teardown),
-		cmocka_unit_test_setup_teardown(test_mmio_queue_limits, mmio_setup, mmio_teardown),
-		cmocka_unit_test_setup_teardown(test_mmio_frozen, mmio_setup, mmio_teardown),
-		cmocka_unit_test_setup_teardown(test_mmio_bad_rings, mmio_setup, mmio_teardown),
+		cmocka_unit_test_setup_teardown(test_A_mmio_features, mmio_setup, mmio_teardown),
+		cmocka_unit_test_setup_teardown(test_A_mmio_queue_limits, mmio_setup,
+						mmio_teardown),
+		cmocka_unit_test_setup_teardown(test_A_mmio_frozen, mmio_setup, mmio_teardown),
+		cmocka_unit_test_setup_teardown(test_A_mmio_bad_rings, mmio_setup, mmio_teardown),
 		cmocka_unit_test_setup_teardown(test_mmio_unready, mmio_setup, mmio_teardown),
-		cmocka_unit_test_setup_teardown(test_mmio_widths, mmio_setup, mmio_teardown),
-		cmocka_unit_test_setup_teardown(test_mmio_config, mmio_setup, mmio_teardown),
+		cmocka_unit_test_setup_teardown(test_A_mmio_widths, mmio_setup, mmio_teardown),
+		cmocka_unit_test_setup_teardown(test_A_mmio_config, mmio_setup, mmio_teardown),
 		cmocka_unit_test_setup_teardown(test_mmio_interrupts, mmio_setup, mmio_teardown),
-		cmocka_unit_test_setup_teardown(test_mmio_notify, mmio_setup, mmio_teardown),
+		cmocka_unit_test_setup_teardown(test_A_mmio_notify, mmio_setup, mmio_teardown),
 		cmocka_unit_test(test_uart),
 		cmocka_unit_test(test_cpuid),
 		cmocka_unit_test(test_engine),

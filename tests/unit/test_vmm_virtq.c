@@ -27,7 +27,7 @@ static int teardown(void **state)
 	return 0;
 }
 
-static void test_gmem(void **state)
+static void test_B_gmem(void **state)
 {
 	struct drv *t = *state;
 	struct gmem big;
@@ -66,7 +66,7 @@ static struct virtq queue(uint32_t size)
 			      .indirect = true};
 }
 
-static void test_ring_addresses(void **state)
+static void test_A_ring_addresses(void **state)
 {
 	struct drv *t = *state;
 	struct virtq q;
@@ -105,7 +105,7 @@ static void test_ring_addresses(void **state)
 	assert_int_equal(virtq_start(&q, &t->m, 0), 0);
 }
 
-static void test_frozen(void **state)
+static void test_A_frozen(void **state)
 {
 	struct drv *t = *state;
 	struct virtio_dev *d = virtio_rng_new(t->l, &t->m, NULL);
@@ -134,7 +134,7 @@ static void test_frozen(void **state)
 	assert_int_equal(drv_start(t, d, 0), 0);
 }
 
-static void test_config_bounds(void **state)
+static void test_A_config_bounds(void **state)
 {
 	struct drv *t = *state;
 	struct virtio_dev *d = virtio_vsock_new(t->l, &t->m, 77, NULL, NULL, NULL);
@@ -166,7 +166,7 @@ static int pop(struct drv *t, struct virtq *q, struct virtq_chain *c, uint16_t h
 	return virtq_pop(q, &t->m, c);
 }
 
-static void test_chain_good(void **state)
+static void test_B_chain_good(void **state)
 {
 	struct drv *t = *state;
 	struct virtq q = queue(DRV_SIZE);
@@ -208,7 +208,7 @@ static void test_chain_good(void **state)
 	assert_int_equal(c.nout, DRV_SIZE);
 }
 
-static void test_chain_bad(void **state)
+static void test_B_chain_bad(void **state)
 {
 	struct drv *t = *state;
 	struct virtq q = queue(DRV_SIZE);
@@ -283,7 +283,7 @@ static void test_chain_bad(void **state)
 }
 
 /* A buffer that is the ring itself: nonsense, but only the driver's own. */
-static void test_alias(void **state)
+static void test_B_alias(void **state)
 {
 	struct drv *t = *state;
 	struct virtq q = queue(DRV_SIZE);
@@ -322,7 +322,7 @@ static void *flipper(void *arg)
 }
 
 /* A descriptor rewritten while it is read: whatever comes out lies inside memory. */
-static void test_race(void **state)
+static void test_B_race(void **state)
 {
 	struct drv *t = *state;
 	struct virtq q = queue(DRV_SIZE);
@@ -392,7 +392,7 @@ static void test_notify(void **state)
 	assert_true(virtq_want_kick(&q, true));
 }
 
-static void test_rng(void **state)
+static void test_F_rng(void **state)
 {
 	struct drv *t = *state;
 	uint32_t id, len, i;
@@ -429,16 +429,16 @@ static void test_rng(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_gmem, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_ring_addresses, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_frozen, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_config_bounds, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_chain_good, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_chain_bad, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_alias, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_race, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_B_gmem, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_A_ring_addresses, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_A_frozen, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_A_config_bounds, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_B_chain_good, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_B_chain_bad, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_B_alias, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_B_race, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_notify, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_rng, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_F_rng, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
