@@ -615,6 +615,86 @@ static void test_E_pump(void **state)
 	expect_nothing(f);
 }
 
+/* Nothing to do: the loop sleeps, and does not go round and round over an end that it knows of. */
+static void assert_idle(struct fix *f)
+{
+	uint64_t start;
+
+	drv_turns(&f->t, 10);
+	start = time_mono_us();
+	(void)loop_turn(f->t.l, 50, NULL);
+	assert_true(time_mono_us() - start > 40000);
+}
+
+static void half_close(struct fix *f, uint32_t gport, uint32_t flags)
+{
+	struct virtio_vsock_hdr h = hdr(OP(SHUTDOWN), 1, gport, 0);
+
+	h.flags = flags;
+	send_raw(f, &h, NULL, 0);
+}
+
+/* A stream of which one direction is over may stay like that for days. It costs nothing, whoever ended it, and however often. */
+static void test_E_half_closed_idle(void **state)
+{
+	struct fix *f = *state;
+	static uint8_t block[4096];
+	struct virtio_vsock_hdr h;
+	struct owner *o;
+	char buf[8];
+	unsigned i;
+
+	f->to_fd = true;
+	/* The client ended its input; the other way works. */
+	send_op(f, OP(REQUEST), 1, 1, NULL, 0);
+	expect(f, OP(RESPONSE), 1, 1);
+	assert_int_equal(shutdown(f->fd, SHUT_WR), 0);
+	expect(f, OP(SHUTDOWN), 1, 1);
+	assert_idle(f);
+	expect_nothing(f);
+	send_op(f, OP(RW), 1, 1, "in", 2);
+	assert_int_equal(recv(f->fd, buf, sizeof(buf), MSG_DONTWAIT), 2);
+	assert_idle(f);
+	/* And then it went whole, with the guest still there. */
+	close(f->fd);
+	assert_idle(f);
+	expect(f, OP(SHUTDOWN), 1, 1);
+	send_op(f, OP(RST), 1, 1, NULL, 0);
+
+	/* The guest ended its side, again and again; the client does not mind. */
+	send_op(f, OP(REQUEST), 1, 2, NULL, 0);
+	expect(f, OP(RESPONSE), 1, 2);
+	for (i = 0; i < 100; i++)
+		half_close(f, 2, i % 3 ? VIRTIO_VSOCK_SHUTDOWN_SEND : 0);
+	assert_idle(f);
+	expect_nothing(f);
+	assert_int_equal(recv(f->fd, buf, sizeof(buf), MSG_DONTWAIT), 0);
+	assert_idle(f);
+	send_op(f, OP(RST), 1, 2, NULL, 0);
+	close(f->fd);
+
+	/* The client went whole while the guest gives no credit: what it wrote waits, asleep. */
+	h = hdr(OP(REQUEST), 1, 3, 0);
+	h.buf_alloc = 0;
+	send_raw(f, &h, NULL, 0);
+	expect(f, OP(RESPONSE), 1, 3);
+	assert_int_equal(send(f->fd, block, sizeof(block), 0), sizeof(block));
+	close(f->fd);
+	assert_idle(f);
+	expect_nothing(f);
+	send_op(f, OP(RST), 1, 3, NULL, 0);
+	assert_idle(f);
+
+	/* An owner hears of the end once. */
+	f->to_fd = false;
+	o = dial(f, 1, 4);
+	for (i = 0; i < 100; i++)
+		half_close(f, 4, VIRTIO_VSOCK_SHUTDOWN_SEND);
+	assert_int_equal(o->eof, 1);
+	assert_int_equal(o->closed, 0);
+	assert_idle(f);
+}
+
 /* An owner drops its stream out of the blue: the guest is told at once, not with the next packet. */
 static void test_E_dropped(void **state)
 {
@@ -705,6 +785,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_E_drain, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_E_pump, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_attach, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_E_half_closed_idle, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_E_dropped, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_E_device_freed, setup, teardown),
 	};
