@@ -307,6 +307,37 @@ static void test_C_clear(void **state)
 	assert_int_equal(request(t, VIRTIO_BLK_T_DISCARD, 0, 0, false, NULL), VIRTIO_BLK_S_IOERR);
 }
 
+/* What one range may cost is bounded, as the driver is told, whatever the disk's size. */
+static void test_C_clear_too_long(void **state)
+{
+	struct vm_segment seg = {.fd = temp(512), .len = 3ull << 30};
+	struct vm_disk d = {.segs = &seg, .nsegs = 1, .serial = "long"};
+	struct virtio_blk_discard_write_zeroes r = {0};
+	static const uint32_t types[] = {VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_WRITE_ZEROES};
+	struct virtio_blk_config cfg;
+	struct drv t;
+	size_t i;
+
+	assert_int_equal(ftruncate(seg.fd, (off_t)seg.len), 0);
+	drv_init(&t);
+	assert_int_equal(drv_start(&t, virtio_blk_new(t.l, &t.m, &d, NULL), 0), 0);
+	virtio_config_read(t.d, 0, &cfg, 60);
+	assert_int_equal(cfg.max_discard_sectors, 1u << 21);
+	assert_int_equal(cfg.max_write_zeroes_sectors, 1u << 21);
+	for (i = 0; i < ARRAY_SIZE(types); i++) {
+		r.num_sectors = (1u << 21) + 1;
+		assert_int_equal(gmem_write(&t.m, BUF, &r, sizeof(r)), 0);
+		assert_int_equal(request(&t, types[i], 0, sizeof(r), false, NULL),
+				 VIRTIO_BLK_S_IOERR);
+	}
+	r.num_sectors = 1u << 21;
+	assert_int_equal(gmem_write(&t.m, BUF, &r, sizeof(r)), 0);
+	assert_int_equal(request(&t, VIRTIO_BLK_T_DISCARD, 0, sizeof(r), false, NULL),
+			 VIRTIO_BLK_S_OK);
+	drv_fini(&t);
+	close(seg.fd);
+}
+
 /* Resets while requests are queued: no completion appears afterwards, and the device works again. */
 static void test_AC_reset_busy(void **state)
 {
@@ -765,6 +796,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_C_truncated, setup_ro, teardown),
 		cmocka_unit_test_setup_teardown(test_write, setup_rw, teardown),
 		cmocka_unit_test_setup_teardown(test_C_clear, setup_rw, teardown),
+		cmocka_unit_test(test_C_clear_too_long),
 		cmocka_unit_test_setup_teardown(test_AC_reset_busy, setup_rw, teardown),
 		cmocka_unit_test_setup_teardown(test_bad_config, setup_ro, teardown),
 		cmocka_unit_test_setup_teardown(test_deep, setup_deep, teardown),

@@ -321,6 +321,13 @@ static void test_D_extensions(void **state)
 	FAILS(f, NET_ND);
 	f = nd_behind(44, later, 8);
 	PASSES(f);
+	/* Not even of its own address. */
+	f = nf_6(nf_ip6, 44);
+	nf_put(&f, atomic, 8);
+	nf_nd(&f, 136, nf_ip6, 2, nf_mac);
+	FAILS(f, NET_ND);
+	f.b[14 + 40 + 3] = 1;
+	FAILS(f, NET_ND);
 	/* Headers longer than what is looked at. */
 	f = nd_behind(60, big, sizeof(big));
 	FAILS(f, NET_MALFORMED);

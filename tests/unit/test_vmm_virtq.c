@@ -2,8 +2,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_vmm_virtq.c - guest memory, and split queues against drivers that break the rules (attack classes A and B). */
 #include <pthread.h>
-#include <signal.h>
-#include <x86intrin.h>
 
 #include "tests/unit/vmm_driver.h"
 
@@ -362,119 +360,6 @@ static void test_B_race(void **state)
 	assert_int_equal(good + bad, 300000);
 }
 
-/*
- * The same without luck: the pop runs in single steps (the CPU's trap flag), and between two instructions the trap's handler may
- * rewrite anything that is the driver's. What was checked and what is used must be the same read.
- */
-#define TRAP_FLAG (1ull << 8)
-#define TABLE     (DRV_DATA + 0x1000)
-
-static struct {
-	struct drv *t;
-	uint64_t rng;
-	unsigned steps;
-} stepped;
-
-static unsigned pick(unsigned n)
-{
-	stepped.rng = stepped.rng * 6364136223846793005ull + 1442695040888963407ull;
-	return (unsigned)(stepped.rng >> 33) % n;
-}
-
-static void rewrite(void)
-{
-	static const struct {
-		uint64_t at; /* of a descriptor, by its table and number */
-		struct vring_desc d;
-	} words[] = {
-		{DRV_DESC(0), {DRV_DATA, 64, 0, 0}},
-		{DRV_DESC(0), {DRV_DATA, 64, W, 0}},
-		{DRV_DESC(0), {DRV_DATA, 64, N, 1}},
-		{DRV_DESC(0), {DRV_DATA, 64, N, 0xffff}},
-		{DRV_DESC(0), {DRV_DATA, UINT32_MAX, 0, 0}},
-		{DRV_DESC(0), {DRV_MEM - 8, 64, 0, 0}},
-		{DRV_DESC(0), {UINT64_MAX - 31, 64, 0, 0}},
-		{DRV_DESC(0), {TABLE, 32, I, 0}},
-		{DRV_DESC(0), {TABLE, UINT32_MAX & ~15u, I, 0}},
-		{DRV_DESC(0), {DRV_MEM - 16, 32, I, 0}},
-		{DRV_DESC(0) + 16, {DRV_DATA + 64, 64, W, 0}},
-		{DRV_DESC(0) + 16, {DRV_DATA + 64, 64, N, 0}},
-		{DRV_DESC(0) + 16, {DRV_MEM, 64, W, 0}},
-		{TABLE, {DRV_DATA, 64, N, 1}},
-		{TABLE, {DRV_DATA, 64, N, 2}},
-		{TABLE, {DRV_DATA, UINT32_MAX, 0, 0}},
-		{TABLE, {TABLE, 32, I, 0}},
-		{TABLE + 16, {DRV_DATA, 64, W, 0}},
-		{TABLE + 16, {DRV_MEM - 8, 64, W, 0}},
-	};
-	static const uint16_t heads[] = {0, 0, 1, DRV_SIZE, 0xffff},
-			      idx[] = {1, 1, 1, DRV_SIZE, 500};
-	uint16_t *avail = gmem_ptr(&stepped.t->m, DRV_AVAIL(0), 6);
-	unsigned i = pick(ARRAY_SIZE(words));
-
-	memcpy(gmem_ptr(&stepped.t->m, words[i].at, 16), &words[i].d, 16);
-	avail[1] = idx[pick(ARRAY_SIZE(idx))];
-	avail[2] = heads[pick(ARRAY_SIZE(heads))];
-}
-
-static void on_trap(int sig)
-{
-	stepped.steps++;
-	if (!pick(8))
-		rewrite();
-}
-
-static void assert_inside(const struct drv *t, const struct virtq_chain *c)
-{
-	const uint8_t *base = t->m.regions[0].hva;
-	size_t out = 0, in = 0;
-	unsigned i;
-
-	assert_true(c->nout + c->nin <= DRV_SIZE);
-	for (i = 0; i < c->nout + c->nin; i++) {
-		const uint8_t *p = c->iov[i].iov_base;
-
-		assert_true(p >= base && p < base + DRV_MEM);
-		assert_true(c->iov[i].iov_len <= (size_t)(base + DRV_MEM - p));
-		*(i < c->nout ? &out : &in) += c->iov[i].iov_len;
-	}
-	assert_int_equal(c->out_len, out);
-	assert_int_equal(c->in_len, in);
-}
-
-static void test_B_race_stepped(void **state)
-{
-	struct sigaction sa = {.sa_handler = on_trap}, old;
-	struct drv *t = *state;
-	struct virtq q = queue(DRV_SIZE);
-	static struct virtq_chain c;
-	unsigned i, good = 0, bad = 0;
-
-	stepped.t = t;
-	stepped.rng = 1;
-	stepped.steps = 0;
-	assert_int_equal(virtq_start(&q, &t->m, 0), 0);
-	assert_int_equal(sigaction(SIGTRAP, &sa, &old), 0);
-	for (i = 0; i < 400; i++) {
-		int rc;
-
-		rewrite();
-		q.last_avail = 0;
-		__writeeflags(__readeflags() | TRAP_FLAG);
-		rc = virtq_pop(&q, &t->m, &c);
-		__writeeflags(__readeflags() & ~TRAP_FLAG);
-		bad += rc < 0;
-		if (rc <= 0)
-			continue;
-		good++;
-		assert_inside(t, &c);
-		assert_int_equal(q.last_avail, 1);
-	}
-	assert_int_equal(sigaction(SIGTRAP, &old, NULL), 0);
-	assert_true(good > 20 && bad > 20);
-	assert_true(stepped.steps > 20 * i); /* it did go in steps */
-}
-
 static void test_notify(void **state)
 {
 	struct drv *t = *state;
@@ -560,7 +445,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_B_chain_bad, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_B_alias, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_B_race, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_B_race_stepped, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_notify, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_F_rng, setup, teardown),
 	};
