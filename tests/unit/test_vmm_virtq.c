@@ -434,6 +434,27 @@ static void test_F_rng(void **state)
 	assert_true(drv_wait(t, 0, &id, &len));
 }
 
+/* Nor does a ring full of requests keep the loop: some are served, then it is others' turn, then the rest. */
+static void test_F_rng_turn(void **state)
+{
+	struct drv *t = *state;
+	struct virtio_dev *d = virtio_rng_new(t->l, &t->m, NULL);
+	uint16_t *avail = gmem_ptr(&t->m, DRV_AVAIL(0), 4 + 2 * 64), *used;
+
+	assert_non_null(d);
+	t->d = d;
+	assert_int_equal(virtio_ack_features(d, d->features_offered), 0);
+	assert_int_equal(virtio_queue_set(d, 0, 64, DRV_DESC(0), DRV_AVAIL(0), DRV_USED(0)), 0);
+	assert_int_equal(virtio_activate(d), 0);
+	drv_desc(t, 0, 0, DRV_DATA, 16, W, 0);
+	avail[1] = 64; /* each of them is the one at 0 */
+	d->ops->queue_kick(d, 0);
+	used = gmem_ptr(&t->m, DRV_USED(0), 4);
+	assert_in_range(used[1], 1, 32);
+	drv_turns(t, 10);
+	assert_int_equal(used[1], 64);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -447,6 +468,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_B_race, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_notify, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_F_rng, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_F_rng_turn, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
