@@ -143,6 +143,7 @@ check: third_party
 	$(Q)third_party/deps.sh build check
 	$(Q)tests/check-deps.sh
 	$(Q)tests/check-apple.sh
+	$(Q)tests/check-attacks.sh
 	$(Q)tests/check-format.sh
 	$(Q)tests/check-static.sh
 TIME     ?= 60

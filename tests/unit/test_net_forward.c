@@ -210,7 +210,7 @@ static void halves(const char *json)
 	close_fixture(&x);
 }
 
-static void test_halves(void **state)
+static void test_D_halves(void **state)
 {
 	halves(TCP);
 }
@@ -232,7 +232,7 @@ static void test_v6(void **state)
 	halves("[{\"hostAddress\": \"::1\", \"hostPort\": 1, \"containerPort\": 1}]");
 }
 
-static void test_refused(void **state)
+static void test_D_refused(void **state)
 {
 	struct fixture x;
 	int client;
@@ -246,7 +246,7 @@ static void test_refused(void **state)
 }
 
 /* A reset goes on as a reset, in both directions. */
-static void test_reset(void **state)
+static void test_D_reset(void **state)
 {
 	struct linger now = {.l_onoff = 1};
 	struct fixture x;
@@ -315,7 +315,7 @@ static void drain(struct fixture *x, int fd, size_t total)
 #define STALLED 12
 
 /* Readers that do not read: what is held for them is bounded, nobody else waits for them, and no byte is lost. */
-static void test_slow_readers(void **state)
+static void test_D_slow_readers(void **state)
 {
 	struct net_forward_cfg cfg = usual();
 	int client[STALLED], guest[STALLED], other, its, i;
@@ -398,7 +398,7 @@ static void end_behind_bytes(bool all_sent)
 	close_fixture(&x);
 }
 
-static void test_end_behind_bytes(void **state)
+static void test_D_end_behind_bytes(void **state)
 {
 	end_behind_bytes(false);
 	end_behind_bytes(true);
@@ -408,7 +408,7 @@ static void test_end_behind_bytes(void **state)
 #define BOUND 800
 
 /* Beyond the bound nothing is accepted, and all are served in the end. */
-static void test_thousand(void **state)
+static void test_D_thousand(void **state)
 {
 	static int client[MANY], guest[MANY];
 	struct net_forward_cfg cfg = usual();
@@ -453,7 +453,7 @@ static void test_thousand(void **state)
 }
 
 /* A guest that does not answer: its queue is full. */
-static void test_late(void **state)
+static void test_D_late(void **state)
 {
 	struct net_forward_cfg cfg = usual();
 	struct sockaddr_in a;
@@ -541,7 +541,7 @@ static void test_udp(void **state)
 }
 
 /* The one that was silent longest goes; after a while all do. */
-static void test_udp_bound(void **state)
+static void test_D_udp_bound(void **state)
 {
 	struct net_forward_cfg cfg = usual();
 	struct sockaddr_in from[5];
@@ -644,7 +644,7 @@ static char *read_complaint(const char *json)
 
 #define ONE(rest) "{\"hostPort\": 80, \"containerPort\": 80" rest "}"
 
-static void test_read(void **state)
+static void test_D_read(void **state)
 {
 	static const char *const good[] = {
 		"[]",
@@ -803,7 +803,7 @@ static void confined_call(size_t i)
 	syscall(SYS_exit_group, 0);
 }
 
-static void test_filter(void **state)
+static void test_D_filter(void **state)
 {
 	if (SANITIZED) {
 		print_message("a sanitizer needs calls of its own\n");
@@ -825,14 +825,21 @@ static void test_filter(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_read),         cmocka_unit_test(test_bind),
-		cmocka_unit_test(test_halves),       cmocka_unit_test(test_v6),
-		cmocka_unit_test(test_refused),      cmocka_unit_test(test_reset),
-		cmocka_unit_test(test_slow_readers), cmocka_unit_test(test_end_behind_bytes),
-		cmocka_unit_test(test_thousand),     cmocka_unit_test(test_late),
-		cmocka_unit_test(test_udp),          cmocka_unit_test(test_udp_bound),
-		cmocka_unit_test(test_udp_refused),  cmocka_unit_test(test_udp_v6),
-		cmocka_unit_test(test_filter),
+		cmocka_unit_test(test_D_read),
+		cmocka_unit_test(test_bind),
+		cmocka_unit_test(test_D_halves),
+		cmocka_unit_test(test_v6),
+		cmocka_unit_test(test_D_refused),
+		cmocka_unit_test(test_D_reset),
+		cmocka_unit_test(test_D_slow_readers),
+		cmocka_unit_test(test_D_end_behind_bytes),
+		cmocka_unit_test(test_D_thousand),
+		cmocka_unit_test(test_D_late),
+		cmocka_unit_test(test_udp),
+		cmocka_unit_test(test_D_udp_bound),
+		cmocka_unit_test(test_udp_refused),
+		cmocka_unit_test(test_udp_v6),
+		cmocka_unit_test(test_D_filter),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -164,7 +164,7 @@ static int64_t kept(struct fix *f)
 }
 
 /* F: whatever a process writes, the host keeps a bounded part of it, the newest. */
-static void flood(void **state)
+static void test_F_flood(void **state)
 {
 	struct fix *f = *state;
 	static char lines[65536], one[65536];
@@ -191,7 +191,7 @@ static void flood(void **state)
 }
 
 /* A reader that keeps up misses nothing however often the log is turned over. */
-static void follow(void **state)
+static void test_F_follow(void **state)
 {
 	struct fix *f = *state;
 	CLEANUP_STDLOG_READER struct stdlog_reader r;
@@ -218,7 +218,7 @@ static void follow(void **state)
 }
 
 /* One that does not finds the oldest that is left, and no line twice or mixed. */
-static void follow_late(void **state)
+static void test_F_follow_late(void **state)
 {
 	struct fix *f = *state;
 	CLEANUP_STDLOG_READER struct stdlog_reader r;
@@ -278,7 +278,7 @@ static void starts(void **state)
 }
 
 /* What a writer that was killed, or a guest that broke out, left behind. */
-static void foreign(void **state)
+static void test_F_foreign(void **state)
 {
 	struct fix *f = *state;
 	static char junk[200000];
@@ -443,11 +443,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(records, setup, teardown),
 		cmocka_unit_test_setup_teardown(long_lines, setup, teardown),
-		cmocka_unit_test_setup_teardown(flood, setup, teardown),
-		cmocka_unit_test_setup_teardown(follow, setup, teardown),
-		cmocka_unit_test_setup_teardown(follow_late, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_F_flood, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_F_follow, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_F_follow_late, setup, teardown),
 		cmocka_unit_test_setup_teardown(starts, setup, teardown),
-		cmocka_unit_test_setup_teardown(foreign, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_F_foreign, setup, teardown),
 		cmocka_unit_test(limits),
 		cmocka_unit_test(spans),
 		cmocka_unit_test(times),

@@ -153,7 +153,7 @@ static void test_read_segments(void **state)
 	assert_int_equal(p[0], byte_of(512));
 }
 
-static void test_ranges(void **state)
+static void test_C_ranges(void **state)
 {
 	struct drv *t = &((struct fix *)*state)->t;
 	static const struct {
@@ -178,7 +178,7 @@ static void test_ranges(void **state)
 	assert_int_equal(request(t, VIRTIO_BLK_T_IN, 6, 512, true, NULL), VIRTIO_BLK_S_OK);
 }
 
-static void test_readonly(void **state)
+static void test_C_readonly(void **state)
 {
 	struct fix *f = *state;
 	struct drv *t = &f->t;
@@ -201,7 +201,7 @@ static void test_readonly(void **state)
 	assert_memory_equal(before, after, 4096);
 }
 
-static void test_odd_requests(void **state)
+static void test_BC_odd_requests(void **state)
 {
 	struct drv *t = &((struct fix *)*state)->t;
 	uint8_t *p = gmem_ptr(&t->m, BUF, 64), *status = gmem_ptr(&t->m, STATUS, 1);
@@ -228,7 +228,7 @@ static void test_odd_requests(void **state)
 }
 
 /* The file shrinks under us: an error, not a hang or old memory. */
-static void test_truncated(void **state)
+static void test_C_truncated(void **state)
 {
 	struct fix *f = *state;
 
@@ -256,7 +256,7 @@ static void test_write(void **state)
 	assert_int_equal(request(t, VIRTIO_BLK_T_OUT, 24, 512, false, NULL), VIRTIO_BLK_S_IOERR);
 }
 
-static void test_clear(void **state)
+static void test_C_clear(void **state)
 {
 	struct fix *f = *state;
 	struct drv *t = &f->t;
@@ -307,8 +307,39 @@ static void test_clear(void **state)
 	assert_int_equal(request(t, VIRTIO_BLK_T_DISCARD, 0, 0, false, NULL), VIRTIO_BLK_S_IOERR);
 }
 
+/* What one range may cost is bounded, as the driver is told, whatever the disk's size. */
+static void test_C_clear_too_long(void **state)
+{
+	struct vm_segment seg = {.fd = temp(512), .len = 3ull << 30};
+	struct vm_disk d = {.segs = &seg, .nsegs = 1, .serial = "long"};
+	struct virtio_blk_discard_write_zeroes r = {0};
+	static const uint32_t types[] = {VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_WRITE_ZEROES};
+	struct virtio_blk_config cfg;
+	struct drv t;
+	size_t i;
+
+	assert_int_equal(ftruncate(seg.fd, (off_t)seg.len), 0);
+	drv_init(&t);
+	assert_int_equal(drv_start(&t, virtio_blk_new(t.l, &t.m, &d, NULL), 0), 0);
+	virtio_config_read(t.d, 0, &cfg, 60);
+	assert_int_equal(cfg.max_discard_sectors, 1u << 21);
+	assert_int_equal(cfg.max_write_zeroes_sectors, 1u << 21);
+	for (i = 0; i < ARRAY_SIZE(types); i++) {
+		r.num_sectors = (1u << 21) + 1;
+		assert_int_equal(gmem_write(&t.m, BUF, &r, sizeof(r)), 0);
+		assert_int_equal(request(&t, types[i], 0, sizeof(r), false, NULL),
+				 VIRTIO_BLK_S_IOERR);
+	}
+	r.num_sectors = 1u << 21;
+	assert_int_equal(gmem_write(&t.m, BUF, &r, sizeof(r)), 0);
+	assert_int_equal(request(&t, VIRTIO_BLK_T_DISCARD, 0, sizeof(r), false, NULL),
+			 VIRTIO_BLK_S_OK);
+	drv_fini(&t);
+	close(seg.fd);
+}
+
 /* Resets while requests are queued: no completion appears afterwards, and the device works again. */
-static void test_reset_busy(void **state)
+static void test_AC_reset_busy(void **state)
 {
 	struct drv *t = &((struct fix *)*state)->t;
 	struct virtio_blk_outhdr h = {.type = VIRTIO_BLK_T_IN};
@@ -661,7 +692,7 @@ static void without(const struct refusal *r)
 	teardown(&state);
 }
 
-static void test_without_io_uring(void **state)
+static void test_C_without_io_uring(void **state)
 {
 	size_t i;
 
@@ -681,7 +712,7 @@ static void test_without_io_uring(void **state)
 }
 
 /* What the ring itself refuses, whoever may submit to it. */
-static void test_ring_restricted(void **state)
+static void test_C_ring_restricted(void **state)
 {
 	struct fix *f = *state;
 	struct iovec iov = {gmem_ptr(&f->t.m, BUF, 512), 512};
@@ -759,21 +790,22 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_read_segments, setup_ro, teardown),
-		cmocka_unit_test_setup_teardown(test_ranges, setup_ro, teardown),
-		cmocka_unit_test_setup_teardown(test_readonly, setup_ro, teardown),
-		cmocka_unit_test_setup_teardown(test_odd_requests, setup_ro, teardown),
-		cmocka_unit_test_setup_teardown(test_truncated, setup_ro, teardown),
+		cmocka_unit_test_setup_teardown(test_C_ranges, setup_ro, teardown),
+		cmocka_unit_test_setup_teardown(test_C_readonly, setup_ro, teardown),
+		cmocka_unit_test_setup_teardown(test_BC_odd_requests, setup_ro, teardown),
+		cmocka_unit_test_setup_teardown(test_C_truncated, setup_ro, teardown),
 		cmocka_unit_test_setup_teardown(test_write, setup_rw, teardown),
-		cmocka_unit_test_setup_teardown(test_clear, setup_rw, teardown),
-		cmocka_unit_test_setup_teardown(test_reset_busy, setup_rw, teardown),
+		cmocka_unit_test_setup_teardown(test_C_clear, setup_rw, teardown),
+		cmocka_unit_test(test_C_clear_too_long),
+		cmocka_unit_test_setup_teardown(test_AC_reset_busy, setup_rw, teardown),
 		cmocka_unit_test_setup_teardown(test_bad_config, setup_ro, teardown),
 		cmocka_unit_test_setup_teardown(test_deep, setup_deep, teardown),
 		cmocka_unit_test_setup_teardown(test_C_deep_bad, setup_deep, teardown),
 		cmocka_unit_test(test_C_reset_in_flight),
 		cmocka_unit_test(test_C_stop_in_flight),
 		cmocka_unit_test(test_C_close_in_flight),
-		cmocka_unit_test(test_without_io_uring),
-		cmocka_unit_test_setup_teardown(test_ring_restricted, setup_rw, teardown),
+		cmocka_unit_test(test_C_without_io_uring),
+		cmocka_unit_test_setup_teardown(test_C_ring_restricted, setup_rw, teardown),
 	};
 	int fd = temp(512);
 	struct uring *u = uring_new(8, &fd, 1, true);

@@ -240,7 +240,7 @@ static void test_ABCDEF_suite(void **state)
 }
 
 /* How a machine can end: each is told for what it is. */
-static void test_ends(void **state)
+static void test_F_ends(void **state)
 {
 	static const struct {
 		char mode;
@@ -343,7 +343,7 @@ static const char *find_guest(void)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_ABCDEF_suite),   cmocka_unit_test(test_ends),
+		cmocka_unit_test(test_ABCDEF_suite),   cmocka_unit_test(test_F_ends),
 		cmocka_unit_test(test_hang),           cmocka_unit_test(test_F_flood),
 		cmocka_unit_test(test_F_nobody_looks),
 	};

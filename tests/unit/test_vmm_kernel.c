@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <lz4.h>
 #include <lzma.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <zlib.h>
 #include <zstd.h>
@@ -71,7 +72,7 @@ static void elf_headers(void **state)
 	error_free(e);
 }
 
-static void elf_hostile(void **state)
+static void test_S_elf_hostile(void **state)
 {
 	struct fake f;
 
@@ -174,7 +175,7 @@ static void bzimage(enum unpack_kind k, const void *p, size_t n, struct buf *out
 	buf_append(out, payload.data, payload.len);
 }
 
-static void bzimage_all_kinds(void **state)
+static void test_S_bzimage_all_kinds(void **state)
 {
 	static const enum unpack_kind kinds[] = {UNPACK_GZIP, UNPACK_ZSTD, UNPACK_XZ, UNPACK_LZ4};
 	struct fake f = fake_kernel();
@@ -194,16 +195,53 @@ static void bzimage_all_kinds(void **state)
 	}
 }
 
-static int try_image(const struct buf *image)
-{
-	CLEANUP_BUF struct buf out = {0};
-	const void *v;
-	size_t n;
+/* Memory that ends where its n bytes do: whoever reads on gets a signal. */
+struct guarded {
+	uint8_t *map, *p;
+	size_t room;
+};
 
-	return kernel_image_unpack(image->data, image->len, &out, &v, &n, NULL);
+static struct guarded guard(const void *p, size_t n)
+{
+	struct guarded g = {.room = ALIGN_UP(n, (size_t)4096) + 4096};
+
+	g.map = mmap(NULL, g.room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_true(g.map != MAP_FAILED);
+	g.p = g.map + g.room - 4096 - n;
+	if (n)
+		memcpy(g.p, p, n);
+	assert_int_equal(mprotect(g.map + g.room - 4096, 4096, PROT_NONE), 0);
+	return g;
 }
 
-static void bzimage_hostile(void **state)
+/* Why try_image() last failed. */
+static char refusal[256];
+
+static int try_image(const struct buf *image)
+{
+	struct guarded g = guard(image->data, image->len);
+	CLEANUP_BUF struct buf out = {0};
+	CLEANUP_ERROR struct error *err = NULL;
+	CLEANUP_FREE char *text = NULL;
+	const void *v;
+	size_t n;
+	int rc;
+
+	rc = kernel_image_unpack(g.p, image->len, &out, &v, &n, &err);
+	text = error_text(err);
+	snprintf(refusal, sizeof(refusal), "%s", rc ? text : "accepted");
+	munmap(g.map, g.room);
+	return rc;
+}
+
+static void refused(const struct buf *image, const char *why)
+{
+	assert_int_equal(try_image(image), -1);
+	if (!strstr(refusal, why))
+		fail_msg("%s, and not: %s", refusal, why);
+}
+
+static void test_S_bzimage_hostile(void **state)
 {
 	CLEANUP_BUF struct buf image = {0};
 	struct fake f = fake_kernel();
@@ -216,18 +254,22 @@ static void bzimage_hostile(void **state)
 		assert_int_equal(try_image(&image), -1); /* cut anywhere */
 	image.len = full;
 	put32(&image, 0x248, UINT32_MAX);
-	assert_int_equal(try_image(&image), -1);
+	refused(&image, "payload lies outside");
+	put32(&image, 0x248, UINT32_MAX - 1023); /* in 32 bits, the file's beginning */
+	refused(&image, "payload lies outside");
 	put32(&image, 0x248, 512);
 	put32(&image, 0x24c, UINT32_MAX);
-	assert_int_equal(try_image(&image), -1);
+	refused(&image, "payload lies outside");
+	put32(&image, 0x24c, (uint32_t)(full - 1535));
+	refused(&image, "payload lies outside");
 	put32(&image, 0x24c, 0);
-	assert_int_equal(try_image(&image), -1);
+	refused(&image, "payload lies outside");
 	put32(&image, 0x24c, (uint32_t)(full - 1536));
 	image.data[0x1f1] = (char)255;
-	assert_int_equal(try_image(&image), -1);
+	refused(&image, "bad setup size");
 	image.data[0x1f1] = 1;
 	image.data[0x206] = 7; /* protocol 2.07 says nothing of a payload */
-	assert_int_equal(try_image(&image), -1);
+	refused(&image, "older than 2.08");
 	image.data[0x206] = 15;
 	assert_int_equal(try_image(&image), 0);
 	for (i = 1536 + 10; i < full; i++) { /* damage never crashes */
@@ -237,8 +279,31 @@ static void bzimage_hostile(void **state)
 	}
 }
 
+/* What comes out of a payload is looked at as closely as a file that was not packed. */
+static void test_S_bzimage_hides(void **state)
+{
+	static const char text[] = "no kernel";
+	struct fake f;
+	size_t i;
+
+	for (i = 0; i < 4; i++) {
+		CLEANUP_BUF struct buf image = {0};
+
+		f = fake_kernel();
+		if (i == 1)
+			f.ph[0].p_offset = UINT64_MAX - 8;
+		if (i == 2)
+			f.eh.e_phnum = 0xffff;
+		if (i == 3)
+			f.eh.e_entry = 1;
+		bzimage(UNPACK_ZSTD, i ? (const void *)&f : text, i ? sizeof(f) : sizeof(text),
+			&image);
+		refused(&image, "bzImage payload");
+	}
+}
+
 /* A bomb stops at the limit and not at what memory there is. */
-static void unpack_bounded(void **state)
+static void test_S_unpack_bounded(void **state)
 {
 	static const enum unpack_kind kinds[] = {UNPACK_GZIP, UNPACK_ZSTD, UNPACK_XZ, UNPACK_LZ4};
 	size_t n = 4u << 20, i;
@@ -260,10 +325,37 @@ static void unpack_bounded(void **state)
 	free(zero);
 }
 
-static void lz4_hostile_sizes(void **state)
+/* A dictionary or a window of gigabytes, of which the data uses a few bytes: it is the claim that costs. */
+static void test_S_unpack_memory(void **state)
+{
+	static const uint8_t zstd[] = {0x28, 0xb5, 0x2f, 0xfd, 0,  (31 - 10) << 3, 0x29, 0, 0,
+				       'h',  'e',  'l',  'l',  'o'};
+	CLEANUP_BUF struct buf packed = {0}, out = {0};
+	uint8_t *header;
+	uint32_t crc;
+	size_t n;
+
+	assert_int_equal(unpack(UNPACK_ZSTD, zstd, sizeof(zstd), 1u << 20, &out, NULL), -1);
+	pack(UNPACK_XZ, "hello", 5, &packed);
+	packed.len -= 4;
+	assert_int_equal(unpack(UNPACK_XZ, packed.data, packed.len, 1u << 20, &out, NULL), 0);
+	assert_int_equal(out.len, 5);
+	/* Behind the stream's header the block's: its length in words, flags, filter 0x21 with a byte of properties, a checksum. */
+	header = (uint8_t *)packed.data + 12;
+	n = header[0] * 4u;
+	assert_int_equal(header[1], 0xc0); /* two sizes come first, of a byte each */
+	assert_int_equal(header[4], 0x21);
+	header[6] = 37; /* 1.5 GiB */
+	crc = lzma_crc32(header, n, 0);
+	memcpy(header + n, &crc, 4);
+	assert_int_equal(unpack(UNPACK_XZ, packed.data, packed.len, 1u << 20, &out, NULL), -1);
+}
+
+static void test_S_lz4_hostile_sizes(void **state)
 {
 	static const uint32_t sizes[] = {0, 1, 0x7fffffff, 0xffffffff, 0x00a00000};
 	CLEANUP_BUF struct buf out = {0};
+	struct guarded g;
 	uint8_t data[64];
 	size_t i;
 
@@ -271,7 +363,9 @@ static void lz4_hostile_sizes(void **state)
 		memset(data, 0xff, sizeof(data));
 		memcpy(data, "\x02\x21\x4c\x18", 4);
 		memcpy(data + 4, &sizes[i], 4);
-		assert_int_equal(unpack(UNPACK_LZ4, data, sizeof(data), 1u << 20, &out, NULL), -1);
+		g = guard(data, sizeof(data));
+		assert_int_equal(unpack(UNPACK_LZ4, g.p, sizeof(data), 1u << 20, &out, NULL), -1);
+		munmap(g.map, g.room);
 	}
 }
 
@@ -422,7 +516,7 @@ static void module_slimming(void **state)
 	assert_int_equal(b.len, n + sizeof(trailer) - 1);
 }
 
-static void module_refusals(void **state)
+static void test_S_module_refusals(void **state)
 {
 	char path[] = "/tmp/test_kernel.XXXXXX";
 	int dir = make_dir(path);
@@ -468,7 +562,7 @@ static void count_pair(void *arg, const char *key, size_t len, const char *value
 	(*(int *)arg)++;
 }
 
-static void modinfo_hostile(void **state)
+static void test_S_modinfo_hostile(void **state)
 {
 	uint8_t ko[1024], bad[1024];
 	size_t n = fake_module(ko, sizeof(ko), "a,b", "6.1"), i, cut;
@@ -606,14 +700,24 @@ static void cpio_format(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(elf_headers),         cmocka_unit_test(elf_hostile),
-		cmocka_unit_test(release_banner),      cmocka_unit_test(bzimage_all_kinds),
-		cmocka_unit_test(bzimage_hostile),     cmocka_unit_test(unpack_bounded),
-		cmocka_unit_test(lz4_hostile_sizes),   cmocka_unit_test(module_order),
-		cmocka_unit_test(module_slimming),     cmocka_unit_test(module_refusals),
-		cmocka_unit_test(modinfo_hostile),     cmocka_unit_test(import_fake),
-		cmocka_unit_test(import_no_kernel),    cmocka_unit_test(own_kernel_first),
-		cmocka_unit_test(import_distribution), cmocka_unit_test(cpio_format),
+		cmocka_unit_test(elf_headers),
+		cmocka_unit_test(test_S_elf_hostile),
+		cmocka_unit_test(release_banner),
+		cmocka_unit_test(test_S_bzimage_all_kinds),
+		cmocka_unit_test(test_S_bzimage_hostile),
+		cmocka_unit_test(test_S_bzimage_hides),
+		cmocka_unit_test(test_S_unpack_bounded),
+		cmocka_unit_test(test_S_unpack_memory),
+		cmocka_unit_test(test_S_lz4_hostile_sizes),
+		cmocka_unit_test(module_order),
+		cmocka_unit_test(module_slimming),
+		cmocka_unit_test(test_S_module_refusals),
+		cmocka_unit_test(test_S_modinfo_hostile),
+		cmocka_unit_test(import_fake),
+		cmocka_unit_test(import_no_kernel),
+		cmocka_unit_test(own_kernel_first),
+		cmocka_unit_test(import_distribution),
+		cmocka_unit_test(cpio_format),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,17 +5,11 @@
  * on a SOCK_SEQPACKET pair in a tap's place; one test on a real tap in a network namespace of its own.
  */
 #include <arpa/inet.h>
-#include <fcntl.h>
-#include <linux/if_ether.h>
-#include <linux/if_packet.h>
-#include <linux/if_tun.h>
 #include <linux/virtio_net.h>
-#include <net/if.h>
-#include <sched.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "tests/unit/net_frame.h"
+#include "tests/unit/net_tap.h"
 #include "tests/unit/vmm_driver.h"
 #include "vmm/net_impl.h"
 
@@ -142,7 +136,7 @@ static void test_transmit(void **state)
 	assert_int_equal(peer_recv(f, b, sizeof(b)), HDR + 60);
 }
 
-static void test_transmit_bad(void **state)
+static void test_D_transmit_bad(void **state)
 {
 	struct fix *f = *state;
 	static uint8_t b[70000];
@@ -179,7 +173,7 @@ static void frame(uint8_t *b, size_t len, uint8_t tag)
 	memcpy(b + HDR, nf_mac, 6);
 }
 
-static void test_receive(void **state)
+static void test_D_receive(void **state)
 {
 	struct fix *f = *state;
 	struct virtio_net_hdr_v1 h;
@@ -218,7 +212,7 @@ static void test_receive(void **state)
 }
 
 /* No buffers: frames wait where they are, the loop does not spin, and all come when buffers do. */
-static void test_starvation(void **state)
+static void test_D_starvation(void **state)
 {
 	struct fix *f = *state;
 	static uint8_t b[HDR + 100];
@@ -244,7 +238,7 @@ static void test_starvation(void **state)
 	}
 }
 
-static void test_receive_bad_buffers(void **state)
+static void test_D_receive_bad_buffers(void **state)
 {
 	struct fix *f = *state;
 	static uint8_t b[HDR + 5000];
@@ -269,11 +263,12 @@ static void test_receive_bad_buffers(void **state)
 
 /* B: a frame that is written over the available index adds buffers while it is delivered, as another CPU of the guest
  * could. It gets no more of them than the ring has, and is dropped. The header is off any alignment. */
-static void test_growing_ring(void **state)
+static void test_BD_growing_ring(void **state)
 {
 	struct fix *f = *state;
 	static uint8_t b[HDR + 80];
 	unsigned i, at = HDR, used;
+	uint32_t id, len;
 
 	drv_desc(&f->t, RX, 0, RXB(0) + 1, HDR, W, 0);
 	drv_desc(&f->t, RX, 1, DRV_AVAIL(RX) + 2, 1, W, 0);
@@ -297,7 +292,7 @@ static void test_growing_ring(void **state)
 	drv_offer(&f->t, RX, 0);
 	drv_kick(&f->t, RX);
 	assert_int_equal(send(f->peer, b, sizeof(b), 0), sizeof(b));
-	drv_turns(&f->t, 5);
+	assert_true(drv_wait(&f->t, RX, &id, &len));
 	used = *(uint16_t *)gmem_ptr(&f->t.m, DRV_USED(RX) + 2, 2);
 	assert_int_equal(used, 1);
 }
@@ -386,7 +381,7 @@ static void expect_link_down(struct fix *f)
 	transmit(&f->t, NULL, nf_mac, 60, 12);
 }
 
-static void test_stream(void **state)
+static void test_D_stream(void **state)
 {
 	static uint8_t b[3 * 4096];
 	struct fix *f = *state;
@@ -420,7 +415,7 @@ static void test_stream(void **state)
 	expect_frame(f, 3, 4000, 4);
 }
 
-static void test_stream_long(void **state)
+static void test_D_stream_long(void **state)
 {
 	static uint8_t b[4 + 65553];
 	struct fix *f = *state;
@@ -444,7 +439,7 @@ static void test_stream_long(void **state)
 	assert_int_equal(i, 9);
 }
 
-static void test_stream_lengths(void **state)
+static void test_D_stream_lengths(void **state)
 {
 	static const uint32_t bad[] = {0, 65554, 0x7fffffff, 0xffffffff};
 	struct fix *f = *state;
@@ -462,7 +457,7 @@ static void test_stream_lengths(void **state)
 	}
 }
 
-static void test_stream_gone(void **state)
+static void test_D_stream_gone(void **state)
 {
 	struct fix *f = *state;
 
@@ -472,7 +467,7 @@ static void test_stream_gone(void **state)
 }
 
 /* A peer that does not read: the queue stops, and when it reads again every byte is right and in order. */
-static void test_stream_full(void **state)
+static void test_D_stream_full(void **state)
 {
 	enum { FRAME = 1400 };
 	struct fix *f = *state;
@@ -515,79 +510,7 @@ static void test_stream_full(void **state)
 
 /* ---- a real tap ---- */
 
-struct tap_fix {
-	struct drv t;
-	struct vm_nic nic;
-	int sock, ctl;
-};
-
-/* Skips where that cannot be. */
-static void tap_open(struct tap_fix *f, unsigned queues)
-{
-	struct ifreq ifr = {.ifr_name = "t0", .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
-	struct sockaddr_ll sll = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL)};
-	CLEANUP_CLOSE int quiet = -1;
-
-	f->nic = (struct vm_nic){.mtu = 1500};
-	if (queues > 1)
-		ifr.ifr_flags |= IFF_MULTI_QUEUE;
-	if (unshare(CLONE_NEWNET) < 0) {
-		print_message("no network namespace here (%s)\n", strerror(errno));
-		skip();
-	}
-	/* What the kernel would say by IPv6 of its own accord takes buffers that the test counts. */
-	quiet = open("/proc/sys/net/ipv6/conf/default/disable_ipv6", O_WRONLY | O_CLOEXEC);
-	if (quiet >= 0)
-		assert_int_equal(write(quiet, "1", 1), 1);
-	for (; f->nic.nfds < queues; f->nic.nfds++) {
-		int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
-
-		if (fd < 0) {
-			print_message("no /dev/net/tun here (%s)\n", strerror(errno));
-			skip();
-		}
-		f->nic.fd[f->nic.nfds] = fd;
-		assert_int_equal(ioctl(fd, TUNSETIFF, &ifr), 0);
-	}
-	f->ctl = socket(AF_INET, SOCK_DGRAM, 0);
-	ifr.ifr_flags = IFF_UP;
-	assert_int_equal(ioctl(f->ctl, SIOCSIFFLAGS, &ifr), 0);
-	f->sock = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK, htons(ETH_P_ALL));
-	sll.sll_ifindex = (int)if_nametoindex("t0");
-	assert_int_equal(bind(f->sock, (struct sockaddr *)&sll, sizeof(sll)), 0);
-	drv_init(&f->t);
-	memcpy(f->nic.mac, nf_mac, 6);
-	memcpy(f->nic.ip4, nf_ip, 4);
-	assert_int_equal(drv_start(&f->t, virtio_net_new(f->t.l, &f->t.m, &f->nic, NULL), 0), 0);
-}
-
-static void tap_close(struct tap_fix *f)
-{
-	unsigned i;
-
-	drv_fini(&f->t);
-	close(f->sock);
-	close(f->ctl);
-	for (i = 0; i < f->nic.nfds; i++)
-		close(f->nic.fd[i]);
-}
-
-/* The length of the next frame that came out of the card, -1 when none comes. */
-static ssize_t tap_recv(struct tap_fix *f, uint8_t *b, size_t size)
-{
-	int i;
-
-	for (i = 0; i < 200; i++) {
-		ssize_t n = recv(f->sock, b, size, MSG_DONTWAIT);
-
-		if (n > 0 && !memcmp(b + 6, nf_mac, 6))
-			return n;
-		usleep(1000);
-	}
-	return -1;
-}
-
-static void test_tap(void **state)
+static void test_D_tap(void **state)
 {
 	struct virtio_net_hdr_v1 h = {.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
 				      .csum_start = 14,
@@ -623,7 +546,7 @@ static void test_tap(void **state)
 }
 
 /* D: the host puts a checksum where the header says: that must not make another frame of one that was judged. */
-static void test_checksum_place(void **state)
+static void test_D_checksum_place(void **state)
 {
 	static const struct {
 		uint16_t start, offset;
@@ -732,7 +655,7 @@ static void wait_attached(struct tap_fix *f)
 		usleep(1000);
 }
 
-static void test_multiqueue(void **state)
+static void test_D_multiqueue(void **state)
 {
 	struct tap_fix f;
 	uint8_t c[12];
@@ -764,20 +687,20 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_config, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_transmit, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_transmit_bad, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_receive, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_starvation, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_receive_bad_buffers, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_growing_ring, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_D_transmit_bad, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_D_receive, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_D_starvation, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_D_receive_bad_buffers, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_BD_growing_ring, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_peer_gone, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_stream, setup_stream, teardown),
-		cmocka_unit_test_setup_teardown(test_stream_long, setup_stream, teardown),
-		cmocka_unit_test_setup_teardown(test_stream_lengths, setup_stream, teardown),
-		cmocka_unit_test_setup_teardown(test_stream_gone, setup_stream, teardown),
-		cmocka_unit_test_setup_teardown(test_stream_full, setup_stream, teardown),
-		cmocka_unit_test(test_tap),
-		cmocka_unit_test(test_checksum_place),
-		cmocka_unit_test(test_multiqueue),
+		cmocka_unit_test_setup_teardown(test_D_stream, setup_stream, teardown),
+		cmocka_unit_test_setup_teardown(test_D_stream_long, setup_stream, teardown),
+		cmocka_unit_test_setup_teardown(test_D_stream_lengths, setup_stream, teardown),
+		cmocka_unit_test_setup_teardown(test_D_stream_gone, setup_stream, teardown),
+		cmocka_unit_test_setup_teardown(test_D_stream_full, setup_stream, teardown),
+		cmocka_unit_test(test_D_tap),
+		cmocka_unit_test(test_D_checksum_place),
+		cmocka_unit_test(test_D_multiqueue),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

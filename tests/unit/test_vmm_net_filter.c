@@ -37,7 +37,7 @@ static void cut_everywhere(const struct nf *f)
 	}
 }
 
-static void test_ethernet(void **state)
+static void test_D_ethernet(void **state)
 {
 	static const unsigned others[] = {
 		0x0000, 0x05dc,                 /* 802.3: spanning tree */
@@ -63,7 +63,7 @@ static void test_ethernet(void **state)
 	}
 }
 
-static void test_arp(void **state)
+static void test_D_arp(void **state)
 {
 	static const uint8_t none[4] = {0};
 	static const struct {
@@ -100,7 +100,7 @@ static void test_arp(void **state)
 	assert_int_equal(net_filter(&bare, f.b, f.n, &end), NET_ARP);
 }
 
-static void test_ip4(void **state)
+static void test_D_ip4(void **state)
 {
 	static const uint8_t none[4] = {0}, all[4] = {255, 255, 255, 255}, lo[4] = {127, 0, 0, 1};
 	struct nf f = nf_ip4(nf_ip, nf_ip_other, 17);
@@ -133,7 +133,7 @@ static void test_ip4(void **state)
 	assert_int_equal(end, 14 + 60);
 }
 
-static void test_dhcp(void **state)
+static void test_D_dhcp(void **state)
 {
 	static const uint8_t none[4] = {0}, all[4] = {255, 255, 255, 255};
 	static const struct {
@@ -190,7 +190,7 @@ static void test_dhcp(void **state)
 	FAILS(f, NET_MALFORMED);
 }
 
-static void test_ip6(void **state)
+static void test_D_ip6(void **state)
 {
 	static const uint8_t none[16] = {0};
 	uint8_t near[16];
@@ -224,7 +224,7 @@ static void test_ip6(void **state)
 	FAILS(f, NET_MALFORMED);
 }
 
-static void test_nd(void **state)
+static void test_D_nd(void **state)
 {
 	static const uint8_t none[16] = {0};
 	static const struct {
@@ -299,7 +299,7 @@ static struct nf nd_behind(unsigned first, const void *ext, size_t n)
 	return f;
 }
 
-static void test_extensions(void **state)
+static void test_D_extensions(void **state)
 {
 	static const uint8_t hop[] = {58, 0, 1, 4, 0, 0, 0, 0};
 	static const uint8_t chain[] = {60, 0, 1, 4, 0, 0, 0,  0, 43, 0, 1, 4, 0, 0, 0, 0, 51, 0,
@@ -321,6 +321,13 @@ static void test_extensions(void **state)
 	FAILS(f, NET_ND);
 	f = nd_behind(44, later, 8);
 	PASSES(f);
+	/* Not even of its own address. */
+	f = nf_6(nf_ip6, 44);
+	nf_put(&f, atomic, 8);
+	nf_nd(&f, 136, nf_ip6, 2, nf_mac);
+	FAILS(f, NET_ND);
+	f.b[14 + 40 + 3] = 1;
+	FAILS(f, NET_ND);
 	/* Headers longer than what is looked at. */
 	f = nd_behind(60, big, sizeof(big));
 	FAILS(f, NET_MALFORMED);
@@ -344,10 +351,10 @@ static int setup(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_ethernet),   cmocka_unit_test(test_arp),
-		cmocka_unit_test(test_ip4),        cmocka_unit_test(test_dhcp),
-		cmocka_unit_test(test_ip6),        cmocka_unit_test(test_nd),
-		cmocka_unit_test(test_extensions),
+		cmocka_unit_test(test_D_ethernet),   cmocka_unit_test(test_D_arp),
+		cmocka_unit_test(test_D_ip4),        cmocka_unit_test(test_D_dhcp),
+		cmocka_unit_test(test_D_ip6),        cmocka_unit_test(test_D_nd),
+		cmocka_unit_test(test_D_extensions),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);

@@ -27,7 +27,7 @@ static int teardown(void **state)
 	return 0;
 }
 
-static void test_gmem(void **state)
+static void test_B_gmem(void **state)
 {
 	struct drv *t = *state;
 	struct gmem big;
@@ -66,7 +66,7 @@ static struct virtq queue(uint32_t size)
 			      .indirect = true};
 }
 
-static void test_ring_addresses(void **state)
+static void test_A_ring_addresses(void **state)
 {
 	struct drv *t = *state;
 	struct virtq q;
@@ -84,6 +84,10 @@ static void test_ring_addresses(void **state)
 		{16, DRV_MEM - 16, 0x2000, 0x3000}, /* crossing the end */
 		{16, 0x1000, DRV_MEM - 2, 0x3000},
 		{16, 0x1000, 0x2000, DRV_MEM - 4},
+		{16, DRV_MEM - 16 * 15, 0x2000, 0x3000}, /* but for the last entry */
+		{16, 0x1000, DRV_MEM - 4, 0x3000},       /* but for the entries */
+		{16, 0x1000, DRV_MEM - 36, 0x3000}, /* but for the last word, the event index */
+		{16, 0x1000, 0x2000, DRV_MEM - 132},
 		{16, UINT64_MAX & ~15ull, 0x2000, 0x3000}, /* wrapping */
 		{16, 0x1000, UINT64_MAX & ~1ull, 0x3000},
 		{16, 0x1000, 0x2000, UINT64_MAX & ~3ull},
@@ -103,9 +107,13 @@ static void test_ring_addresses(void **state)
 	/* Exactly at the end of memory is fine. */
 	q.desc = DRV_MEM - 16 * 16;
 	assert_int_equal(virtq_start(&q, &t->m, 0), 0);
+	q.avail = DRV_MEM - 38;
+	assert_int_equal(virtq_start(&q, &t->m, 0), 0);
+	q.used = DRV_MEM - 136;
+	assert_int_equal(virtq_start(&q, &t->m, 0), 0);
 }
 
-static void test_frozen(void **state)
+static void test_A_frozen(void **state)
 {
 	struct drv *t = *state;
 	struct virtio_dev *d = virtio_rng_new(t->l, &t->m, NULL);
@@ -134,7 +142,7 @@ static void test_frozen(void **state)
 	assert_int_equal(drv_start(t, d, 0), 0);
 }
 
-static void test_config_bounds(void **state)
+static void test_A_config_bounds(void **state)
 {
 	struct drv *t = *state;
 	struct virtio_dev *d = virtio_vsock_new(t->l, &t->m, 77, NULL, NULL, NULL);
@@ -166,7 +174,7 @@ static int pop(struct drv *t, struct virtq *q, struct virtq_chain *c, uint16_t h
 	return virtq_pop(q, &t->m, c);
 }
 
-static void test_chain_good(void **state)
+static void test_B_chain_good(void **state)
 {
 	struct drv *t = *state;
 	struct virtq q = queue(DRV_SIZE);
@@ -208,7 +216,7 @@ static void test_chain_good(void **state)
 	assert_int_equal(c.nout, DRV_SIZE);
 }
 
-static void test_chain_bad(void **state)
+static void test_B_chain_bad(void **state)
 {
 	struct drv *t = *state;
 	struct virtq q = queue(DRV_SIZE);
@@ -283,7 +291,7 @@ static void test_chain_bad(void **state)
 }
 
 /* A buffer that is the ring itself: nonsense, but only the driver's own. */
-static void test_alias(void **state)
+static void test_B_alias(void **state)
 {
 	struct drv *t = *state;
 	struct virtq q = queue(DRV_SIZE);
@@ -322,7 +330,7 @@ static void *flipper(void *arg)
 }
 
 /* A descriptor rewritten while it is read: whatever comes out lies inside memory. */
-static void test_race(void **state)
+static void test_B_race(void **state)
 {
 	struct drv *t = *state;
 	struct virtq q = queue(DRV_SIZE);
@@ -392,7 +400,7 @@ static void test_notify(void **state)
 	assert_true(virtq_want_kick(&q, true));
 }
 
-static void test_rng(void **state)
+static void test_F_rng(void **state)
 {
 	struct drv *t = *state;
 	uint32_t id, len, i;
@@ -426,19 +434,41 @@ static void test_rng(void **state)
 	assert_true(drv_wait(t, 0, &id, &len));
 }
 
+/* Nor does a ring full of requests keep the loop: some are served, then it is others' turn, then the rest. */
+static void test_F_rng_turn(void **state)
+{
+	struct drv *t = *state;
+	struct virtio_dev *d = virtio_rng_new(t->l, &t->m, NULL);
+	uint16_t *avail = gmem_ptr(&t->m, DRV_AVAIL(0), 4 + 2 * 64), *used;
+
+	assert_non_null(d);
+	t->d = d;
+	assert_int_equal(virtio_ack_features(d, d->features_offered), 0);
+	assert_int_equal(virtio_queue_set(d, 0, 64, DRV_DESC(0), DRV_AVAIL(0), DRV_USED(0)), 0);
+	assert_int_equal(virtio_activate(d), 0);
+	drv_desc(t, 0, 0, DRV_DATA, 16, W, 0);
+	avail[1] = 64; /* each of them is the one at 0 */
+	d->ops->queue_kick(d, 0);
+	used = gmem_ptr(&t->m, DRV_USED(0), 4);
+	assert_in_range(used[1], 1, 32);
+	drv_turns(t, 10);
+	assert_int_equal(used[1], 64);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_gmem, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_ring_addresses, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_frozen, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_config_bounds, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_chain_good, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_chain_bad, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_alias, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_race, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_B_gmem, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_A_ring_addresses, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_A_frozen, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_A_config_bounds, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_B_chain_good, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_B_chain_bad, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_B_alias, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_B_race, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_notify, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_rng, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_F_rng, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_F_rng_turn, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

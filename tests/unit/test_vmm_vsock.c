@@ -1,216 +1,11 @@
 // links: vmm core
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_vmm_vsock.c - vsock streams: data, credit, half-close, refusal, and guests that lie (attack class E). */
-#include <fcntl.h>
-#include <linux/virtio_vsock.h>
 #include <sys/socket.h>
 
-#include "tests/unit/vmm_driver.h"
-#include "vmm/vsock_impl.h"
+#include "tests/unit/vsock_guest.h"
 
-#define N        VRING_DESC_F_NEXT
-#define W        VRING_DESC_F_WRITE
-#define CID      42
-#define RX       0
-#define TX       1
-#define TXBUF    DRV_DATA
-#define RXBUF(i) (DRV_DATA + 0x100000 + 0x10000ull * (i))
-#define RXLEN    4096
-#define OP(x)    VIRTIO_VSOCK_OP_##x
-
-struct owner {
-	struct vsock_stream *s;
-	struct fix *f;
-	size_t got, limit; /* takes at most limit bytes altogether */
-	unsigned eof, closed, writable;
-	char last[64];
-};
-
-struct fix {
-	struct drv t;
-	struct owner o[8];
-	unsigned n;
-	int rc;          /* what accept says */
-	bool reset_self; /* accept resets */
-	bool to_fd, attach;
-	int fd;
-	unsigned over; /* attached streams that are */
-};
-
-static size_t on_data(void *arg, const void *p, size_t len)
-{
-	struct owner *o = arg;
-	size_t n = MIN(len, o->limit - o->got);
-
-	memcpy(o->last, p, MIN(n, sizeof(o->last)));
-	o->got += n;
-	return n;
-}
-
-static void on_eof(void *arg)
-{
-	((struct owner *)arg)->eof++;
-}
-
-static void on_writable(void *arg)
-{
-	((struct owner *)arg)->writable++;
-}
-
-static void on_closed(void *arg)
-{
-	((struct owner *)arg)->closed++;
-}
-
-static const struct vsock_stream_ops ops = {on_data, on_eof, on_writable, on_closed};
-
-static void on_over(void *arg)
-{
-	((struct fix *)arg)->over++;
-}
-
-static int on_accept(void *arg, uint32_t port, struct vsock_stream *s)
-{
-	struct fix *f = arg;
-	struct owner *o = &f->o[f->n % ARRAY_SIZE(f->o)];
-
-	if (port == 7777)
-		return -1;
-	f->n++;
-	if (f->attach) {
-		int sv[2];
-
-		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
-		assert_int_equal(vsock_stream_attach(s, f->t.l, 999, on_over, f, NULL), -1);
-		assert_int_equal(vsock_stream_attach(s, f->t.l, sv[0], on_over, f, NULL), 0);
-		f->fd = sv[1];
-		return 0;
-	}
-	if (f->to_fd) {
-		f->fd = vsock_stream_to_fd(s, f->t.l, NULL);
-		return f->fd < 0 ? -1 : 0;
-	}
-	*o = (struct owner){.s = s, .f = f, .limit = SIZE_MAX};
-	vsock_stream_set_ops(s, &ops, o);
-	if (f->reset_self)
-		vsock_stream_reset(s);
-	return f->rc;
-}
-
-static void post_rx(struct fix *f, unsigned i, uint32_t len)
-{
-	drv_desc(&f->t, RX, i, RXBUF(i), len, W, 0);
-	drv_offer(&f->t, RX, (uint16_t)i);
-}
-
-static int setup(void **state)
-{
-	struct fix *f = xcalloc(1, sizeof(*f));
-	unsigned i;
-
-	drv_init(&f->t);
-	assert_int_equal(drv_start(&f->t,
-				   virtio_vsock_new(f->t.l, &f->t.m, CID, on_accept, f, NULL), 0),
-			 0);
-	for (i = 0; i < DRV_SIZE; i++)
-		post_rx(f, i, RXLEN);
-	*state = f;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct fix *f = *state;
-
-	drv_fini(&f->t);
-	free(f);
-	return 0;
-}
-
-static struct virtio_vsock_hdr hdr(uint16_t op, uint32_t port, uint32_t gport, uint32_t len)
-{
-	return (struct virtio_vsock_hdr){.src_cid = CID,
-					 .dst_cid = 2,
-					 .src_port = gport,
-					 .dst_port = port,
-					 .len = len,
-					 .type = VIRTIO_VSOCK_TYPE_STREAM,
-					 .op = op,
-					 .buf_alloc = 65536};
-}
-
-/* Sends one packet with really `have` payload bytes behind its header. */
-static void send_raw(struct fix *f, const struct virtio_vsock_hdr *h, const void *p, uint32_t have)
-{
-	uint32_t id, len;
-
-	assert_int_equal(gmem_write(&f->t.m, TXBUF, h, sizeof(*h)), 0);
-	assert_int_equal(gmem_write(&f->t.m, TXBUF + 64, p, have), 0);
-	drv_desc(&f->t, TX, 0, TXBUF, sizeof(*h), have ? N : 0, 1);
-	if (have)
-		drv_desc(&f->t, TX, 1, TXBUF + 64, have, 0, 0);
-	drv_offer(&f->t, TX, 0);
-	drv_kick(&f->t, TX);
-	assert_true(drv_wait(&f->t, TX, &id, &len));
-}
-
-static void send_op(struct fix *f, uint16_t op, uint32_t port, uint32_t gport, const void *p,
-		    uint32_t len)
-{
-	struct virtio_vsock_hdr h = hdr(op, port, gport, len);
-
-	send_raw(f, &h, p, len);
-}
-
-/* The next packet from the host, its payload in *p; the buffer is posted again. False when none comes. */
-static bool recv_pkt(struct fix *f, struct virtio_vsock_hdr *h, uint8_t *p)
-{
-	uint32_t id, len, tries;
-
-	for (tries = 0; tries < 20 && !drv_used(&f->t, RX, &id, &len); tries++)
-		drv_turns(&f->t, 1);
-	if (tries == 20)
-		return false;
-	assert_int_equal(gmem_read(&f->t.m, RXBUF(id), h, sizeof(*h)), 0);
-	assert_int_equal(len, sizeof(*h) + h->len);
-	assert_true(len <= RXLEN);
-	if (p && h->len)
-		assert_int_equal(gmem_read(&f->t.m, RXBUF(id) + sizeof(*h), p, h->len), 0);
-	post_rx(f, id, RXLEN);
-	drv_kick(&f->t, RX);
-	return true;
-}
-
-static void expect(struct fix *f, uint16_t op, uint32_t port, uint32_t gport)
-{
-	struct virtio_vsock_hdr h;
-
-	assert_true(recv_pkt(f, &h, NULL));
-	assert_int_equal(h.op, op);
-	assert_int_equal(h.src_cid, 2);
-	assert_int_equal(h.dst_cid, CID);
-	assert_int_equal(h.src_port, port);
-	assert_int_equal(h.dst_port, gport);
-	assert_int_equal(h.type, VIRTIO_VSOCK_TYPE_STREAM);
-}
-
-static void expect_nothing(struct fix *f)
-{
-	struct virtio_vsock_hdr h;
-
-	assert_false(recv_pkt(f, &h, NULL));
-}
-
-static struct owner *dial(struct fix *f, uint32_t port, uint32_t gport)
-{
-	struct owner *o = &f->o[f->n % ARRAY_SIZE(f->o)];
-
-	send_op(f, OP(REQUEST), port, gport, NULL, 0);
-	expect(f, OP(RESPONSE), port, gport);
-	return o;
-}
-
-static void test_echo_and_close(void **state)
+static void test_E_echo_and_close(void **state)
 {
 	struct fix *f = *state;
 	struct owner *o = dial(f, 1024, 5000);
@@ -248,7 +43,7 @@ static void test_echo_and_close(void **state)
 	dial(f, 1024, 5000);
 }
 
-static void test_guest_closes(void **state)
+static void test_E_guest_closes(void **state)
 {
 	struct fix *f = *state;
 	struct owner *o = dial(f, 1, 2);
@@ -272,7 +67,7 @@ static void test_guest_closes(void **state)
 	expect_nothing(f);
 }
 
-static void test_refused(void **state)
+static void test_E_refused(void **state)
 {
 	struct fix *f = *state;
 	struct virtio_vsock_hdr h;
@@ -309,7 +104,7 @@ static void test_refused(void **state)
 	assert_int_equal(f->n, 2);
 }
 
-static void test_lies(void **state)
+static void test_E_lies(void **state)
 {
 	struct fix *f = *state;
 	struct virtio_vsock_hdr h;
@@ -356,7 +151,7 @@ static void test_lies(void **state)
 }
 
 /* An owner that does not read: the guest may send what it was promised, not a byte more. */
-static void test_credit_in(void **state)
+static void test_E_credit_in(void **state)
 {
 	struct fix *f = *state;
 	struct owner *o = dial(f, 1, 1);
@@ -396,7 +191,7 @@ static void test_credit_in(void **state)
 }
 
 /* The guest's credit is kept; a nonsensical fwd_cnt gives none. */
-static void test_credit_out(void **state)
+static void test_EF_credit_out(void **state)
 {
 	struct fix *f = *state;
 	struct owner *o;
@@ -430,7 +225,7 @@ static void test_credit_out(void **state)
 }
 
 /* Nobody takes receive buffers: resets pile up to a bound, then the guest's packets wait; and all come through later. */
-static void test_rst_storm(void **state)
+static void test_E_rst_storm(void **state)
 {
 	struct fix *f = *state;
 	struct virtio_vsock_hdr h = hdr(OP(RW), 9, 9, 0);
@@ -454,7 +249,7 @@ static void test_rst_storm(void **state)
 	assert_true(drv_used(&f->t, TX, &id, &len));
 }
 
-static void test_many_streams(void **state)
+static void test_E_many_streams(void **state)
 {
 	struct fix *f = *state;
 	uint32_t i;
@@ -470,7 +265,7 @@ static void test_many_streams(void **state)
 }
 
 /* Two streams with much to say take turns. */
-static void test_fair(void **state)
+static void test_E_fair(void **state)
 {
 	struct fix *f = *state;
 	struct owner *a = dial(f, 1, 1), *b = dial(f, 1, 2);
@@ -494,7 +289,7 @@ static size_t take_nothing(void *arg, const void *p, size_t len)
 }
 
 /* Thousands of streams that nobody reads, neither here nor in the guest: one more is served as if it were alone. */
-static void test_stalled(void **state)
+static void test_E_stalled(void **state)
 {
 	static const struct vsock_stream_ops deaf = {.data = take_nothing, .closed = on_closed};
 	static uint8_t block[30000];
@@ -535,7 +330,7 @@ static void test_stalled(void **state)
 	assert_int_equal(sink.closed, 4000);
 }
 
-static void test_reset(void **state)
+static void test_AE_reset(void **state)
 {
 	struct fix *f = *state;
 	struct owner *o = dial(f, 1, 1);
@@ -558,7 +353,7 @@ static void test_reset(void **state)
 }
 
 /* A machine that ends right after its last packet: draining serves what no kick announced. */
-static void test_drain(void **state)
+static void test_E_drain(void **state)
 {
 	struct fix *f = *state;
 	struct owner *o = dial(f, 1, 1);
@@ -571,7 +366,7 @@ static void test_drain(void **state)
 	assert_int_equal(o->got, 4);
 }
 
-static void test_pump(void **state)
+static void test_E_pump(void **state)
 {
 	struct fix *f = *state;
 	struct virtio_vsock_hdr h;
@@ -616,7 +411,7 @@ static void test_pump(void **state)
 }
 
 /* An owner drops its stream out of the blue: the guest is told at once, not with the next packet. */
-static void test_dropped(void **state)
+static void test_E_dropped(void **state)
 {
 	struct fix *f = *state;
 	struct owner *o = dial(f, 1, 1);
@@ -675,7 +470,7 @@ static void test_attach(void **state)
 }
 
 /* Freeing the device with live streams tells every owner. */
-static void test_device_freed(void **state)
+static void test_E_device_freed(void **state)
 {
 	struct fix *f = *state;
 	struct owner *a = dial(f, 1, 1), *b = dial(f, 1, 2);
@@ -691,22 +486,22 @@ static void test_device_freed(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_echo_and_close, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_guest_closes, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_lies, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_credit_in, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_credit_out, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_rst_storm, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_many_streams, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_fair, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_stalled, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_reset, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_drain, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_pump, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_E_echo_and_close, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_E_guest_closes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_E_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_E_lies, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_E_credit_in, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_EF_credit_out, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_E_rst_storm, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_E_many_streams, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_E_fair, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_E_stalled, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_AE_reset, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_E_drain, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_E_pump, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_attach, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_dropped, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_device_freed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_E_dropped, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_E_device_freed, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
