@@ -143,6 +143,22 @@ int cgroup_fd(void)
 	return group_fd;
 }
 
+int cgroup_of(pid_t pid)
+{
+	static const char ours[] = "0::/container";
+	CLEANUP_BUF struct buf b = {0};
+	char proc[40], *line, *save = NULL;
+
+	snprintf(proc, sizeof(proc), "/proc/%d/cgroup", (int)pid);
+	if (path_read_all(AT_FDCWD, proc, CGROUP_MAX_FILE, &b, NULL) || !b.len)
+		return -1;
+	for (line = strtok_r(b.data, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+		if (str_prefix(line, ours) && line[sizeof(ours) - 1] == '/')
+			return openat(group_fd, line + sizeof(ours),
+				      O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return -1;
+}
+
 void cgroup_freeze(bool on)
 {
 	static unsigned depth;
