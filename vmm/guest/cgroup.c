@@ -2,7 +2,8 @@
 /*
  * cgroup.c - cgroup v2 (Documentation/admin-guide/cgroup-v2.rst): one group below the root holds the
  * container; the agent stays alone in the root group, which has no limits. Children are born into the group
- * (CLONE_INTO_CGROUP): moving a process there later would wait for an RCU grace period.
+ * (CLONE_INTO_CGROUP): moving a process there later would wait for an RCU grace period. One that makes groups itself
+ * may leave no room there for processes: then they join its first one (spawn.c).
  */
 #include <fcntl.h>
 #include <stdio.h>
