@@ -115,11 +115,11 @@ endef
 $(foreach t,$(UNIT),$(eval $(call unit_rule,$t)))
 # A guest without a kernel, for the test that runs it in a machine of ours; no sanitizer fits into it.
 $(B)/unit/test_vmm_hostile: | $(B)/unit/hostile.elf
-$(B)/unit/hostile.elf: tests/guest/hostile.c tests/guest/hostile.h tests/guest/hostile.ld
+$(B)/unit/hostile.elf: tests/guest/hostile.c tests/guest/hostile_fs.c tests/guest/driver.h tests/guest/hostile.h tests/guest/hostile.ld
 	$(call say,GUEST,$@)
 	$(Q)mkdir -p $(@D) && gcc -I. -std=gnu17 -O1 $(WARN) -ffreestanding -fno-stack-protector -fno-pic -fcf-protection=none -mno-red-zone \
 	    -mgeneral-regs-only -fno-asynchronous-unwind-tables -fno-tree-loop-distribute-patterns -nostdlib -static -no-pie \
-	    -Wl,-T,tests/guest/hostile.ld -Wl,--build-id=none -Wl,-z,noexecstack,--no-warn-rwx-segments -o $@ $<
+	    -Wl,-T,tests/guest/hostile.ld -Wl,--build-id=none -Wl,-z,noexecstack,--no-warn-rwx-segments -o $@ $(filter %.c,$^)
 .PHONY: unit
 unit: $(addprefix $(B)/unit/,$(UNIT))
 

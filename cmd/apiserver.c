@@ -339,6 +339,7 @@ static int apiserver_open(struct apiserver *s, struct error **err)
 	if (s->run_dir < 0 || take_lock(s, err))
 		return -1;
 	level = s->debug ? LOG_LVL_DEBUG : log_level_of(config_str(s->config, "log.level"));
+	s->verbose = level == LOG_LVL_DEBUG;
 	if (log_init_service(s->roots.log, APISERVER_LABEL, level, err))
 		return -1;
 	s->c_dir = open_below(s->roots.run, "c", err);

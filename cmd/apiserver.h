@@ -154,7 +154,8 @@ struct apiserver {
 	struct loop *loop;
 	struct roots roots;
 	struct config *config;
-	bool debug;
+	bool debug;   /* records go to stderr too, those of helpers with them */
+	bool verbose; /* --debug or log.level: runtime helpers and their guests say all */
 	int ready_fd, lock_fd;
 	int listen_fd;  /* a listening socket we were started with; -1: we make our own */
 	bool activated; /* we were started with one: it outlives us, and so does its name */

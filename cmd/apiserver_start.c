@@ -159,7 +159,7 @@ static struct json_object *start_params(struct start_op *op)
 	json_set_str(p, "qemuPath", config_str(op->s->config, "qemu.path"));
 	json_set_str(p, "emulatorDir", config_str(op->s->config, "emulator.dir"));
 	json_set_int(p, "tscKhz", (int64_t)op->s->tsc_khz);
-	json_set_bool(p, "debug", op->s->debug);
+	json_set_bool(p, "debug", op->s->verbose);
 	json_set_int(p, "ntaps", (int64_t)op->ntaps);
 	json_set(p, "queues", queues);
 	if (op->ntaps)
@@ -582,7 +582,7 @@ static int helper_spawn(struct start_op *op, struct error **err)
 		argv[n++] = "--files";
 		argv[n++] = ct->id;
 	}
-	if (op->s->debug)
+	if (op->s->verbose)
 		argv[n++] = "--debug";
 	unlinkat(op->s->c_dir, sock, 0);
 	listen_fd = rpc_socket_listen(op->s->c_dir, sock, err);

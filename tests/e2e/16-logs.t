@@ -141,5 +141,18 @@ is 'well' $? 0
 # A restart policy keeps what was said.
 run_ok 'run --restart on-failure:1' "$C" run -d --name twice --restart on-failure:1 demo sh -c 'echo again; exit 1'
 ok 'runs twice' wait_until 40 bash -c '[ "$("$1" logs twice | grep -c again)" = 2 ]' - "$C"
+
+# log.level: of the helper that runs a container, and of its guest's kernel.
+helper_says() # container
+{
+	cat "$CONTAINER_LOG_ROOT/container.runtime.$1.log"
+}
+unlike 'a helper says little' "$(helper_says twice)" '"level":"debug"'
+stop_system
+echo '{"log": {"level": "debug"}}' >"$CONTAINER_CONFIG"
+start_system
+run_rc 7 'run with log.level debug' "$C" run --name loud demo sh -c 'cat /proc/cmdline; exit 7'
+like 'its kernel is told to say all' "$out" ' debug( |$)'
+like 'its helper says all' "$(helper_says loud)" '"level":"debug",[^}]*exited with 7'
 stop_system
 done_testing

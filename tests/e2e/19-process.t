@@ -135,6 +135,17 @@ is 'testCapAddNetAdminCanDownInterface, testRunCommandReadOnly, testRunCommandWi
 	"$(in_one 'ip link set lo down && echo down; touch /x 2>/dev/null || echo no; cat /proc/1/comm; grep NoNewPrivs /proc/self/status | cut -f2' \
 		--cap-add NET_ADMIN --read-only --security-opt no-new-privileges | tr '\n' ' ')" 'down no sh 1 '
 is '--privileged' "$(in_one 'grep "^Seccomp:" /proc/self/status | cut -f2; [ -c /dev/kmsg ] && echo kmsg; mkdir /sys/fs/cgroup/x && echo cgroup; echo 0 >/proc/sys/kernel/printk && echo sysctl' --privileged | tr '\n' ' ')" '0 kmsg cgroup sysctl '
+# One that makes groups with controllers, as service managers and container engines do, has no process left in its own: whoever comes later joins
+# its first one where that has gone.
+run_ok 'a container that makes cgroups' "$C" run -d --name groups --privileged demo sh -c 'mkdir /sys/fs/cgroup/first /sys/fs/cgroup/below &&
+	echo 0 >/sys/fs/cgroup/first/cgroup.procs && echo +pids >/sys/fs/cgroup/cgroup.subtree_control && cat /sys/fs/cgroup/below/pids.max && exec sleep 600'
+ok 'which has their controllers' wait_until 30 sh -c "'$C' logs groups | grep -q max"
+run_ok 'exec' "$C" exec groups cat /proc/self/cgroup
+is 'where its first process is' "$out" '0::/first'
+echo copied >"$T/copied"
+run_ok 'copy' "$C" cp "$T/copied" groups:/tmp/copied
+run_ok 'is in it' "$C" exec groups grep copied /tmp/copied
+run_ok 'and it ends' "$C" delete -f groups
 echo '{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO","errnoRet":28}]}' >"$T/profile.json"
 like 'a profile of one'\''s own' "$(in_one 'mkdir /tmp/x' --security-opt seccomp="$T/profile.json" -u 1000)" 'No space left'
 # That "no namespaces" above is the filter's doing shows here, where there is none. With class M and G, the guest's half: a container that hides its way in from the agent.

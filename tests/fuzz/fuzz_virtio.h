@@ -28,6 +28,7 @@ struct guest {
 	struct virtio_dev *d;
 	uint16_t avail[VIRTIO_MAX_QUEUES];
 	uint16_t size[VIRTIO_MAX_QUEUES];
+	uint16_t ring; /* entries of a queue, 128 at most, where the input does not choose */
 	/* What the host side does meanwhile; may be NULL. */
 	void (*host)(struct guest *g, struct fz *f);
 };
@@ -36,6 +37,7 @@ struct guest {
 static inline void guest_init(struct guest *g)
 {
 	log_init_stderr("fuzz", LOG_LVL_ERROR + 1);
+	g->ring = 16;
 	g->l = loop_new(NULL);
 	FUZZ_CHECK(g->l);
 	FUZZ_CHECK(!gmem_new(GUEST_LOW + GUEST_HIGH, &g->m, NULL));
@@ -89,7 +91,7 @@ static inline void guest_start(struct guest *g, struct fz *f)
 		uint64_t desc = GUEST_RING(q), avail = GUEST_AVAIL(q), used = GUEST_USED(q);
 
 		g->avail[q] = 0;
-		g->size[q] = 16;
+		g->size[q] = g->ring;
 		if (odd & 1u << q) { /* sizes and addresses of the input's choice */
 			g->size[q] = (uint16_t)(1u << (fz_u8(f) % 9));
 			desc = fz_u32(f) % (GUEST_LOW + 0x100);

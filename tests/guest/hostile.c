@@ -10,71 +10,7 @@
  * Each case is a line on the serial port, "ok <class> <device>: <case>" or "not ok …"; the letters are those of tests/README.md. A case
  * first does its harm, then resets the device and lets it do what it is for, which must work. The last line is "done <n>".
  */
-#include <stddef.h>
-#include <stdint.h>
-
-#include "tests/guest/hostile.h"
-
-#define MMIO      0xd0000000ull
-#define MMIO_SIZE 0x1000ull
-#define SLOTS     16
-#define RING(q)   (0x400000ull + 0x10000ull * (q))
-#define AVAIL(q)  (RING(q) + 0x1000)
-#define USED(q)   (RING(q) + 0x2000)
-#define TABLE     0x600000ull /* indirect descriptors */
-#define DATA      0x800000ull
-#define SIZE      16u
-#define QUEUES    8
-#define RAM_END   GUEST_MEM_BYTES
-#define PATIENCE  100000u /* looks at a register before a wait is over */
-
-/* Registers (virtio 1.2 §4.2.2). */
-#define R_MAGIC      0x00
-#define R_VERSION    0x04
-#define R_ID         0x08
-#define R_FEATURES   0x10
-#define R_FEAT_SEL   0x14
-#define R_DRV_FEAT   0x20
-#define R_DRV_SEL    0x24
-#define R_QUEUE_SEL  0x30
-#define R_NUM_MAX    0x34
-#define R_NUM        0x38
-#define R_READY      0x44
-#define R_NOTIFY     0x50
-#define R_ISR        0x60
-#define R_ACK        0x64
-#define R_STATUS     0x70
-#define R_DESC       0x80
-#define R_DRIVER     0x90
-#define R_DEVICE     0xa0
-#define R_GENERATION 0xfc
-#define R_CONFIG     0x100
-
-#define S_DRIVER_OK   4
-#define S_FEATURES_OK 8
-#define S_RESET       0x40
-#define F_INDIRECT    (1u << 28)
-#define F_EVENT_IDX   (1u << 29)
-
-#define NEXT     1
-#define WRITE    2
-#define INDIRECT 4
-
-enum { NET = 1, BLK = 2, CONSOLE = 3, RNG = 4, BALLOON = 5, VSOCK = 19 };
-
-struct desc {
-	uint64_t addr;
-	uint32_t len;
-	uint16_t flags, next;
-};
-
-struct dev {
-	uint64_t base;
-	uint32_t id;
-	unsigned queues;
-	uint16_t avail[QUEUES], used[QUEUES];
-	const char *name;
-};
+#include "tests/guest/driver.h"
 
 static struct dev dev[SLOTS];
 static unsigned ndev, ncases;
@@ -105,40 +41,6 @@ static void outs(uint16_t port, uint64_t at, uint64_t n)
 	__asm__ volatile("rep outsb" : "+S"(at), "+c"(n) : "d"(port) : "memory");
 }
 
-static void barrier(void)
-{
-	__asm__ volatile("" ::: "memory");
-}
-
-/* One plain move of that many bits, whatever the compiler would make of it: get8() and put8() to get64() and put64(). */
-#define MOVES(bits, mov)                                                         \
-	static uint##bits##_t get##bits(uint64_t at)                             \
-	{                                                                        \
-		uint##bits##_t v;                                                \
-                                                                                 \
-		__asm__ volatile(mov " (%1),%0" : "=q"(v) : "r"(at) : "memory"); \
-		return v;                                                        \
-	}                                                                        \
-	static void put##bits(uint64_t at, uint##bits##_t v)                     \
-	{                                                                        \
-		__asm__ volatile(mov " %0,(%1)" ::"q"(v), "r"(at) : "memory");   \
-	}
-
-MOVES(8, "movb")
-MOVES(16, "movw")
-MOVES(32, "movl")
-MOVES(64, "movq")
-
-static void fill(uint64_t at, uint8_t v, uint32_t n)
-{
-	uint64_t all = v * 0x0101010101010101ull;
-
-	for (; n >= 8; n -= 8, at += 8)
-		put64(at, all);
-	while (n--)
-		put8(at++, v);
-}
-
 static void say(const char *s)
 {
 	while (*s)
@@ -156,7 +58,7 @@ static void say_number(unsigned v)
 	say(p);
 }
 
-static void result(int good, const char *class, const struct dev *d, const char *what)
+void result(int good, const char *class, const struct dev *d, const char *what)
 {
 	ncases++;
 	say(good ? "\nok "
@@ -167,123 +69,6 @@ static void result(int good, const char *class, const struct dev *d, const char 
 	say(": ");
 	say(what);
 	say("\n");
-}
-
-/* ---- a driver that knows how to behave ---- */
-
-static uint32_t reg(const struct dev *d, unsigned r)
-{
-	return get32(d->base + r);
-}
-
-static void set(const struct dev *d, unsigned r, uint32_t v)
-{
-	put32(d->base + r, v);
-}
-
-static void set_address(const struct dev *d, unsigned r, uint64_t v)
-{
-	set(d, r, (uint32_t)v);
-	set(d, r + 4, (uint32_t)(v >> 32));
-}
-
-static void reset(struct dev *d)
-{
-	unsigned i;
-
-	set(d, R_STATUS, 0);
-	for (i = 0; i < QUEUES; i++)
-		d->avail[i] = d->used[i] = 0;
-}
-
-static void select_queue(const struct dev *d, unsigned q, uint32_t size, uint64_t desc,
-			 uint64_t avail, uint64_t used)
-{
-	set(d, R_QUEUE_SEL, q);
-	set(d, R_NUM, size);
-	set_address(d, R_DESC, desc);
-	set_address(d, R_DRIVER, avail);
-	set_address(d, R_DEVICE, used);
-	set(d, R_READY, 1);
-}
-
-/* Up to FEATURES_OK, with everything but event indices. */
-static int negotiate(struct dev *d)
-{
-	uint32_t low, high;
-
-	reset(d);
-	set(d, R_STATUS, 1 | 2);
-	set(d, R_FEAT_SEL, 0);
-	low = reg(d, R_FEATURES);
-	set(d, R_FEAT_SEL, 1);
-	high = reg(d, R_FEATURES);
-	set(d, R_DRV_SEL, 0);
-	set(d, R_DRV_FEAT, low & ~F_EVENT_IDX);
-	set(d, R_DRV_SEL, 1);
-	set(d, R_DRV_FEAT, high);
-	set(d, R_STATUS, 1 | 2 | S_FEATURES_OK);
-	return !!(reg(d, R_STATUS) & S_FEATURES_OK);
-}
-
-static int start(struct dev *d)
-{
-	unsigned q;
-
-	if (!negotiate(d))
-		return 0;
-	for (q = 0; q < d->queues; q++) {
-		put32(AVAIL(q), 0);
-		put32(USED(q), 0);
-		select_queue(d, q, SIZE, RING(q), AVAIL(q), USED(q));
-	}
-	set(d, R_STATUS, 1 | 2 | S_FEATURES_OK | S_DRIVER_OK);
-	return reg(d, R_STATUS) == (1 | 2 | S_FEATURES_OK | S_DRIVER_OK);
-}
-
-static void put_desc(uint64_t table, unsigned i, uint64_t addr, uint32_t len, uint16_t flags,
-		     uint16_t next)
-{
-	uint64_t at = table + 16 * i;
-
-	put64(at, addr);
-	put32(at + 8, len);
-	put16(at + 12, flags);
-	put16(at + 14, next);
-}
-
-static void offer_many(struct dev *d, unsigned q, uint16_t head, uint16_t jump)
-{
-	put16(AVAIL(q) + 4 + 2 * (d->avail[q] % SIZE), head);
-	d->avail[q] = (uint16_t)(d->avail[q] + jump);
-	barrier();
-	put16(AVAIL(q) + 2, d->avail[q]);
-	set(d, R_NOTIFY, q);
-}
-
-static void offer(struct dev *d, unsigned q, uint16_t head)
-{
-	offer_many(d, q, head, 1);
-}
-
-enum { TIMEOUT, USED_ONE, BROKEN };
-
-/* Until a used element comes, or the device wants a reset. */
-static int wait(struct dev *d, unsigned q, uint32_t *len)
-{
-	unsigned i;
-
-	for (i = 0; i < PATIENCE; i++) {
-		if (get16(USED(q) + 2) != d->used[q]) {
-			if (len)
-				*len = get32(USED(q) + 4 + 8 * (d->used[q] % SIZE) + 4);
-			d->used[q]++;
-			return USED_ONE;
-		}
-		if (reg(d, R_STATUS) & S_RESET)
-			return BROKEN;
-	}
-	return TIMEOUT;
 }
 
 /* ---- what each device is for ---- */
@@ -434,6 +219,8 @@ static int works(struct dev *d)
 		return vsock_works(d);
 	case BALLOON:
 		return balloon_works(d);
+	case FS:
+		return fs_works(d);
 	default:
 		return 0;
 	}
@@ -442,7 +229,7 @@ static int works(struct dev *d)
 /* The queue that the device reads as soon as it is told. */
 static unsigned busy_queue(const struct dev *d)
 {
-	return d->id == CONSOLE || d->id == NET || d->id == VSOCK;
+	return d->id == CONSOLE || d->id == NET || d->id == VSOCK || d->id == FS;
 }
 
 static int recovers(struct dev *d)
@@ -925,7 +712,8 @@ static void find_devices(void)
 		uint32_t id;
 		const char *name;
 	} names[] = {{NET, "net"}, {BLK, "blk"},         {CONSOLE, "console"},
-		     {RNG, "rng"}, {BALLOON, "balloon"}, {VSOCK, "vsock"}};
+		     {RNG, "rng"}, {BALLOON, "balloon"}, {VSOCK, "vsock"},
+		     {FS, "fs"}};
 	unsigned i, k, q;
 
 	for (i = 0; i < SLOTS; i++) {
@@ -949,6 +737,17 @@ static void find_devices(void)
 	}
 }
 
+/* What the device before left would be page numbers to the balloon, when it is given a ring or a request of another's: this program's
+ * own, and its page tables'. */
+static void forget(void)
+{
+	unsigned q;
+
+	fill(DATA, 0xff, 0x1000);
+	for (q = 0; q < QUEUES; q++)
+		fill(RING(q), 0, 0x3000);
+}
+
 static void suite(void)
 {
 	unsigned i;
@@ -957,6 +756,7 @@ static void suite(void)
 	for (i = 0; i < ndev; i++) {
 		struct dev *d = &dev[i];
 
+		forget();
 		result(reg(d, R_VERSION) == 2 && recovers(d), "A", d, "works");
 		class_A_queues(d);
 		class_A_frozen(d);
@@ -975,6 +775,8 @@ static void suite(void)
 			class_E(d);
 		if (d->id == BALLOON)
 			class_balloon(d);
+		if (d->id == FS)
+			class_fs(d);
 	}
 	class_A_machine();
 	/* One device after the other was broken and mended: all of them still work, side by side with a broken one. */
@@ -984,6 +786,11 @@ static void suite(void)
 		(void)bad_queue(bad, SIZE, RAM_END, AVAIL(0), USED(0));
 		result(recovers(d), "A", d, "works beside a broken device");
 	}
+	for (i = 0; i < ndev; i++)
+		if (dev[i].id == FS)
+			fs_server_goes(&dev[i]);
+	for (i = 0; i < ndev; i++)
+		result(recovers(&dev[i]), "N", &dev[i], "works when the shares' server has gone");
 	say("\ndone ");
 	say_number(ncases);
 	say("\n");

@@ -7,21 +7,31 @@
  * HOSTILE_GUEST names the guest's file; else it is beside this program.
  */
 #include <fcntl.h>
+#include <linux/fuse.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <cmocka.h>
 
 #include "core/log.h"
 #include "core/path.h"
 #include "core/str.h"
 #include "tests/guest/hostile.h"
+#include "vmm/fs.h"
 #include "vmm/kvm.h"
 
+_Static_assert(GUEST_FS_MAX == FUSE_MSG_MAX && GUEST_FS_WORKERS == FS_WORKERS,
+	       "the guest knows how much a request may be");
+
+#define SERVED   7      /* exit status of a shares' server that was told to end */
+#define HUNG_MS  20000  /* the server's patience with requests that are on their way */
 #define WAIT_MS  300000 /* a /dev/kvm that interprets, on a busy host */
 #define TEXT_MAX (4u << 20)
 
@@ -34,6 +44,8 @@ struct machine {
 	int nic;    /* our end of its cable */
 	int ro, rw; /* files of its disks */
 	unsigned stalled;
+	struct fs_channel *shares;
+	pid_t server; /* of the shares */
 };
 
 static int guest_fd = -1;
@@ -89,6 +101,84 @@ static void on_time(void *arg)
 	loop_stop(((struct machine *)arg)->l);
 }
 
+/* ---- the shares' server, a child ---- */
+
+static struct fs_channel *served;
+static unsigned hanging, times_let_go; /* atomic */
+
+static size_t serve_one(void *arg, const void *req, size_t len, void *reply, size_t max)
+{
+	const struct fuse_in_header *h = req;
+	struct fuse_out_header o = {.len = (uint32_t)(sizeof(o) + len - sizeof(*h)),
+				    .unique = h->unique};
+	unsigned ms, before = __atomic_load_n(&times_let_go, __ATOMIC_SEQ_CST);
+
+	switch (h->opcode) {
+	case GUEST_FS_HANG:
+		__atomic_fetch_add(&hanging, 1, __ATOMIC_SEQ_CST);
+		while (__atomic_load_n(&times_let_go, __ATOMIC_SEQ_CST) == before)
+			usleep(1000);
+		break;
+	case GUEST_FS_HUNG:
+		for (ms = 0; ms < HUNG_MS; ms++, usleep(1000))
+			if (__atomic_load_n(&hanging, __ATOMIC_SEQ_CST) == FS_WORKERS)
+				break;
+		o.error = ms < HUNG_MS ? 0 : -ETIMEDOUT;
+		break;
+	case GUEST_FS_GO:
+		__atomic_store_n(&hanging, 0, __ATOMIC_SEQ_CST);
+		__atomic_fetch_add(&times_let_go, 1, __ATOMIC_SEQ_CST);
+		break;
+	case GUEST_FS_END:
+		_exit(SERVED);
+	}
+	memcpy(reply, &o, MIN(max, sizeof(o)));
+	if (max > sizeof(o))
+		memcpy((char *)reply + sizeof(o), h + 1, MIN(max, o.len) - sizeof(o));
+	return o.len;
+}
+
+static void *serve_slot(void *arg)
+{
+	fs_serve(served, (unsigned)(uintptr_t)arg, serve_one, NULL);
+}
+
+/* Before the machine, which has threads. */
+static void shares_new(struct machine *m)
+{
+	pthread_t t;
+	uintptr_t i;
+
+	m->shares = served = fs_channel_new(NULL);
+	assert_non_null(served);
+	m->server = fork();
+	assert_true(m->server >= 0);
+	if (!m->server) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(served->sock);
+		for (i = 0; i < FS_SLOTS; i++)
+			if (pthread_create(&t, NULL, serve_slot, (void *)i))
+				_exit(1);
+		for (;;)
+			pause();
+	}
+	close(steal_fd(&served->peer));
+	assert_int_equal(fd_set_nonblock(served->sock, true), 0);
+}
+
+/* Its wait status. */
+static int shares_free(struct machine *m)
+{
+	int status = 0;
+
+	kill(m->server, SIGKILL);
+	assert_int_equal(waitpid(m->server, &status, 0), m->server);
+	fs_channel_free(m->shares);
+	return status;
+}
+
+/* ---- the machine ---- */
+
 static int disk_file(void)
 {
 	int fd = memfd_create("disk", MFD_CLOEXEC);
@@ -143,6 +233,8 @@ static void machine_new(struct machine *m, char mode)
 	m->rw = disk_file();
 	segs[0] = (struct vm_segment){.fd = m->ro, .len = GUEST_SECTORS * 512};
 	segs[1] = (struct vm_segment){.fd = m->rw, .len = GUEST_SECTORS * 512};
+	shares_new(m);
+	cfg.fs = m->shares;
 	m->vm = vm_new(m->l, &cfg, &err);
 	if (!m->vm)
 		fail_msg("%s", error_text(err));
@@ -150,7 +242,8 @@ static void machine_new(struct machine *m, char mode)
 		fail_msg("%s", error_text(err));
 }
 
-static void machine_free(struct machine *m)
+/* What became of the shares' server: a wait status. */
+static int machine_free(struct machine *m)
 {
 	vm_free(m->vm);
 	(void)loop_turn(m->l, 0, NULL);
@@ -159,6 +252,7 @@ static void machine_free(struct machine *m)
 	close(m->ro);
 	close(m->rw);
 	buf_free(&m->text);
+	return shares_free(m);
 }
 
 static void machine_run(struct machine *m, int64_t ms)
@@ -219,6 +313,7 @@ static void test_ABCDEF_suite(void **state)
 	struct machine m;
 	unsigned good, bad;
 	char done[32];
+	int status;
 
 	need_kvm();
 	machine_new(&m, 's');
@@ -233,10 +328,15 @@ static void test_ABCDEF_suite(void **state)
 			      m.text.data + m.text.len - MIN(m.text.len, 4000u));
 	assert_int_equal(m.reason, VM_STOP_POWEROFF);
 	assert_int_equal(bad, 0);
-	assert_true(good > 300);
+	assert_true(good > 400);
+	/* The device of shared directories had its own, and the last of them after its server. */
+	assert_true(lines_with(&m, "ok A fs: ", false) >= 20);
+	assert_true(lines_with(&m, "ok B fs: ", false) >= 30);
+	assert_true(lines_with(&m, "ok N ", false) >= 10);
 	assert_int_equal(lines_with(&m, done, false), 1);
 	check_outside(&m);
-	machine_free(&m);
+	status = machine_free(&m);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == SERVED);
 }
 
 /* How a machine can end: each is told for what it is. */
@@ -324,14 +424,15 @@ static void test_F_nobody_looks(void **state)
 static const char *find_guest(void)
 {
 	static char path[4096];
+	const char *named = getenv("HOSTILE_GUEST");
 	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 16);
 	int kvm = kvm_open(NULL);
 
 	if (kvm < 0)
 		return "no /dev/kvm";
 	close(kvm);
-	if (getenv("HOSTILE_GUEST")) {
-		guest_fd = open(getenv("HOSTILE_GUEST"), O_RDONLY | O_CLOEXEC);
+	if (named) {
+		guest_fd = open(named, O_RDONLY | O_CLOEXEC);
 	} else if (n > 0) {
 		path[n] = 0;
 		strcpy(strrchr(path, '/') + 1, "hostile.elf");

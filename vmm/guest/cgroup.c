@@ -2,7 +2,8 @@
 /*
  * cgroup.c - cgroup v2 (Documentation/admin-guide/cgroup-v2.rst): one group below the root holds the
  * container; the agent stays alone in the root group, which has no limits. Children are born into the group
- * (CLONE_INTO_CGROUP): moving a process there later would wait for an RCU grace period.
+ * (CLONE_INTO_CGROUP): moving a process there later would wait for an RCU grace period. One that makes groups itself
+ * may leave no room there for processes: then they join its first one (spawn.c).
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -141,6 +142,22 @@ int cgroup_setup(struct json_object *res, struct error **err)
 int cgroup_fd(void)
 {
 	return group_fd;
+}
+
+int cgroup_of(pid_t pid)
+{
+	static const char ours[] = "0::/container";
+	CLEANUP_BUF struct buf b = {0};
+	char proc[40], *line, *save = NULL;
+
+	snprintf(proc, sizeof(proc), "/proc/%d/cgroup", (int)pid);
+	if (path_read_all(AT_FDCWD, proc, CGROUP_MAX_FILE, &b, NULL) || !b.len)
+		return -1;
+	for (line = strtok_r(b.data, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+		if (str_prefix(line, ours) && line[sizeof(ours) - 1] == '/')
+			return openat(group_fd, line + sizeof(ours),
+				      O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return -1;
 }
 
 void cgroup_freeze(bool on)

@@ -128,7 +128,9 @@ int cgroup_setup(struct json_object *resources, struct error **err);
 int cgroup_limit(struct json_object *resources,
 		 struct error **err); /* of these, those that are named */
 int cgroup_fd(void);                  /* the container's group, for CLONE_INTO_CGROUP */
-uint64_t cgroup_oom_kills(void);      /* so far, in the container */
+/* cgroup_of: the group below it that this process has moved to; owned by the caller; -1: none. */
+int cgroup_of(pid_t pid);
+uint64_t cgroup_oom_kills(void); /* so far, in the container */
 void cgroup_kill(void);
 void cgroup_freeze(bool on); /* calls nest */
 struct json_object *stats_collect(void);

@@ -134,7 +134,19 @@ static pid_t clone_into(uint64_t flags, int *pidfd)
 		.exit_signal = SIGCHLD,
 		.cgroup = (uint64_t)cgroup_fd(),
 	};
+	CLEANUP_CLOSE int below = -1;
+	pid_t pid = (pid_t)syscall(SYS_clone3, &a, sizeof(a));
 
+	if (pid >= 0 || errno != EBUSY)
+		return pid;
+	/* A container that makes groups with controllers has moved into one of them: no group has such ones below it and
+	 * processes too (cgroup-v2.rst, "No Internal Process Constraint"). To where its first process is, then. */
+	below = cgroup_of(proc_init_pid());
+	if (below < 0) {
+		errno = EBUSY;
+		return -1;
+	}
+	a.cgroup = (uint64_t)below;
 	return (pid_t)syscall(SYS_clone3, &a, sizeof(a));
 }
 
