@@ -326,19 +326,33 @@ static void kvm_kill(struct vm *vm)
 		vm_report_stop(vm, VM_STOP_KILLED, NULL);
 }
 
+/* With the lock. */
+static void let_run(struct kvm_machine *k)
+{
+	k->pause = false;
+	if (!k->stop)
+		__atomic_store_n(&k->attention, false, __ATOMIC_SEQ_CST);
+	pthread_cond_broadcast(&k->cond);
+}
+
+/* All or none: when one is held up (by a reset that waits for a disk, say) the others run on, as the owner takes the machine to. */
 static int kvm_pause(struct vm *vm, struct error **err)
 {
 	struct kvm_machine *k = vm->priv;
 	struct timespec until;
 	int rc = 0;
 
-	clock_gettime(CLOCK_REALTIME, &until);
+	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += PAUSE_TIMEOUT_S;
 	pthread_mutex_lock(&k->lock);
 	k->pause = true;
 	kvm_kick(k);
 	while (k->parked < k->live && !k->stop && !rc)
-		rc = pthread_cond_timedwait(&k->cond, &k->lock, &until);
+		rc = pthread_cond_clockwait(&k->cond, &k->lock, CLOCK_MONOTONIC, &until);
+	if (k->parked >= k->live || k->stop)
+		rc = 0;
+	if (rc)
+		let_run(k);
 	pthread_mutex_unlock(&k->lock);
 	if (rc)
 		return error_sys(err, rc, "pause the vCPUs");
@@ -350,10 +364,7 @@ static int kvm_resume(struct vm *vm, struct error **err)
 	struct kvm_machine *k = vm->priv;
 
 	pthread_mutex_lock(&k->lock);
-	k->pause = false;
-	if (!k->stop)
-		__atomic_store_n(&k->attention, false, __ATOMIC_SEQ_CST);
-	pthread_cond_broadcast(&k->cond);
+	let_run(k);
 	pthread_mutex_unlock(&k->lock);
 	return 0;
 }

@@ -1097,6 +1097,46 @@ static void test_vm_no_kernel(void **state)
 	loop_free(l);
 }
 
+/* ---- pause ---- */
+
+static void *parked_vcpu(void *arg)
+{
+	struct kvm_machine *k = arg;
+
+	pthread_mutex_lock(&k->lock);
+	k->parked++;
+	pthread_cond_broadcast(&k->cond);
+	while (k->pause && !k->stop)
+		pthread_cond_wait(&k->cond, &k->lock);
+	k->parked--;
+	pthread_mutex_unlock(&k->lock);
+	return NULL;
+}
+
+/* Of two vCPUs one is held up in a device and does not park in time: the other one must not sleep on in a machine that is said to
+ * run, and that nobody would resume. */
+static void test_pause_fails_whole(void **state)
+{
+	struct kvm_machine k = {.live = 2, .pause = true, .attention = true, .end_reason = -1};
+	struct vm vm = {.priv = &k, .ops = &vm_kvm_ops, .state = VM_RUNNING};
+	CLEANUP_ERROR struct error *err = NULL;
+	pthread_t t;
+
+	pthread_mutex_init(&k.lock, NULL);
+	pthread_cond_init(&k.cond, NULL);
+	assert_int_equal(pthread_create(&t, NULL, parked_vcpu, &k), 0);
+	assert_int_equal(vm_pause(&vm, &err), -1);
+	assert_non_null(strstr(err->msg, "pause"));
+	assert_int_equal(vm.state, VM_RUNNING);
+	pthread_mutex_lock(&k.lock);
+	assert_false(k.pause || k.attention);
+	pthread_mutex_unlock(&k.lock);
+	assert_int_equal(pthread_join(t, NULL), 0);
+	assert_int_equal(k.parked, 0);
+	pthread_cond_destroy(&k.cond);
+	pthread_mutex_destroy(&k.lock);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1122,6 +1162,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_mmio_notify, mmio_setup, mmio_teardown),
 		cmocka_unit_test(test_uart),
 		cmocka_unit_test(test_cpuid),
+		cmocka_unit_test(test_pause_fails_whole),
 		cmocka_unit_test(test_engine),
 		cmocka_unit_test(test_vm_limits),
 		cmocka_unit_test(test_vm_no_kernel),
