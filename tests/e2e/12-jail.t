@@ -66,6 +66,7 @@ q=$(pgrep -P "$h" | head -1)
 if [ -n "$q" ]; then
 	confined "$q" qemu
 	is 'qemu is the same user' "$(field "$q" Uid)" "$(field "$h" Uid)"
+	ok 'I: qemu: is process 1 of a pid namespace, and can name nobody' [ "$(field "$q" NSpid)" = "$q 1" ]
 	is 'qemu: our filter and its own' "$(field "$q" Seccomp_filters)" 2
 	is 'I: qemu: every descriptor is of a kind it needs' \
 		"$(strangers "$q" "^(/dev/null|anon_inode:.*|socket:.*|pipe:.*|/memfd:(guest-memory|initramfs) .*|$CONTAINER_APP_ROOT/kernels/.*/vmlinux|$CONTAINER_RUN_ROOT/c/one[.]d/nic[0-9]+[.]sock .deleted.)$")" ''

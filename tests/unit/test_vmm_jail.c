@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -359,6 +360,7 @@ static void child_says(struct confined *c, const char *script, struct buf *out)
 				 .argv = argv,
 				 .stdio = {-1, -1, -1},
 				 .death_signal = SIGKILL,
+				 .own_pids = true,
 				 .confine = confine_fn,
 				 .confine_arg = c};
 	int p[2], status;
@@ -425,6 +427,22 @@ static void test_I_child_sees_its_own_files_only(void **state)
 	jail_tree_free(&c.tree);
 }
 
+/* It is the first of its own, so no number it can say is anybody else's; its end is still known by its number here, and comes with ours. */
+static void test_I_child_can_name_nobody(void **state)
+{
+	struct confined c = {0}; /* our user: nothing but the namespace is in the way */
+	CLEANUP_FREE char *script = xasprintf(
+		"echo $$; kill -0 %d 2>&- && echo us; kill -0 -1 2>&- && echo others; echo end",
+		(int)getpid());
+	CLEANUP_BUF struct buf out = {0};
+
+	need_root();
+	shells_tree(&c.tree);
+	child_says(&c, script, &out);
+	assert_string_equal(out.data, "1\nend\n");
+	jail_tree_free(&c.tree);
+}
+
 static void test_a_child_without_a_tree_says_so(void **state)
 {
 	struct confined c = {.uid = JAIL_UID_BASE + 1, .tree.place = "/nowhere/at/all"};
@@ -471,6 +489,12 @@ static const struct probe {
 	{"ioctl KVM_RUN", FILTER_MAIN | FILTER_WORKERS, SYS_ioctl, 0, 0xae80, 0},
 	{"ioctl KVM_CREATE_VM", FILTER_OURS, SYS_ioctl, 0, 0xae01, 0},
 	{"kill SIGTERM", FILTER_OURS, SYS_kill, 1, SIGTERM, 0},
+	/* No process but our own is named by its number, and QEMU by its descriptor. */
+	{"kill SIGKILL", FILTER_OURS, SYS_kill, INT_MAX, SIGKILL, 0},
+	{"tgkill of another", FILTER_OURS, SYS_tgkill, INT_MAX, INT_MAX, SIGKILL},
+	{"tgkill of whoever", FILTER_OURS, SYS_tgkill, -1, INT_MAX, SIGKILL},
+	{"pidfd_send_signal SIGTERM", FILTER_OURS, SYS_pidfd_send_signal, -1, SIGTERM, 0},
+	{"pidfd_open", FILTER_OURS, SYS_pidfd_open, 1, 0, 0},
 	{"recvmsg", FILTER_VCPU | FILTER_WORKERS, SYS_recvmsg, -1, 0, 0},
 	{"preadv", FILTER_MAIN | FILTER_VCPU | FILTER_NET, SYS_preadv, -1, 0, 0},
 	{"fallocate", FILTER_VCPU | FILTER_NET, SYS_fallocate, -1, 3, 0},
@@ -506,7 +530,7 @@ static void kvm_main_child(void)
 	NEED(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
 	NEED(filter_arm(FILTER_MAIN_KVM, false, NULL) == 0);
 	filter_thread(FILTER_MAIN);
-	syscall(SYS_kill, getpid(), SIGCONT);
+	syscall(SYS_pidfd_send_signal, -1, SIGCONT, NULL, 0);
 	_exit(3);
 }
 
@@ -572,6 +596,8 @@ static void allowed_child(void)
 	NEED(p);
 	p = realloc(p, 32 << 20);
 	free(nothing(p));
+	NEED(!syscall(SYS_tgkill, getpid(), gettid(), 0));
+	NEED(syscall(SYS_pidfd_send_signal, -1, SIGSTOP, NULL, 0) < 0 && errno == EBADF);
 	log_error("a record"); /* nowhere to, but the way there is allowed */
 }
 
@@ -642,6 +668,7 @@ static void test_sizes(void **state)
 static void child_filter_child(void)
 {
 	struct filter f;
+	pthread_t t;
 
 	NEED(!filter_build(FILTER_CHILD, &f, NULL));
 	NEED(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && !filter_install(&f));
@@ -649,6 +676,13 @@ static void child_filter_child(void)
 	NEED(syscall(SYS_ptrace, 0, 0, 0, 0) < 0 && errno == EPERM);
 	NEED(syscall(SYS_io_uring_setup, 1, NULL) < 0 && errno == EPERM);
 	NEED(open("/etc/passwd", O_RDONLY) >= 0);
+	NEED(syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, 0, 0, 0, 0) < 0 && errno == EPERM);
+	NEED(syscall(SYS_clone3, NULL, 0) < 0 && errno == ENOSYS);
+	NEED(!pthread_create(&t, NULL, nothing, NULL) && !pthread_join(t, NULL));
+	NEED(socket(AF_UNIX, SOCK_STREAM, 0) >= 0);
+	NEED(socket(AF_VSOCK, SOCK_STREAM, 0) < 0 && errno == EPERM);
+	NEED(socket(AF_INET, SOCK_STREAM, 0) < 0 && errno == EPERM);
+	NEED(socket(AF_NETLINK, SOCK_RAW, 0) < 0 && errno == EPERM);
 }
 
 static void test_I_child_filter_refuses(void **state)
@@ -671,6 +705,7 @@ int main(void)
 		cmocka_unit_test(test_I_without_root),
 		cmocka_unit_test(test_I_child_is_another_user_without_rights),
 		cmocka_unit_test(test_I_child_sees_its_own_files_only),
+		cmocka_unit_test(test_I_child_can_name_nobody),
 		cmocka_unit_test(test_a_child_without_a_tree_says_so),
 		cmocka_unit_test(test_I_forbidden_call_kills),
 		cmocka_unit_test(test_allowed_calls_work),
