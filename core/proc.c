@@ -197,6 +197,32 @@ int proc_spawn(const struct proc_spec *spec, pid_t *pid, struct error **err)
 	return 0;
 }
 
+void proc_environment(const char *const *keep, size_t n, struct strv *out)
+{
+	for (char **e = environ; *e; e++)
+		for (size_t i = 0; i < n; i++)
+			if (str_prefix(*e, keep[i])) {
+				strv_add(out, *e);
+				break;
+			}
+	strv_add(out, "LC_ALL=C");
+}
+
+void proc_environment_jailed(struct strv *out)
+{
+	static const char *const keep[] = {"CONTAINER_APP_ROOT=",
+					   "CONTAINER_RUN_ROOT=",
+					   "CONTAINER_LOG_ROOT=",
+					   "CONTAINER_INSTALL_ROOT=",
+					   "XDG_",
+					   "HOME=",
+					   "PATH=",
+					   "ASAN_OPTIONS=",
+					   "UBSAN_OPTIONS="};
+
+	proc_environment(keep, ARRAY_SIZE(keep), out);
+}
+
 static bool is_program(const char *path)
 {
 	struct stat st;

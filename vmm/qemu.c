@@ -646,9 +646,11 @@ static int qemu_start(struct vm *vm, struct error **err)
 {
 	struct qemu *q = vm->priv;
 	CLEANUP(child_jail_free) struct child_jail jail = {.uid = vm->own_uid};
+	char *env[] = {"LC_ALL=C", NULL};
 	struct proc_spec spec = {
 		.path = q->path,
 		.argv = q->argv.v,
+		.envp = env,
 		.stdio = {-1, -1, -1},
 		.fds = q->child_fds,
 		.nfds = q->nchild_fds,
