@@ -144,6 +144,15 @@ static int wire(struct kvm_machine *k, struct error **err)
 
 /* ---- the machine ---- */
 
+/* AMD's first four counters are there whatever CPUID says: they go with the machine's. KVM before 5.18 cannot, and then they stay. */
+static void without_counters(const struct kvm_machine *k)
+{
+	struct kvm_enable_cap cap = {.cap = KVM_CAP_PMU_CAPABILITY, .args = {KVM_PMU_CAP_DISABLE}};
+
+	if (ioctl(k->vm_fd, KVM_ENABLE_CAP, &cap) < 0)
+		log_debug("kvm: performance counters: %s", strerror(errno));
+}
+
 static int make_vm(struct kvm_machine *k, struct error **err)
 {
 	uint64_t identity = IDENTITY_MAP_GPA;
@@ -157,6 +166,7 @@ static int make_vm(struct kvm_machine *k, struct error **err)
 		return error_sys(err, errno, "KVM_SET_TSS_ADDR");
 	if (ioctl(k->vm_fd, KVM_CREATE_IRQCHIP, 0) < 0)
 		return error_sys(err, errno, "KVM_CREATE_IRQCHIP");
+	without_counters(k);
 	return 0;
 }
 

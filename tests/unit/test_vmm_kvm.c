@@ -948,15 +948,16 @@ static void test_cpuid(void **state)
 		xcalloc(1, sizeof(*c) + KVM_CPUID_MAX * sizeof(struct kvm_cpuid_entry2));
 	static const struct kvm_cpuid_entry2 in[] = {
 		{.function = 0, .eax = 0x1f},
-		{.function = 1, .ebx = 0xff7f1234, .ecx = 1u << 5 | 1},
+		{.function = 1, .ebx = 0xff7f1234, .ecx = 1u << 5 | 1u << 2 | 1, .edx = 1u << 21},
 		{.function = 4, .index = 0, .eax = 0xfc004121},
 		{.function = 4, .index = 3, .eax = 0xfc004163},
 		{.function = 0xa, .eax = 0x12345678},
 		{.function = 0xb, .index = 0, .edx = 99},
 		{.function = 0x1f, .index = 0, .edx = 99},
-		{.function = 0x80000001, .ecx = 1u << 2},
+		{.function = 0x80000001, .ecx = 1u << 2 | 1u << 23 | 1u << 24 | 1u << 28},
 		{.function = 0x8000000a, .eax = 1},
 		{.function = 0x8000001e, .eax = 77},
+		{.function = 0x80000022, .eax = 1, .ebx = 6},
 	};
 
 	c->nent = ARRAY_SIZE(in);
@@ -971,7 +972,11 @@ static void test_cpuid(void **state)
 	assert_int_equal(leaf(c, 4, 0)->eax >> 14 & 0xfff, 0);
 	assert_int_equal(leaf(c, 4, 3)->eax >> 14 & 0xfff, 5);
 	assert_int_equal(leaf(c, 4, 3)->eax >> 26, 5);
+	/* No performance counters, of either maker, nor the buffer that Intel's write to. */
 	assert_int_equal(leaf(c, 0xa, 0)->eax, 0);
+	assert_int_equal(leaf(c, 0x80000022, 0)->eax | leaf(c, 0x80000022, 0)->ebx, 0);
+	assert_int_equal(leaf(c, 1, 0)->ecx & 1u << 2, 0);
+	assert_int_equal(leaf(c, 1, 0)->edx & 1u << 21, 0);
 	assert_int_equal(leaf(c, 0xb, 0)->eax, 0);
 	assert_int_equal(leaf(c, 0xb, 1)->eax, 3); /* 6 cores: 3 bits */
 	assert_int_equal(leaf(c, 0xb, 1)->ebx, 6);
