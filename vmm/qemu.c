@@ -108,6 +108,7 @@ struct qemu {
 	int child_fds[MAX_FDS];
 	size_t nchild_fds;
 	int child_stderr;
+	int kernel_num; /* of a kernel that is a file of the host's; 0: a copy */
 	/* Our ends. */
 	int console_fd, stderr_fd;
 	struct loop_source *console_src, *stderr_src, *child_src;
@@ -147,8 +148,12 @@ static int give_kernel(struct qemu *q, int fd, int *num, struct error **err)
 
 	if (fstat(fd, &st) < 0)
 		return error_sys(err, errno, "qemu: kernel");
-	if (!q->vm->own_uid || st.st_mode & S_IROTH)
-		return give_dup(q, fd, num, err);
+	if (!q->vm->own_uid || st.st_mode & S_IROTH) {
+		if (give_dup(q, fd, num, err) < 0)
+			return -1;
+		q->kernel_num = *num;
+		return 0;
+	}
 	copy = (int)syscall(SYS_memfd_create, "kernel", MFD_CLOEXEC);
 	while (copy >= 0 && at < st.st_size)
 		if (sendfile(copy, fd, &at, (size_t)(st.st_size - at)) <= 0)
@@ -663,6 +668,7 @@ static int qemu_start(struct vm *vm, struct error **err)
 	if (watch(q, err) < 0 || filter_build(FILTER_CHILD, &jail.filter, err) < 0)
 		return -1;
 	qemu_tree(q->path, q->run_dir, &jail.tree);
+	jail.tree.sealed = q->kernel_num;
 	spec.stdio[1] = spec.stdio[2] = q->child_stderr;
 	if (proc_spawn(&spec, &q->pid, err) < 0)
 		return error_wrap(err, "start qemu");

@@ -23,6 +23,14 @@ strangers() # pid regex
 		[[ $t =~ $2 ]] || echo "${f##*/}=$t"
 	done
 }
+# A process's descriptor of a file.
+open_as() # pid file
+{
+	local f
+	for f in /proc/"$1"/fd/*; do
+		[ "$f" -ef "$2" ] && echo "$f"
+	done
+}
 confined() # pid who
 {
 	local u
@@ -73,9 +81,13 @@ if [ -n "$q" ]; then
 	is 'qemu is the same user' "$(field "$q" Uid)" "$(field "$h" Uid)"
 	ok 'I: qemu: is process 1 of a pid namespace, and can name nobody' [ "$(field "$q" NSpid)" = "$q 1" ]
 	is 'qemu: our filter and its own' "$(field "$q" Seccomp_filters)" 2
+	# The kernel is "/": the root of a mount of its own, which is nowhere.
 	is 'I: qemu: every descriptor is of a kind it needs' \
-		"$(strangers "$q" "^(/dev/null|anon_inode:.*|socket:.*|pipe:.*|/memfd:(guest-memory|initramfs) .*|$CONTAINER_APP_ROOT/kernels/.*/vmlinux|$CONTAINER_RUN_ROOT/c/one[.]d/nic[0-9]+[.]sock .deleted.)$")" ''
+		"$(strangers "$q" "^(/dev/null|anon_inode:.*|socket:.*|pipe:.*|/memfd:(guest-memory|initramfs) .*|/|$CONTAINER_RUN_ROOT/c/one[.]d/nic[0-9]+[.]sock .deleted.)$")" ''
 	is 'I: qemu: knows nothing of where it was started' "$(tr '\0' ' ' <"/proc/$q/environ")" 'LC_ALL=C '
+	# Without root the kernel is its user's file, and a file that is open can be opened anew: through a mount that is read-only for root too.
+	k=$(open_as "$q" "$CONTAINER_APP_ROOT/kernels/default/vmlinux")
+	like 'I: qemu: and can never write to it' "$({ : >>"$k"; } 2>&1)" 'Read-only file system'
 	# Of the host's files it has its own alone.
 	is 'I: qemu: its root has no more than programs need' "$(ls -A "/proc/$q/root/" | grep -vxE 'lib|lib64|usr|etc|nix|gnu|proc')" ''
 	is 'I: qemu: of /etc the cache of the libraries' "$(ls -A "/proc/$q/root/etc")" ld.so.cache

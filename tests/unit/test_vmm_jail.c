@@ -342,6 +342,7 @@ static void test_I_without_root(void **state)
 /* What a child that is confined so sees: it runs a shell. */
 struct confined {
 	uid_t uid;
+	int fd; /* its descriptor 3; 0: none */
 	struct jail_tree tree;
 };
 
@@ -359,6 +360,8 @@ static void child_says(struct confined *c, const char *script, struct buf *out)
 	struct proc_spec spec = {.path = "/usr/bin/sh",
 				 .argv = argv,
 				 .stdio = {-1, -1, -1},
+				 .fds = &c->fd,
+				 .nfds = c->fd ? 1 : 0,
 				 .death_signal = SIGKILL,
 				 .own_pids = true,
 				 .confine = confine_fn,
@@ -424,6 +427,37 @@ static void test_I_child_sees_its_own_files_only(void **state)
 	assert_string_equal(out.data,
 			    "/ lib lib64 proc usr\nlib\nlib64\nproc\nusr\nself\n"
 			    "proc/self/fd/1\nbin\nlib\nlib64\nlib\nlib64\nproc\nusr\nend\n");
+	jail_tree_free(&c.tree);
+}
+
+/* A file of its own user's that it has to read, by way of /proc. The tree's mounts are read-only; this one's was not. */
+static void test_I_child_cannot_write_what_it_reads(void **state)
+{
+	static const char script[] =
+		"exec 2>&-; cat <&3; cat /proc/self/fd/3; (echo x >/proc/self/fd/3) && echo wrote;"
+		"(echo x >>/proc/self/fd/3) && echo appended; (: <>/proc/self/fd/3) && echo "
+		"opened; echo end";
+	CLEANUP_FREE char *path = xasprintf("%s.file", place);
+	struct confined c = {.fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)};
+	CLEANUP_BUF struct buf out = {0}, left = {0};
+
+	need_root();
+	assert_true(c.fd > 2 && write(c.fd, "kernel\n", 7) == 7);
+	close(c.fd);
+	c.fd = open(path, O_RDONLY | O_CLOEXEC);
+	shells_tree(&c.tree);
+	c.tree.sealed = 3;
+	child_says(&c, script, &out);
+	assert_string_equal(out.data, "kernel\nkernel\nend\n");
+	assert_int_equal(path_read_all(AT_FDCWD, path, 100, &left, NULL), 0);
+	assert_string_equal(left.data, "kernel\n");
+	/* One without a name is no reason to go without the rest. */
+	unlink(path);
+	out.len = 0;
+	child_says(&c, "cat <&3; ls -d /etc 2>&-; echo end", &out);
+	assert_string_equal(out.data,
+			    "jail: a file can be opened for writing: mount\nkernel\nend\n");
+	close(c.fd);
 	jail_tree_free(&c.tree);
 }
 
@@ -705,6 +739,7 @@ int main(void)
 		cmocka_unit_test(test_I_without_root),
 		cmocka_unit_test(test_I_child_is_another_user_without_rights),
 		cmocka_unit_test(test_I_child_sees_its_own_files_only),
+		cmocka_unit_test(test_I_child_cannot_write_what_it_reads),
 		cmocka_unit_test(test_I_child_can_name_nobody),
 		cmocka_unit_test(test_a_child_without_a_tree_says_so),
 		cmocka_unit_test(test_I_forbidden_call_kills),
