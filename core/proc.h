@@ -22,7 +22,7 @@ struct proc_spec {
 	size_t nfds;
 	bool new_session;
 	int death_signal; /* PR_SET_PDEATHSIG, 0 for none */
-	bool own_pids; /* it is process 1 of a pid namespace and can name nobody else; where the host refuses that, the log says so */
+	bool own_pids; /* it is process 1 of a pid namespace and can name nobody else; where the host refuses that, the log says so. Not with cgroup */
 	int cgroup; /* directory of the cgroup v2 it is born into; 0 or -1: the caller's. One that refuses it is no error */
 	/* The child, before exec: gives up rights. System calls only (other threads' locks are held for ever). -1 with errno:
 	 * the start fails with it. NULL: none. */
