@@ -567,6 +567,7 @@ static int helper_spawn(struct start_op *op, struct error **err)
 	size_t n = 4;
 	CLEANUP_CLOSE int listen_fd = -1;
 	CLEANUP_CLOSE int cgroup = helper_cgroup(op);
+	CLEANUP_STRV struct strv env = {0};
 	struct proc_spec spec = {
 		.argv = argv,
 		.cgroup = cgroup,
@@ -584,6 +585,8 @@ static int helper_spawn(struct start_op *op, struct error **err)
 	}
 	if (op->s->verbose)
 		argv[n++] = "--debug";
+	proc_environment_jailed(&env);
+	spec.envp = env.v;
 	unlinkat(op->s->c_dir, sock, 0);
 	listen_fd = rpc_socket_listen(op->s->c_dir, sock, err);
 	if (listen_fd < 0 || proc_spawn(&spec, &pid, err))

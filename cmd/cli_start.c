@@ -112,16 +112,25 @@ static int systemctl(const char *program, const char *verb, struct error **err)
 /* What services see of the caller's environment. The caller frees with strv_free(). */
 static void service_environment(struct strv *out)
 {
-	static const char *const keep[] = {"CONTAINER_",   "XDG_",      "HTTP_PROXY=",
-					   "HTTPS_PROXY=", "NO_PROXY=", "http_proxy=",
-					   "https_proxy=", "no_proxy=", "SSL_CERT_",
-					   "PATH=",        "HOME=",     "TMPDIR="};
+	static const char *const keep[] = {"CONTAINER_APP_ROOT=",
+					   "CONTAINER_RUN_ROOT=",
+					   "CONTAINER_LOG_ROOT=",
+					   "CONTAINER_INSTALL_ROOT=",
+					   "CONTAINER_CONFIG=",
+					   "CONTAINER_ENGINE=",
+					   "XDG_",
+					   "HTTP_PROXY=",
+					   "HTTPS_PROXY=",
+					   "NO_PROXY=",
+					   "http_proxy=",
+					   "https_proxy=",
+					   "no_proxy=",
+					   "SSL_CERT_",
+					   "PATH=",
+					   "HOME=",
+					   "TMPDIR="};
 
-	for (char **e = environ; *e; e++)
-		for (size_t i = 0; i < ARRAY_SIZE(keep); i++)
-			if (str_prefix(*e, keep[i]))
-				strv_add(out, *e);
-	strv_add(out, "LC_ALL=C");
+	proc_environment(keep, ARRAY_SIZE(keep), out);
 }
 
 /* The last messages in the apiserver's log from this start on. */

@@ -126,7 +126,7 @@ static void forwarder_args(const struct pending *p, struct strv *v)
 
 static int forwarder_spawn(struct pending *p, int life, pid_t *pid, struct error **err)
 {
-	CLEANUP_STRV struct strv argv = {0};
+	CLEANUP_STRV struct strv argv = {0}, env = {0};
 	CLEANUP_FREE int *fds = xcalloc(p->nsocks + 1, sizeof(int));
 	struct proc_spec spec = {.stdio = {-1, -1, -1},
 				 .fds = fds,
@@ -136,7 +136,9 @@ static int forwarder_spawn(struct pending *p, int life, pid_t *pid, struct error
 	fds[0] = life;
 	memcpy(fds + 1, p->socks, p->nsocks * sizeof(int));
 	forwarder_args(p, &argv);
+	proc_environment_jailed(&env);
 	spec.argv = argv.v;
+	spec.envp = env.v;
 	return proc_spawn(&spec, pid, err);
 }
 

@@ -445,7 +445,6 @@ static int runtime_open(struct runtime *rt, const char *id, const char *files, b
 	rt->id = xstrdup(id);
 	rt->debug = debug;
 	rt->files = files != NULL;
-	rt->next_port = AGENT_PORT_STDIO_MIN;
 	dir = xasprintf("%s/containers/%s", rt->roots.app, id);
 	rt->dirfd = path_open_dir(dir, err);
 	if (rt->dirfd < 0)

@@ -130,7 +130,7 @@ struct runtime {
 	struct rt_process *procs; /* init first */
 	unsigned nprocs;
 	unsigned next_exec;
-	uint32_t next_port;
+	unsigned strays;          /* dials of the guest to where nobody listens */
 	struct stdlog_writer log; /* what the init process writes */
 	int boot_fd, exit_fd;     /* boot.log, exit.json */
 	int jail_done;            /* enum jail_stage */
@@ -255,6 +255,9 @@ void runtime_process_settle(struct rt_process *proc); /* after each stream's end
 void runtime_process_remove(struct rt_process *proc);
 void runtime_process_wait(struct rt_process *proc, struct rpc_req *req);
 void runtime_waiter_add(struct rt_waiter **list, struct rpc_req *req);
+/* runtime_port_new: a port for the guest's agent to dial, of nobody else's and not to be guessed: any process in there that makes itself a
+ * vsock socket could be faster than the agent, and have another's stream. */
+uint32_t runtime_port_new(const struct runtime *rt);
 /* runtime_accept: vm_config.accept. */
 int runtime_accept(void *arg, uint32_t port, struct vsock_stream *s);
 
@@ -292,8 +295,9 @@ void runtime_on_dialed(void *ctx, struct rpc_req *req, struct json_object *param
 /* runtime_sockets_boot: "sockets" and "relays" of the boot descriptor, from the configuration and `relays` of params: [{mount, path, mode}]. */
 int runtime_sockets_boot(struct runtime *rt, struct json_object *params, struct json_object *boot,
 			 struct error **err);
-void runtime_sockets_begin(struct runtime *rt);   /* the init process runs */
-void runtime_sockets_watched(struct runtime *rt); /* another apiserver watches */
+void runtime_sockets_begin(struct runtime *rt);                     /* the init process runs */
+void runtime_sockets_watched(struct runtime *rt);                   /* another apiserver watches */
+bool runtime_sockets_port(const struct runtime *rt, uint32_t port); /* one of theirs */
 /* runtime_sockets_accept: as vsock_accept_fn; 1: the port is none of theirs. */
 int runtime_sockets_accept(struct runtime *rt, uint32_t port, struct vsock_stream *s);
 void runtime_sockets_free(struct runtime *rt); /* after the machine */

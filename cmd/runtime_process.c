@@ -15,6 +15,7 @@
 
 #define DRAIN_MS    3000
 #define KEEP_EXITED 64 /* exec results kept for late waiters */
+#define STRAYS_TOLD 16
 
 struct rt_process *runtime_process_find(struct runtime *rt, const char *id)
 {
@@ -333,6 +334,27 @@ static int accept_control(struct runtime *rt, struct vsock_stream *s)
 	return 0;
 }
 
+static bool port_used(const struct runtime *rt, uint32_t port)
+{
+	const struct rt_process *p;
+
+	for (p = rt->procs; p; p = p->next)
+		for (int k = 0; k < RT_STREAMS; k++)
+			if (p->stream[k].port == port)
+				return true;
+	return runtime_sockets_port(rt, port);
+}
+
+uint32_t runtime_port_new(const struct runtime *rt)
+{
+	uint32_t port;
+
+	do
+		random_bytes(&port, sizeof(port));
+	while (port < AGENT_PORT_STDIO_MIN || port >= UINT32_MAX - 1 || port_used(rt, port));
+	return port;
+}
+
 int runtime_accept(void *arg, uint32_t port, struct vsock_stream *s)
 {
 	struct runtime *rt = arg;
@@ -356,6 +378,8 @@ int runtime_accept(void *arg, uint32_t port, struct vsock_stream *s)
 	rc = runtime_sockets_accept(rt, port, s);
 	if (rc <= 0)
 		return rc;
-	log_warn("guest dialled port %u, where nobody listens", port);
+	if (rt->strays++ < STRAYS_TOLD)
+		log_warn("guest dialled port %u, where nobody listens%s", port,
+			 rt->strays == STRAYS_TOLD ? "; no more of that is told" : "");
 	return -1;
 }

@@ -206,7 +206,7 @@ static void on_client(void *arg, int fd, uint32_t events)
 	l = link_new(p->rt, true);
 	l->fd = client;
 	l->index = p->index;
-	l->port = p->rt->next_port++;
+	l->port = runtime_port_new(p->rt);
 	l->busy_until = time_mono_us() + BUSY_MS * 1000ull;
 	if (so->nlinks[true] == MAX_LINKS)
 		listen_on(so, false);
@@ -362,6 +362,19 @@ void runtime_on_dialed(void *ctx, struct rpc_req *req, struct json_object *param
 
 /* ---- the guest dials ---- */
 
+bool runtime_sockets_port(const struct runtime *rt, uint32_t port)
+{
+	const struct sockets *so = rt->sockets;
+
+	for (size_t i = 0; so && i < so->nrelays; i++)
+		if (so->relay[i].port == port)
+			return true;
+	for (const struct link *l = so ? so->links : NULL; l; l = l->next)
+		if (l->port == port)
+			return true;
+	return false;
+}
+
 int runtime_sockets_accept(struct runtime *rt, uint32_t port, struct vsock_stream *s)
 {
 	struct sockets *so = rt->sockets;
@@ -407,7 +420,7 @@ static int boot_relays(struct runtime *rt, struct json_object *in, struct json_o
 		    json_need_int(from, "mode", 0, 0777, &mode, err) ||
 		    json_need_int(from, "mount", SOCKETS_SSH, INT32_MAX, &so->relay[i].mount, err))
 			return -1;
-		so->relay[i].port = rt->next_port++;
+		so->relay[i].port = runtime_port_new(rt);
 		so->nrelays++;
 		json_set_str(to, "path", path);
 		json_set_int(to, "mode", mode);

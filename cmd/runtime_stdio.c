@@ -256,13 +256,13 @@ int runtime_streams_open(struct rt_process *proc, struct json_object *streams, s
 		if (fd < 0)
 			return error_set(err, ERR_INVALID_ARGUMENT, "%s came without a descriptor",
 					 kind_name[k]);
-		proc->stream[k].port = proc->rt->next_port++;
+		proc->stream[k].port = runtime_port_new(proc->rt);
 		if (stream_attach(&proc->stream[k], fd, err) < 0)
 			return -1;
 	}
 	for (k = RT_STDOUT; proc->log && k <= (tty ? RT_STDOUT : RT_STDERR); k++)
 		if (!proc->stream[k].port)
-			proc->stream[k].port = proc->rt->next_port++;
+			proc->stream[k].port = runtime_port_new(proc->rt);
 	return 0;
 }
 
@@ -270,7 +270,7 @@ void runtime_streams_capture(struct rt_process *proc)
 {
 	proc->captures = true;
 	for (int k = RT_STDOUT; k <= RT_STDERR; k++)
-		proc->stream[k].port = proc->rt->next_port++;
+		proc->stream[k].port = runtime_port_new(proc->rt);
 }
 
 void runtime_stdin_keep(struct rt_process *proc)
@@ -279,7 +279,7 @@ void runtime_stdin_keep(struct rt_process *proc)
 
 	s->keep = true;
 	if (!s->port)
-		s->port = proc->rt->next_port++;
+		s->port = runtime_port_new(proc->rt);
 }
 
 int runtime_streams_attach(struct rt_process *proc, struct json_object *streams,

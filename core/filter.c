@@ -50,7 +50,7 @@ FILTER_RULES = {
 	FILTER_ALLOW(FILTER_EACH & ~FILTER_FS, rt_sigprocmask),
 	FILTER_ALLOW(FILTER_EACH & ~FILTER_FS, gettid),
 	FILTER_ALLOW(FILTER_EACH & ~FILTER_FS, getpid),
-	FILTER_ALLOW(FILTER_EACH & ~FILTER_FS, tgkill),
+	FILTER_ALLOW_ARG(FILTER_EACH & ~FILTER_FS, tgkill, 0, ~0u, FILTER_SELF),
 	/* main installs its own after the other threads did theirs; a second one is never needed */
 };
 
@@ -112,16 +112,23 @@ static void emit_call(struct filter *f, const struct filter_rule *r, size_t n, u
 		/* Both machines we could run on are little-endian: the lower half comes first. */
 		emit_load(f, offsetof(struct seccomp_data, args) + 8u * (r[i].arg - 1u));
 		emit(f, BPF_ALU | BPF_AND | BPF_K, r[i].mask, 0, 0);
-		emit(f, BPF_JMP | BPF_JEQ | BPF_K, r[i].value, 0, 1);
+		emit(f, BPF_JMP | BPF_JEQ | BPF_K,
+		     r[i].value == FILTER_SELF ? (uint32_t)getpid() : r[i].value, 0, 1);
 		emit(f, BPF_RET | BPF_K, hit, 0, 0);
 	}
 	emit(f, BPF_RET | BPF_K, any ? hit : miss, 0, 0);
 }
 
+/* As if the kernel had no clone3, C libraries make their threads by clone, whose flags a filter can see. */
+static uint32_t refuse(uint16_t nr)
+{
+	return SECCOMP_RET_ERRNO | (nr == SYS_clone3 ? ENOSYS : EPERM);
+}
+
 int filter_build(unsigned who, struct filter *out, struct error **err)
 {
 	uint32_t kill = armed.trap ? SECCOMP_RET_TRAP : SECCOMP_RET_KILL_PROCESS;
-	uint32_t hit = who == FILTER_CHILD ? SECCOMP_RET_ERRNO | EPERM : SECCOMP_RET_ALLOW;
+	uint32_t hit = SECCOMP_RET_ALLOW;
 	uint32_t miss = who == FILTER_CHILD ? SECCOMP_RET_ALLOW : kill;
 	size_t n, i, same;
 	CLEANUP_FREE struct filter_rule *r = collect(who, &n);
@@ -139,7 +146,12 @@ int filter_build(unsigned who, struct filter *out, struct error **err)
 			;
 		if (same > MAX_ARGS / 2)
 			out->len = MAX_CODE + 1;
-		emit_call(out, &r[i], same, hit, miss);
+		if (who != FILTER_CHILD)
+			emit_call(out, &r[i], same, hit, miss);
+		else if (r[i].profiles & FILTER_CHILD_ONLY)
+			emit_call(out, &r[i], same, miss, refuse(r[i].nr));
+		else
+			emit_call(out, &r[i], same, refuse(r[i].nr), miss);
 	}
 	emit(out, BPF_RET | BPF_K, miss, 0, 0);
 	if (out->len <= MAX_CODE)

@@ -12,8 +12,8 @@
  *
  * The linker lays the tables of all modules in a program one behind the other; filter_arm() sorts them into one BPF
  * program per profile, and each thread of such a profile takes it on with filter_thread(). What is in no table ends
- * the process (SECCOMP_RET_KILL_PROCESS). FILTER_CHILD is the other way round: its rules are refused with EPERM and
- * everything else passes, because it is for a foreign program.
+ * the process (SECCOMP_RET_KILL_PROCESS). FILTER_CHILD is the other way round: its rules are refused with EPERM (clone3 with ENOSYS)
+ * and everything else passes, because it is for a foreign program.
  *
  * Only the lower 32 bits of an argument are compared: use it for arguments that the kernel takes as int.
  */
@@ -34,7 +34,9 @@ enum filter_profile {
 	FILTER_NET = 64,      /* a network card's own thread */
 	FILTER_FS = 128,      /* a thread that serves shared directories, in a process of its own */
 	FILTER_FORWARD = 256, /* the forwarder of a container's ports, a process of its own */
+	FILTER_CHILD_ONLY = 512, /* as FILTER_CHILD, which has it too: all of a call but this */
 };
+#define FILTER_SELF    0xfffffffeu /* as an argument's value: the process that builds the filter */
 #define FILTER_WORKERS (FILTER_BLK | FILTER_NET)
 #define FILTER_OURS    (FILTER_MAIN | FILTER_VCPU | FILTER_WORKERS | FILTER_FS)
 #define FILTER_LOOPS   (FILTER_MAIN | FILTER_FORWARD)
@@ -64,6 +66,11 @@ struct filter_rule {
 	{                                                  \
 		.nr = SYS_##call, .profiles = FILTER_CHILD \
 	}
+#define FILTER_DENY_ARG(call, n, bits, refused) \
+	FILTER_ALLOW_ARG(FILTER_CHILD, call, n, bits, refused)
+/* A call that passes with that value alone; the one rule of its call. */
+#define FILTER_DENY_BUT(call, n, bits, wanted) \
+	FILTER_ALLOW_ARG(FILTER_CHILD | FILTER_CHILD_ONLY, call, n, bits, wanted)
 
 struct sock_filter;
 struct filter {

@@ -316,6 +316,11 @@ struct loop_source *loop_add_child(struct loop *l, pid_t pid, loop_child_fn fn, 
 	return s;
 }
 
+int loop_signal_child(struct loop_source *s, int signo)
+{
+	return (int)syscall(SYS_pidfd_send_signal, s->fd, signo, NULL, 0);
+}
+
 /* ---- deferred, posted, worked ---- */
 
 void loop_defer(struct loop *l, loop_fn fn, void *arg)

@@ -49,6 +49,10 @@ struct loop_source *loop_add_signal(struct loop *l, int signo, loop_signal_fn fn
 struct loop_source *loop_add_child(struct loop *l, pid_t pid, loop_child_fn fn, void *arg,
 				   struct error **err);
 
+/* loop_signal_child: a signal for the child of a source that loop_add_child() made, and for nobody else, whatever became of its number. 0 or
+ * -1 with errno. */
+int loop_signal_child(struct loop_source *s, int signo);
+
 /* loop_defer: runs fn at the end of this turn. Loop thread only. */
 void loop_defer(struct loop *l, loop_fn fn, void *arg);
 

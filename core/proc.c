@@ -7,6 +7,7 @@
  * exec closes tells the parent whether exec came to be.
  */
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -14,6 +15,7 @@
 #include <sys/wait.h>
 #include <linux/sched.h>
 
+#include "core/log.h"
 #include "core/path.h"
 #include "core/proc.h"
 
@@ -25,6 +27,7 @@ struct launch {
 	int *fds; /* what goes to 0 .. n-1 */
 	size_t n;
 	int status; /* write end of the pipe */
+	bool own_pids;
 	pid_t parent;
 };
 
@@ -60,6 +63,16 @@ static void close_from(int first)
 		close((int)i);
 }
 
+/* Process 1 of a namespace sees no parent; but who reads from our pipe is there or not. */
+static bool orphaned(const struct launch *l, int status)
+{
+	struct pollfd pf = {.fd = status};
+
+	if (!l->own_pids)
+		return getppid() != l->parent;
+	return poll(&pf, 1, 0) != 0;
+}
+
 static NORETURN void child_run(struct launch *l)
 {
 	int above = (int)l->n + 1, status = l->status, placed;
@@ -88,7 +101,7 @@ static NORETURN void child_run(struct launch *l)
 	if (l->spec->death_signal) {
 		if (prctl(PR_SET_PDEATHSIG, l->spec->death_signal))
 			child_fail(placed);
-		if (getppid() != l->parent)
+		if (orphaned(l, placed))
 			_exit(126); /* it died in between */
 	}
 	child_signals();
@@ -117,6 +130,32 @@ static pid_t fork_into(int cgroup)
 	return (pid_t)syscall(SYS_clone3, &a, sizeof(a));
 }
 
+static pid_t fork_pids(void)
+{
+	return (pid_t)syscall(SYS_clone, CLONE_NEWPID | SIGCHLD, 0, 0, 0, 0);
+}
+
+/* All its signals are blocked. */
+static pid_t launch(struct launch *l)
+{
+	pid_t child = -1;
+
+	l->own_pids = l->spec->own_pids;
+	if (l->own_pids)
+		child = fork_pids();
+	else if (l->spec->cgroup > 0)
+		child = fork_into(l->spec->cgroup);
+	if (child < 0 && l->own_pids) {
+		log_warn("%s: no pid namespace of its own: %s", l->path, strerror(errno));
+		l->own_pids = false;
+	}
+	if (child < 0)
+		child = fork();
+	if (!child)
+		child_run(l);
+	return child;
+}
+
 int proc_spawn(const struct proc_spec *spec, pid_t *pid, struct error **err)
 {
 	CLEANUP_CLOSE int null = -1;
@@ -143,11 +182,7 @@ int proc_spawn(const struct proc_spec *spec, pid_t *pid, struct error **err)
 	/* Handlers of ours must not run in the child. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	child = spec->cgroup > 0 ? fork_into(spec->cgroup) : -1;
-	if (child < 0)
-		child = fork();
-	if (!child)
-		child_run(&l);
+	child = launch(&l);
 	e = errno;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (child < 0)
@@ -160,6 +195,32 @@ int proc_spawn(const struct proc_spec *spec, pid_t *pid, struct error **err)
 	}
 	*pid = child;
 	return 0;
+}
+
+void proc_environment(const char *const *keep, size_t n, struct strv *out)
+{
+	for (char **e = environ; *e; e++)
+		for (size_t i = 0; i < n; i++)
+			if (str_prefix(*e, keep[i])) {
+				strv_add(out, *e);
+				break;
+			}
+	strv_add(out, "LC_ALL=C");
+}
+
+void proc_environment_jailed(struct strv *out)
+{
+	static const char *const keep[] = {"CONTAINER_APP_ROOT=",
+					   "CONTAINER_RUN_ROOT=",
+					   "CONTAINER_LOG_ROOT=",
+					   "CONTAINER_INSTALL_ROOT=",
+					   "XDG_",
+					   "HOME=",
+					   "PATH=",
+					   "ASAN_OPTIONS=",
+					   "UBSAN_OPTIONS="};
+
+	proc_environment(keep, ARRAY_SIZE(keep), out);
 }
 
 static bool is_program(const char *path)

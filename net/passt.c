@@ -113,7 +113,7 @@ int net_passt_spawn(const struct net_passt *p, int *sock, int *words, pid_t *pid
 		    struct error **err)
 {
 	CLEANUP_FREE char *path = proc_find("passt");
-	CLEANUP(strv_freep) struct strv argv = {0};
+	CLEANUP(strv_freep) struct strv argv = {0}, env = {0};
 	CLEANUP_CLOSE int said = -1, ours = -1, its = -1;
 	struct proc_spec spec = {.path = path, .fds = &its, .nfds = 1, .new_session = true};
 	int sv[2];
@@ -128,7 +128,9 @@ int net_passt_spawn(const struct net_passt *p, int *sock, int *words, pid_t *pid
 	ours = sv[0];
 	its = sv[1];
 	passt_args(&argv, p);
+	proc_environment_jailed(&env);
 	spec.argv = argv.v;
+	spec.envp = env.v;
 	spec.stdio[0] = spec.stdio[1] = -1;
 	spec.stdio[2] = said;
 	if (proc_spawn(&spec, pid, err) < 0)

@@ -77,10 +77,11 @@
 #ifndef VMM_AGENT_H
 #define VMM_AGENT_H
 
-#define AGENT_VERSION        1
-#define AGENT_SHARES_TAG     "container"
-#define AGENT_PORT_CONTROL   1024
-#define AGENT_PORT_BOOTLOG   1025
-#define AGENT_PORT_STDIO_MIN 0x10000 /* the host numbers streams from here, never reusing one */
+#define AGENT_VERSION      1
+#define AGENT_SHARES_TAG   "container"
+#define AGENT_PORT_CONTROL 1024
+#define AGENT_PORT_BOOTLOG 1025
+#define AGENT_PORT_STDIO_MIN \
+	0x10000 /* streams have a number from here on that nobody can guess, see runtime_port_new() */
 
 #endif

@@ -397,27 +397,67 @@ static const char *fill_root(const struct jail_tree *t)
 	return mount_setattr(AT_FDCWD, ".", AT_RECURSIVE, &ro, sizeof(ro)) ? "read-only" : NULL;
 }
 
+/*
+ * The file behind fd once more, through a mount of its own that is read-only for all times to come. By its name, as mounts from before
+ * the namespace cannot be cloned in it.
+ */
+static const char *seal(int fd)
+{
+	struct mount_attr ro = {.attr_set = MOUNT_ATTR_RDONLY};
+	char link[32], path[PATH_MAX];
+	struct stat before, after;
+	int tree, file = -1;
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, path, sizeof(path) - 1);
+	if (n < 0 || fstat(fd, &before))
+		return "its name";
+	path[n] = 0;
+	tree = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", tree);
+	if (tree >= 0 && !mount_setattr(tree, "", AT_EMPTY_PATH, &ro, sizeof(ro)))
+		file = open(link, O_RDONLY | O_CLOEXEC);
+	if (file < 0 || fstat(file, &after) || after.st_dev != before.st_dev ||
+	    after.st_ino != before.st_ino || dup2(file, fd) < 0)
+		return "mount";
+	close(file);
+	close(tree);
+	return NULL;
+}
+
 static void say(const char *text)
 {
 	if (write(STDERR_FILENO, text, strlen(text)) < 0)
 		return; /* nobody listens */
 }
 
+static void complain(const char *what, const char *failed)
+{
+	say(what);
+	say(failed);
+	say("\n");
+}
+
 int jail_child(uid_t uid, const struct jail_tree *t)
 {
 	const char *failed = new_root(t->place, TREE_OPTIONS, true);
 	mode_t mask = umask(0); /* its directories are for uid too */
+	const char *refused;
 	bool hidden;
 
+	if (!failed && t->sealed) {
+		refused = seal(t->sealed);
+		if (refused)
+			complain("jail: a file can be opened for writing: ", refused);
+	}
 	if (!failed)
 		failed = fill_root(t);
 	umask(mask);
 	if (!failed)
 		failed = swap_root(&hidden);
 	if (failed) {
-		say("jail: no file tree of its own: ");
-		say(failed);
-		say("\n");
+		complain("jail: no file tree of its own: ", failed);
 		if (chdir("/"))
 			return -1;
 	}

@@ -79,8 +79,11 @@ int jail_share(const char *path, bool readonly, struct error **err);
 int jail_files_enter(const char *place);
 int jail_files_drop(uint64_t keep);
 
-/* What a child sees of the host's files: each at its path, directories with all below. */
+/* What a child sees of the host's files: each at its path, directories with all below. sealed: a regular file's descriptor, as the
+ * child has it (0: none), that it is to read alone. It could open /proc/self/fd/N anew, and for writing where the file is its user's: so the
+ * descriptor is made one of a read-only mount. A file that lost its name stays as it is. */
 struct jail_tree {
+	int sealed;
 	const char *place; /* as jail_enter()'s; borrowed */
 	struct jail_path {
 		char *path, *link; /* link: what the symbolic link at path says; NULL: it is none */

@@ -144,6 +144,15 @@ static int wire(struct kvm_machine *k, struct error **err)
 
 /* ---- the machine ---- */
 
+/* AMD's first four counters are there whatever CPUID says: they go with the machine's. KVM before 5.18 cannot, and then they stay. */
+static void without_counters(const struct kvm_machine *k)
+{
+	struct kvm_enable_cap cap = {.cap = KVM_CAP_PMU_CAPABILITY, .args = {KVM_PMU_CAP_DISABLE}};
+
+	if (ioctl(k->vm_fd, KVM_ENABLE_CAP, &cap) < 0)
+		log_debug("kvm: performance counters: %s", strerror(errno));
+}
+
 static int make_vm(struct kvm_machine *k, struct error **err)
 {
 	uint64_t identity = IDENTITY_MAP_GPA;
@@ -157,6 +166,7 @@ static int make_vm(struct kvm_machine *k, struct error **err)
 		return error_sys(err, errno, "KVM_SET_TSS_ADDR");
 	if (ioctl(k->vm_fd, KVM_CREATE_IRQCHIP, 0) < 0)
 		return error_sys(err, errno, "KVM_CREATE_IRQCHIP");
+	without_counters(k);
 	return 0;
 }
 
@@ -326,19 +336,33 @@ static void kvm_kill(struct vm *vm)
 		vm_report_stop(vm, VM_STOP_KILLED, NULL);
 }
 
+/* With the lock. */
+static void let_run(struct kvm_machine *k)
+{
+	k->pause = false;
+	if (!k->stop)
+		__atomic_store_n(&k->attention, false, __ATOMIC_SEQ_CST);
+	pthread_cond_broadcast(&k->cond);
+}
+
+/* All or none: when one is held up (by a reset that waits for a disk, say) the others run on, as the owner takes the machine to. */
 static int kvm_pause(struct vm *vm, struct error **err)
 {
 	struct kvm_machine *k = vm->priv;
 	struct timespec until;
 	int rc = 0;
 
-	clock_gettime(CLOCK_REALTIME, &until);
+	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += PAUSE_TIMEOUT_S;
 	pthread_mutex_lock(&k->lock);
 	k->pause = true;
 	kvm_kick(k);
 	while (k->parked < k->live && !k->stop && !rc)
-		rc = pthread_cond_timedwait(&k->cond, &k->lock, &until);
+		rc = pthread_cond_clockwait(&k->cond, &k->lock, CLOCK_MONOTONIC, &until);
+	if (k->parked >= k->live || k->stop)
+		rc = 0;
+	if (rc)
+		let_run(k);
 	pthread_mutex_unlock(&k->lock);
 	if (rc)
 		return error_sys(err, rc, "pause the vCPUs");
@@ -350,10 +374,7 @@ static int kvm_resume(struct vm *vm, struct error **err)
 	struct kvm_machine *k = vm->priv;
 
 	pthread_mutex_lock(&k->lock);
-	k->pause = false;
-	if (!k->stop)
-		__atomic_store_n(&k->attention, false, __ATOMIC_SEQ_CST);
-	pthread_cond_broadcast(&k->cond);
+	let_run(k);
 	pthread_mutex_unlock(&k->lock);
 	return 0;
 }

@@ -11,18 +11,21 @@
 #define BIT(n) (1u << (n))
 
 /* leaf 1 */
+#define L1_ECX_DTES64       BIT(2)
 #define L1_ECX_MONITOR      BIT(3)
 #define L1_ECX_VMX          BIT(5)
 #define L1_ECX_PDCM         BIT(15)
 #define L1_ECX_X2APIC       BIT(21)
 #define L1_ECX_TSC_DEADLINE BIT(24)
 #define L1_ECX_HYPERVISOR   BIT(31)
+#define L1_EDX_DS           BIT(21)
 #define L1_EDX_HTT          BIT(28)
 /* leaf 6 */
 #define L6_EAX_ARAT BIT(2) /* the APIC timer never stops */
 /* leaf 0x80000001 */
 #define L81_ECX_SVM        BIT(2)
 #define L81_ECX_CMP_LEGACY BIT(1)
+#define L81_ECX_PERFCTRS   (BIT(23) | BIT(24) | BIT(28)) /* core, north bridge, last level cache */
 /* leaf 0xb level types */
 #define LEVEL_SMT  1
 #define LEVEL_CORE 2
@@ -100,7 +103,8 @@ static void adapt_leaf_4(struct kvm_cpuid_entry2 *e, unsigned n)
 static void adapt_leaf_1(struct kvm_cpuid_entry2 *e, unsigned index, unsigned n)
 {
 	e->ebx = (e->ebx & 0xffff) | n << 16 | index << 24;
-	e->ecx &= ~(L1_ECX_MONITOR | L1_ECX_PDCM);
+	e->ecx &= ~(L1_ECX_MONITOR | L1_ECX_PDCM | L1_ECX_DTES64);
+	e->edx &= ~L1_EDX_DS;
 	e->ecx |= L1_ECX_HYPERVISOR | L1_ECX_X2APIC | L1_ECX_TSC_DEADLINE;
 	if (n > 1)
 		e->edx |= L1_EDX_HTT;
@@ -121,11 +125,12 @@ static void adapt_entry(struct kvm_cpuid_entry2 *e, unsigned index, unsigned n)
 		e->eax = L6_EAX_ARAT;
 		e->ebx = e->ecx = e->edx = 0;
 		break;
-	case 0xa: /* performance counters */
+	case 0xa: /* performance counters: Intel's, and AMD's second version */
+	case 0x80000022:
 		e->eax = e->ebx = e->ecx = e->edx = 0;
 		break;
 	case 0x80000001:
-		e->ecx &= ~L81_ECX_CMP_LEGACY;
+		e->ecx &= ~(L81_ECX_CMP_LEGACY | L81_ECX_PERFCTRS);
 		if (n > 1)
 			e->ecx |= L81_ECX_CMP_LEGACY;
 		break;

@@ -13,6 +13,7 @@
  * How it ended is told by QMP's SHUTDOWN event (qmp.c); without one, QEMU crashed and its last words are the detail.
  */
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/sendfile.h>
@@ -44,11 +45,13 @@ FILTER_RULES = {
 	FILTER_ALLOW(FILTER_MAIN_QEMU, write),
 	FILTER_ALLOW(FILTER_MAIN_QEMU, accept4),
 	FILTER_ALLOW_ARG(FILTER_MAIN_QEMU, getsockopt, 2, ~0u, SO_PEERCRED),
-	FILTER_ALLOW_ARG(FILTER_MAIN_QEMU, kill, 1, ~0u, SIGKILL),
-	FILTER_ALLOW_ARG(FILTER_MAIN_QEMU, kill, 1, ~0u, SIGSTOP),
-	FILTER_ALLOW_ARG(FILTER_MAIN_QEMU, kill, 1, ~0u, SIGCONT),
+	/* By descriptor: without root the helper has its user's id, and a number could be any of the user's processes. */
+	FILTER_ALLOW_ARG(FILTER_MAIN_QEMU, pidfd_send_signal, 1, ~0u, SIGKILL),
+	FILTER_ALLOW_ARG(FILTER_MAIN_QEMU, pidfd_send_signal, 1, ~0u, SIGSTOP),
+	FILTER_ALLOW_ARG(FILTER_MAIN_QEMU, pidfd_send_signal, 1, ~0u, SIGCONT),
 	FILTER_ALLOW(FILTER_MAIN_QEMU, wait4),
 	/* The child's, on top of its own sandbox: what no QEMU needs to be a CPU, and what a way out begins with. */
+	FILTER_DENY_BUT(socket, 0, ~0u, AF_UNIX), /* vsock, for one, knows no namespaces */
 	FILTER_DENY(ptrace),
 	FILTER_DENY(process_vm_readv),
 	FILTER_DENY(process_vm_writev),
@@ -56,6 +59,8 @@ FILTER_RULES = {
 	FILTER_DENY(kcmp),
 	FILTER_DENY(unshare),
 	FILTER_DENY(setns),
+	FILTER_DENY(clone3),
+	FILTER_DENY_ARG(clone, 0, CLONE_NEWUSER, CLONE_NEWUSER), /* the others need a right */
 	FILTER_DENY(mount),
 	FILTER_DENY(umount2),
 	FILTER_DENY(pivot_root),
@@ -103,6 +108,7 @@ struct qemu {
 	int child_fds[MAX_FDS];
 	size_t nchild_fds;
 	int child_stderr;
+	int kernel_num; /* of a kernel that is a file of the host's; 0: a copy */
 	/* Our ends. */
 	int console_fd, stderr_fd;
 	struct loop_source *console_src, *stderr_src, *child_src;
@@ -142,8 +148,12 @@ static int give_kernel(struct qemu *q, int fd, int *num, struct error **err)
 
 	if (fstat(fd, &st) < 0)
 		return error_sys(err, errno, "qemu: kernel");
-	if (!q->vm->own_uid || st.st_mode & S_IROTH)
-		return give_dup(q, fd, num, err);
+	if (!q->vm->own_uid || st.st_mode & S_IROTH) {
+		if (give_dup(q, fd, num, err) < 0)
+			return -1;
+		q->kernel_num = *num;
+		return 0;
+	}
 	copy = (int)syscall(SYS_memfd_create, "kernel", MFD_CLOEXEC);
 	while (copy >= 0 && at < st.st_size)
 		if (sendfile(copy, fd, &at, (size_t)(st.st_size - at)) <= 0)
@@ -626,6 +636,12 @@ static int confine_child(void *arg)
 	return jail_child(j->uid, &j->tree) || filter_install(&j->filter) ? -1 : 0;
 }
 
+static void reap(struct qemu *q)
+{
+	(void)RETRY_EINTR(waitpid(q->pid, NULL, 0));
+	q->running = false;
+}
+
 /*
  * The child stays in our session, which is the helper's own and has no terminal. Where the scheduler weighs sessions
  * against each other (autogroup) a session of its own would make each of a request's two ways, to the device's thread
@@ -635,13 +651,16 @@ static int qemu_start(struct vm *vm, struct error **err)
 {
 	struct qemu *q = vm->priv;
 	CLEANUP(child_jail_free) struct child_jail jail = {.uid = vm->own_uid};
+	char *env[] = {"LC_ALL=C", NULL};
 	struct proc_spec spec = {
 		.path = q->path,
 		.argv = q->argv.v,
+		.envp = env,
 		.stdio = {-1, -1, -1},
 		.fds = q->child_fds,
 		.nfds = q->nchild_fds,
 		.death_signal = SIGKILL,
+		.own_pids = vm->confine != NULL,
 		.confine = vm->confine ? confine_child : NULL,
 		.confine_arg = &jail,
 	};
@@ -649,13 +668,19 @@ static int qemu_start(struct vm *vm, struct error **err)
 	if (watch(q, err) < 0 || filter_build(FILTER_CHILD, &jail.filter, err) < 0)
 		return -1;
 	qemu_tree(q->path, q->run_dir, &jail.tree);
+	jail.tree.sealed = q->kernel_num;
 	spec.stdio[1] = spec.stdio[2] = q->child_stderr;
 	if (proc_spawn(&spec, &q->pid, err) < 0)
 		return error_wrap(err, "start qemu");
 	q->running = true;
 	close_child_fds(q);
 	q->child_src = loop_add_child(vm->loop, q->pid, on_child, q, err);
-	return q->child_src ? 0 : -1;
+	if (q->child_src)
+		return 0;
+	/* Not in the jail yet. */
+	kill(q->pid, SIGKILL);
+	reap(q);
+	return -1;
 }
 
 static void qemu_kill(struct vm *vm)
@@ -665,7 +690,7 @@ static void qemu_kill(struct vm *vm)
 	if (!q->running)
 		return;
 	q->killed = true;
-	kill(q->pid, SIGKILL);
+	(void)loop_signal_child(q->child_src, SIGKILL);
 }
 
 static int qemu_signal(struct vm *vm, int signo, struct error **err)
@@ -674,7 +699,7 @@ static int qemu_signal(struct vm *vm, int signo, struct error **err)
 
 	if (!q->running)
 		return error_set(err, ERR_INVALID_STATE, "the machine does not run");
-	if (kill(q->pid, signo) < 0)
+	if (loop_signal_child(q->child_src, signo) < 0)
 		return error_sys(err, errno, "signal qemu");
 	return 0;
 }
@@ -721,11 +746,11 @@ static void qemu_destroy(struct vm *vm)
 
 	if (!q)
 		return;
-	loop_source_free(q->child_src);
 	if (q->running) {
-		kill(q->pid, SIGKILL);
-		(void)RETRY_EINTR(waitpid(q->pid, NULL, 0));
+		(void)loop_signal_child(q->child_src, SIGKILL);
+		reap(q);
 	}
+	loop_source_free(q->child_src);
 	for (i = 0; i < VM_MAX_DEVS; i++) {
 		vhost_user_free(q->vu[i]);
 		door_close(&q->door[i]);

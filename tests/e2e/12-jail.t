@@ -5,7 +5,8 @@
 . "$(dirname "$0")/../lib/system.sh"
 # Whoever starts the system may leave descriptors open, a directory of the host's among them.
 exec 8>"$T/leak" 9<"$T"
-ready_system
+# So may its shell have logins, and a proxy with a password.
+CONTAINER_REGISTRY_TOKEN=I-login HTTPS_PROXY=http://user:I-proxy@127.0.0.1:9 ready_system
 exec 8>&- 9<&-
 threads=512
 
@@ -20,6 +21,14 @@ strangers() # pid regex
 	for f in /proc/"$1"/fd/*; do
 		t=$(readlink "$f") || continue
 		[[ $t =~ $2 ]] || echo "${f##*/}=$t"
+	done
+}
+# A process's descriptor of a file.
+open_as() # pid file
+{
+	local f
+	for f in /proc/"$1"/fd/*; do
+		[ "$f" -ef "$2" ] && echo "$f"
 	done
 }
 confined() # pid who
@@ -54,6 +63,10 @@ is 'I: every descriptor is of a kind it needs' "$(strangers "$h" \
 	"^(/dev/null|/dev/net/tun|/dev/kvm|anon_inode:.*|socket:.*|pipe:.*|/memfd:guest-memory.*|$D/(exit.json|stdio.log|stdio.log.1|boot.log|upper.ext4)|$CONTAINER_APP_ROOT/kernels/.*/vmlinux|$CONTAINER_APP_ROOT/(layers|rootfs)/.*|$CONTAINER_LOG_ROOT/container.runtime.one.log)$")" ''
 is 'I: no directory among them' "$(find -L "/proc/$h/fd" -maxdepth 1 -mindepth 1 -type d 2>/dev/null)" ''
 is 'I: the container directory stays root'"'s" "$(stat -c '%u %a' "$D")" '0 700'
+is 'I: the login of the shell that started the system is in no process'"'"' environment' "$(grep -las I-login /proc/[0-9]*/environ)" ''
+ok 'its proxy is where registries are spoken to' grep -qa I-proxy "/proc/$(service_pid container.images)/environ"
+is 'I: and not in the helper' "$(grep -ca I-proxy "/proc/$h/environ")" 0
+is 'I: which knows where the roots are' "$(tr '\0' '\n' <"/proc/$h/environ" | sed 's/=.*//' | grep -vxE 'CONTAINER_(APP|RUN|LOG|INSTALL)_ROOT|XDG_.*|HOME|PATH|LC_ALL|(A|UB)SAN_OPTIONS')" ''
 say=$(cat "$CONTAINER_LOG_ROOT/container.runtime.one.log")
 like 'all stages were done' "$say" 'stages 0x7f of 0x7f'
 unlike 'I: nothing was inherited that is not on the list' "$say" 'were inherited'
@@ -66,9 +79,15 @@ q=$(pgrep -P "$h" | head -1)
 if [ -n "$q" ]; then
 	confined "$q" qemu
 	is 'qemu is the same user' "$(field "$q" Uid)" "$(field "$h" Uid)"
+	ok 'I: qemu: is process 1 of a pid namespace, and can name nobody' [ "$(field "$q" NSpid)" = "$q 1" ]
 	is 'qemu: our filter and its own' "$(field "$q" Seccomp_filters)" 2
+	# The kernel is "/": the root of a mount of its own, which is nowhere.
 	is 'I: qemu: every descriptor is of a kind it needs' \
-		"$(strangers "$q" "^(/dev/null|anon_inode:.*|socket:.*|pipe:.*|/memfd:(guest-memory|initramfs) .*|$CONTAINER_APP_ROOT/kernels/.*/vmlinux|$CONTAINER_RUN_ROOT/c/one[.]d/nic[0-9]+[.]sock .deleted.)$")" ''
+		"$(strangers "$q" "^(/dev/null|anon_inode:.*|socket:.*|pipe:.*|/memfd:(guest-memory|initramfs) .*|/|$CONTAINER_RUN_ROOT/c/one[.]d/nic[0-9]+[.]sock .deleted.)$")" ''
+	is 'I: qemu: knows nothing of where it was started' "$(tr '\0' ' ' <"/proc/$q/environ")" 'LC_ALL=C '
+	# Without root the kernel is its user's file, and a file that is open can be opened anew: through a mount that is read-only for root too.
+	k=$(open_as "$q" "$CONTAINER_APP_ROOT/kernels/default/vmlinux")
+	like 'I: qemu: and can never write to it' "$({ : >>"$k"; } 2>&1)" 'Read-only file system'
 	# Of the host's files it has its own alone.
 	is 'I: qemu: its root has no more than programs need' "$(ls -A "/proc/$q/root/" | grep -vxE 'lib|lib64|usr|etc|nix|gnu|proc')" ''
 	is 'I: qemu: of /etc the cache of the libraries' "$(ls -A "/proc/$q/root/etc")" ld.so.cache

@@ -16,7 +16,7 @@ if [ "$(stat -f -c %T "$T")" = tmpfs ]; then
 fi
 ready_system
 # As numbers: the calls of which a rule names an argument.
-strace -f -n -qq -e signal=none -e raw=ioctl,fcntl,kill,mmap,madvise,socket,socketpair,getsockopt,setsockopt,newfstatat,fallocate,preadv2,io_uring_enter,io_uring_register \
+strace -f -n -qq -e signal=none -e raw=ioctl,fcntl,pidfd_send_signal,tgkill,mmap,madvise,socket,socketpair,getsockopt,setsockopt,newfstatat,fallocate,preadv2,io_uring_enter,io_uring_register \
 	-o "$T/calls" -p "$(service_pid container.apiserver)" -p "$(service_pid container.network.default)" 2>/dev/null &
 tracer=$!
 traced()
@@ -162,7 +162,7 @@ main 77 the log, when it is full
 main 186 abort()
 main 219 after a stop signal
 main 228 the clock, where the vDSO cannot read it
-main 234 abort(), and kicks of vCPUs
+main 234/0=4294967294 abort(), and kicks of vCPUs; the value stands for its own process
 blk 11 memory, for a record in the log
 blk 12 the same
 blk 18 zeroes, where the file system cannot punch holes
@@ -173,7 +173,7 @@ blk 77 the same, when the file is full
 blk 186 abort()
 blk 202 a lock that another thread holds
 blk 228 the clock, where the vDSO cannot read it
-blk 234 abort()
+blk 234/0=4294967294 abort()
 net 9/2=0 memory, for a record in the log
 net 11 the same
 net 12 the same
@@ -186,7 +186,7 @@ net 77 a record in the log, when the file is full
 net 186 abort()
 net 202 a lock that another thread holds
 net 228 the clock, where the vDSO cannot read it
-net 234 abort()
+net 234/0=4294967294 abort()
 fs 9/2=0 memory, for its tables
 fs 11 the same
 fs 12 the same
@@ -205,7 +205,7 @@ forward 186 abort()
 forward 202 a lock, were there a second thread
 forward 219 after a stop signal
 forward 228 the clock, where the vDSO cannot read it
-forward 234 abort()
+forward 234/0=4294967294 abort()
 vcpu 9/2=0 memory, for console output
 vcpu 11 the same
 vcpu 12 the same
@@ -217,7 +217,7 @@ vcpu 44 a record in the log
 vcpu 77 the same, when the file is full
 vcpu 186 abort()
 vcpu 228 the clock, where the vDSO cannot read it
-vcpu 234 a kick of another vCPU
+vcpu 234/0=4294967294 a kick of another vCPU
 EOF
 for p in main blk net fs forward $([ "$CONTAINER_ENGINE" != kvm ] || echo vcpu); do
 	ok "the $p thread was seen" grep -q "^$p:" "$T/sum"

@@ -29,6 +29,17 @@ gcc -O2 -static -o "$T/u/udpecho" "$TOP/tests/lib/udpecho.c" || bail 'udpecho co
 run_ok 'a container' "${as_user[@]}" "$C" run -d --name net -p 127.0.0.1:18080:80 -p 18081-18082:9000-9001 -p 17002:7002/udp demo sh -c 'mkdir -p /w
 	echo page >/w/index.html; for p in 80 9000; do httpd -p $p -h /w; done; httpd -p 127.0.0.1:9001 -h /w; exec sleep 1000'
 is 'its helper is that user' "$(ps -o uid= -p "$(pgrep -f 'container-runtime-linux start --id net')" | tr -d ' ')" $uid
+q=$(pgrep -P "$(pgrep -f 'container-runtime-linux start --id net')" qemu-system)
+if [ -n "$q" ]; then
+	k=
+	for f in /proc/"$q"/fd/*; do
+		[ "$f" -ef "$CONTAINER_APP_ROOT/kernels/default/vmlinux" ] && k=$f
+	done
+	like 'its QEMU cannot write to the kernel, though it is its user'"'"'s' "$({ : >>"${k:-/nowhere/at/all}"; } 2>&1)" 'Read-only file system'
+	is 'and can name no process of that user' "$(sed -n 's/^NSpid:.*\t//p' "/proc/$q/status")" 1
+else
+	skip 'qemu' 'the kvm engine has no child'
+fi
 run_ok 'inspect' "${as_user[@]}" "$C" inspect net
 is 'MTU' "$(jq -r '.[0].status.networks[0].mtu' <<<"$out")" 65520
 gw=$(jq -r '.[0].status.networks[0].ipv4Gateway' <<<"$out")

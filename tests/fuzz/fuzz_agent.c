@@ -74,7 +74,6 @@ static void world_open(struct world *w)
 	w->rt.id = xstrdup("fuzz");
 	w->rt.dirfd = open(fuzz_dir(), O_DIRECTORY | O_CLOEXEC);
 	w->rt.boot_fd = -1;
-	w->rt.next_port = AGENT_PORT_STDIO_MIN;
 	w->rt.config = o;
 	w->rt.caps = json_object_new_array();
 	w->rt.state = RT_STARTING;

@@ -336,6 +336,19 @@ static void children(void **state)
 	assert_true(run());
 	assert_int_equal(proc_exit_code(e.status), 137);
 	assert_int_equal(e.calls, 2);
+	/* A signal by the source is that child's alone, and nobody's when it is gone. */
+	pid = fork();
+	if (!pid) {
+		pause();
+		_exit(0);
+	}
+	e.s = loop_add_child(l, pid, on_child, &e, NULL);
+	assert_int_equal(loop_signal_child(e.s, SIGTERM), 0);
+	assert_int_equal(waitpid(pid, &e.status, 0), pid);
+	assert_int_equal(proc_exit_code(e.status), 128 + SIGTERM);
+	assert_int_equal(loop_signal_child(e.s, SIGTERM), -1);
+	assert_int_equal(errno, ESRCH);
+	loop_source_free(e.s);
 }
 
 static void foreign_child(void **state)

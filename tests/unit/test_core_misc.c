@@ -2,6 +2,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Log records and rotation, children with exact descriptors, roots, configuration. */
 #include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -184,12 +185,13 @@ static void spawn_fails(void **state)
 	error_free(e);
 }
 
-static void spawn_death(void **state)
+static void dies_with_its_parent(bool own_pids)
 {
 	char *argv[] = {"/bin/sleep", "30", NULL};
 	struct proc_spec s = {.path = argv[0],
 			      .argv = argv,
 			      .stdio = {-1, -1, -1},
+			      .own_pids = own_pids,
 			      .death_signal = SIGKILL};
 	pid_t pid = 0, middle;
 	int p[2], i;
@@ -214,6 +216,65 @@ static void spawn_death(void **state)
 	assert_true(i < 200);
 	close(p[0]);
 	close(p[1]);
+}
+
+static void spawn_death(void **state)
+{
+	dies_with_its_parent(false);
+	if (!geteuid())
+		dies_with_its_parent(true);
+}
+
+/* In the child, before it asks for the signal: until the parent is gone, which alone can write to the pipe. */
+static int parent_goes(void *arg)
+{
+	char c;
+
+	return (int)read(3, &c, 1);
+}
+
+/* A parent that dies before that is noticed too. */
+static void spawn_orphan(bool own_pids)
+{
+	char *argv[] = {"/bin/sleep", "30", NULL};
+	int alive[2], over[2], fds[2];
+	struct proc_spec s = {.path = argv[0],
+			      .argv = argv,
+			      .stdio = {-1, -1, -1},
+			      .fds = fds,
+			      .nfds = 2,
+			      .own_pids = own_pids,
+			      .confine = parent_goes,
+			      .death_signal = SIGKILL};
+	struct pollfd pf = {.events = POLLIN};
+	pid_t pid, middle;
+
+	assert_int_equal(pipe(alive), 0);
+	assert_int_equal(pipe(over), 0);
+	fds[0] = alive[0];
+	fds[1] = over[1];
+	middle = fork();
+	if (!middle) {
+		close(over[0]);
+		_exit(proc_spawn(&s, &pid, NULL) ? 1 : 0);
+	}
+	close(alive[0]);
+	close(alive[1]);
+	close(over[1]);
+	usleep(100000); /* it is in proc_spawn() by then; before that there would be nothing to see */
+	kill(middle, SIGKILL);
+	waitpid(middle, NULL, 0);
+	pf.fd = over[0];
+	assert_int_equal(poll(&pf, 1, 10000), 1);
+	assert_true(pf.revents & POLLHUP);
+	close(over[0]);
+}
+
+static void spawn_orphans(void **state)
+{
+	spawn_orphan(false);
+	if (!geteuid())
+		spawn_orphan(true);
 }
 
 static void find(void **state)
@@ -340,11 +401,12 @@ static void config_bad(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(log_records), cmocka_unit_test(log_rotation),
-		cmocka_unit_test(spawn_fds),   cmocka_unit_test(spawn_clean),
-		cmocka_unit_test(spawn_fails), cmocka_unit_test(spawn_death),
-		cmocka_unit_test(find),        cmocka_unit_test(roots),
-		cmocka_unit_test(config_good), cmocka_unit_test(config_bad),
+		cmocka_unit_test(log_records),   cmocka_unit_test(log_rotation),
+		cmocka_unit_test(spawn_fds),     cmocka_unit_test(spawn_clean),
+		cmocka_unit_test(spawn_fails),   cmocka_unit_test(spawn_death),
+		cmocka_unit_test(spawn_orphans), cmocka_unit_test(find),
+		cmocka_unit_test(roots),         cmocka_unit_test(config_good),
+		cmocka_unit_test(config_bad),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

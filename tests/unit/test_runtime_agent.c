@@ -93,7 +93,6 @@ static int setup(void **state)
 				 .id = (char *)"test",
 				 .dirfd = open(f->dir, O_DIRECTORY | O_CLOEXEC),
 				 .boot_fd = -1,
-				 .next_port = AGENT_PORT_STDIO_MIN,
 				 .caps = json_object_new_array(),
 				 .state = RT_STARTING};
 	assert_non_null(runtime_process_new(&f->rt, "init", true, NULL));
@@ -300,6 +299,36 @@ static struct json_object *hear_dial(struct fix *f)
 	return ev;
 }
 
+static int by_number(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* E: a process in the container that dials what comes next gets nobody's stream: nothing comes next. And it fills no log. */
+static void test_E_ports(void **state)
+{
+	static uint32_t port[4096];
+	struct fix *f = *state;
+	struct vsock_stream s = {.refs = 100};
+	unsigned near = 0;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(port); i++) {
+		port[i] = runtime_port_new(&f->rt);
+		assert_true(port[i] >= AGENT_PORT_STDIO_MIN && port[i] < UINT32_MAX - 1);
+		near += i && port[i] - port[i - 1] + 1000 < 2000;
+	}
+	assert_true(near < 3);
+	qsort(port, ARRAY_SIZE(port), sizeof(*port), by_number);
+	/* All over the range. */
+	assert_true(port[ARRAY_SIZE(port) / 4] < 1u << 31);
+	assert_true(port[3 * ARRAY_SIZE(port) / 4] > 1u << 31);
+	for (i = 0; i < 1000; i++)
+		assert_int_equal(runtime_accept(&f->rt, port[0], &s), -1);
+}
+
 /* E, G: a guest dials relays: as many at once as there may be, no port of nobody's; what it dialled is a number for the apiserver. */
 static void test_E_relays(void **state)
 {
@@ -309,12 +338,15 @@ static void test_E_relays(void **state)
 	CLEANUP_JSON struct json_object *boot = json_object_new_object(), *ev = NULL, *again = NULL;
 	CLEANUP_JSON struct json_object *params =
 		parsed("{\"relays\":[{\"mount\":3,\"path\":\"/x\",\"mode\":438}]}");
-	uint32_t port = f->rt.next_port;
+	uint32_t port;
 	int pair[2];
 	char c;
 
 	f->rt.config = json_object_new_object();
 	assert_int_equal(runtime_sockets_boot(&f->rt, params, boot, NULL), 0);
+	port = (uint32_t)json_int(json_object_array_get_idx(json_arr(boot, "relays"), 0), "port",
+				  0);
+	assert_true(port >= AGENT_PORT_STDIO_MIN && runtime_sockets_port(&f->rt, port));
 	bring_up(f);
 	for (int i = 0; i < 300; i++) {
 		s[i].refs = 100; /* of nobody's memory */
@@ -692,6 +724,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_clock, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_fails_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_dials_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_E_ports, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_E_relays, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_E_publish, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_nonsense, setup, teardown),

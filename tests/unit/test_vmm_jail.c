@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -341,6 +342,7 @@ static void test_I_without_root(void **state)
 /* What a child that is confined so sees: it runs a shell. */
 struct confined {
 	uid_t uid;
+	int fd; /* its descriptor 3; 0: none */
 	struct jail_tree tree;
 };
 
@@ -358,7 +360,10 @@ static void child_says(struct confined *c, const char *script, struct buf *out)
 	struct proc_spec spec = {.path = "/usr/bin/sh",
 				 .argv = argv,
 				 .stdio = {-1, -1, -1},
+				 .fds = &c->fd,
+				 .nfds = c->fd ? 1 : 0,
 				 .death_signal = SIGKILL,
+				 .own_pids = true,
 				 .confine = confine_fn,
 				 .confine_arg = c};
 	int p[2], status;
@@ -425,6 +430,53 @@ static void test_I_child_sees_its_own_files_only(void **state)
 	jail_tree_free(&c.tree);
 }
 
+/* A file of its own user's that it has to read, by way of /proc. The tree's mounts are read-only; this one's was not. */
+static void test_I_child_cannot_write_what_it_reads(void **state)
+{
+	static const char script[] =
+		"exec 2>&-; cat <&3; cat /proc/self/fd/3; (echo x >/proc/self/fd/3) && echo wrote;"
+		"(echo x >>/proc/self/fd/3) && echo appended; (: <>/proc/self/fd/3) && echo "
+		"opened; echo end";
+	CLEANUP_FREE char *path = xasprintf("%s.file", place);
+	struct confined c = {.fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)};
+	CLEANUP_BUF struct buf out = {0}, left = {0};
+
+	need_root();
+	assert_true(c.fd > 2 && write(c.fd, "kernel\n", 7) == 7);
+	close(c.fd);
+	c.fd = open(path, O_RDONLY | O_CLOEXEC);
+	shells_tree(&c.tree);
+	c.tree.sealed = 3;
+	child_says(&c, script, &out);
+	assert_string_equal(out.data, "kernel\nkernel\nend\n");
+	assert_int_equal(path_read_all(AT_FDCWD, path, 100, &left, NULL), 0);
+	assert_string_equal(left.data, "kernel\n");
+	/* One without a name is no reason to go without the rest. */
+	unlink(path);
+	out.len = 0;
+	child_says(&c, "cat <&3; ls -d /etc 2>&-; echo end", &out);
+	assert_string_equal(out.data,
+			    "jail: a file can be opened for writing: mount\nkernel\nend\n");
+	close(c.fd);
+	jail_tree_free(&c.tree);
+}
+
+/* It is the first of its own, so no number it can say is anybody else's; its end is still known by its number here, and comes with ours. */
+static void test_I_child_can_name_nobody(void **state)
+{
+	struct confined c = {0}; /* our user: nothing but the namespace is in the way */
+	CLEANUP_FREE char *script = xasprintf(
+		"echo $$; kill -0 %d 2>&- && echo us; kill -0 -1 2>&- && echo others; echo end",
+		(int)getpid());
+	CLEANUP_BUF struct buf out = {0};
+
+	need_root();
+	shells_tree(&c.tree);
+	child_says(&c, script, &out);
+	assert_string_equal(out.data, "1\nend\n");
+	jail_tree_free(&c.tree);
+}
+
 static void test_a_child_without_a_tree_says_so(void **state)
 {
 	struct confined c = {.uid = JAIL_UID_BASE + 1, .tree.place = "/nowhere/at/all"};
@@ -471,6 +523,12 @@ static const struct probe {
 	{"ioctl KVM_RUN", FILTER_MAIN | FILTER_WORKERS, SYS_ioctl, 0, 0xae80, 0},
 	{"ioctl KVM_CREATE_VM", FILTER_OURS, SYS_ioctl, 0, 0xae01, 0},
 	{"kill SIGTERM", FILTER_OURS, SYS_kill, 1, SIGTERM, 0},
+	/* No process but our own is named by its number, and QEMU by its descriptor. */
+	{"kill SIGKILL", FILTER_OURS, SYS_kill, INT_MAX, SIGKILL, 0},
+	{"tgkill of another", FILTER_OURS, SYS_tgkill, INT_MAX, INT_MAX, SIGKILL},
+	{"tgkill of whoever", FILTER_OURS, SYS_tgkill, -1, INT_MAX, SIGKILL},
+	{"pidfd_send_signal SIGTERM", FILTER_OURS, SYS_pidfd_send_signal, -1, SIGTERM, 0},
+	{"pidfd_open", FILTER_OURS, SYS_pidfd_open, 1, 0, 0},
 	{"recvmsg", FILTER_VCPU | FILTER_WORKERS, SYS_recvmsg, -1, 0, 0},
 	{"preadv", FILTER_MAIN | FILTER_VCPU | FILTER_NET, SYS_preadv, -1, 0, 0},
 	{"fallocate", FILTER_VCPU | FILTER_NET, SYS_fallocate, -1, 3, 0},
@@ -506,7 +564,7 @@ static void kvm_main_child(void)
 	NEED(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
 	NEED(filter_arm(FILTER_MAIN_KVM, false, NULL) == 0);
 	filter_thread(FILTER_MAIN);
-	syscall(SYS_kill, getpid(), SIGCONT);
+	syscall(SYS_pidfd_send_signal, -1, SIGCONT, NULL, 0);
 	_exit(3);
 }
 
@@ -572,6 +630,8 @@ static void allowed_child(void)
 	NEED(p);
 	p = realloc(p, 32 << 20);
 	free(nothing(p));
+	NEED(!syscall(SYS_tgkill, getpid(), gettid(), 0));
+	NEED(syscall(SYS_pidfd_send_signal, -1, SIGSTOP, NULL, 0) < 0 && errno == EBADF);
 	log_error("a record"); /* nowhere to, but the way there is allowed */
 }
 
@@ -642,6 +702,7 @@ static void test_sizes(void **state)
 static void child_filter_child(void)
 {
 	struct filter f;
+	pthread_t t;
 
 	NEED(!filter_build(FILTER_CHILD, &f, NULL));
 	NEED(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && !filter_install(&f));
@@ -649,6 +710,13 @@ static void child_filter_child(void)
 	NEED(syscall(SYS_ptrace, 0, 0, 0, 0) < 0 && errno == EPERM);
 	NEED(syscall(SYS_io_uring_setup, 1, NULL) < 0 && errno == EPERM);
 	NEED(open("/etc/passwd", O_RDONLY) >= 0);
+	NEED(syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, 0, 0, 0, 0) < 0 && errno == EPERM);
+	NEED(syscall(SYS_clone3, NULL, 0) < 0 && errno == ENOSYS);
+	NEED(!pthread_create(&t, NULL, nothing, NULL) && !pthread_join(t, NULL));
+	NEED(socket(AF_UNIX, SOCK_STREAM, 0) >= 0);
+	NEED(socket(AF_VSOCK, SOCK_STREAM, 0) < 0 && errno == EPERM);
+	NEED(socket(AF_INET, SOCK_STREAM, 0) < 0 && errno == EPERM);
+	NEED(socket(AF_NETLINK, SOCK_RAW, 0) < 0 && errno == EPERM);
 }
 
 static void test_I_child_filter_refuses(void **state)
@@ -671,6 +739,8 @@ int main(void)
 		cmocka_unit_test(test_I_without_root),
 		cmocka_unit_test(test_I_child_is_another_user_without_rights),
 		cmocka_unit_test(test_I_child_sees_its_own_files_only),
+		cmocka_unit_test(test_I_child_cannot_write_what_it_reads),
+		cmocka_unit_test(test_I_child_can_name_nobody),
 		cmocka_unit_test(test_a_child_without_a_tree_says_so),
 		cmocka_unit_test(test_I_forbidden_call_kills),
 		cmocka_unit_test(test_allowed_calls_work),

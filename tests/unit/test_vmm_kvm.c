@@ -678,15 +678,16 @@ static void test_cpuid(void **state)
 		xcalloc(1, sizeof(*c) + KVM_CPUID_MAX * sizeof(struct kvm_cpuid_entry2));
 	static const struct kvm_cpuid_entry2 in[] = {
 		{.function = 0, .eax = 0x1f},
-		{.function = 1, .ebx = 0xff7f1234, .ecx = 1u << 5 | 1},
+		{.function = 1, .ebx = 0xff7f1234, .ecx = 1u << 5 | 1u << 2 | 1, .edx = 1u << 21},
 		{.function = 4, .index = 0, .eax = 0xfc004121},
 		{.function = 4, .index = 3, .eax = 0xfc004163},
 		{.function = 0xa, .eax = 0x12345678},
 		{.function = 0xb, .index = 0, .edx = 99},
 		{.function = 0x1f, .index = 0, .edx = 99},
-		{.function = 0x80000001, .ecx = 1u << 2},
+		{.function = 0x80000001, .ecx = 1u << 2 | 1u << 23 | 1u << 24 | 1u << 28},
 		{.function = 0x8000000a, .eax = 1},
 		{.function = 0x8000001e, .eax = 77},
+		{.function = 0x80000022, .eax = 1, .ebx = 6},
 	};
 
 	c->nent = ARRAY_SIZE(in);
@@ -701,7 +702,11 @@ static void test_cpuid(void **state)
 	assert_int_equal(leaf(c, 4, 0)->eax >> 14 & 0xfff, 0);
 	assert_int_equal(leaf(c, 4, 3)->eax >> 14 & 0xfff, 5);
 	assert_int_equal(leaf(c, 4, 3)->eax >> 26, 5);
+	/* No performance counters, of either maker, nor the buffer that Intel's write to. */
 	assert_int_equal(leaf(c, 0xa, 0)->eax, 0);
+	assert_int_equal(leaf(c, 0x80000022, 0)->eax | leaf(c, 0x80000022, 0)->ebx, 0);
+	assert_int_equal(leaf(c, 1, 0)->ecx & 1u << 2, 0);
+	assert_int_equal(leaf(c, 1, 0)->edx & 1u << 21, 0);
 	assert_int_equal(leaf(c, 0xb, 0)->eax, 0);
 	assert_int_equal(leaf(c, 0xb, 1)->eax, 3); /* 6 cores: 3 bits */
 	assert_int_equal(leaf(c, 0xb, 1)->ebx, 6);
@@ -827,6 +832,46 @@ static void test_vm_no_kernel(void **state)
 	loop_free(l);
 }
 
+/* ---- pause ---- */
+
+static void *parked_vcpu(void *arg)
+{
+	struct kvm_machine *k = arg;
+
+	pthread_mutex_lock(&k->lock);
+	k->parked++;
+	pthread_cond_broadcast(&k->cond);
+	while (k->pause && !k->stop)
+		pthread_cond_wait(&k->cond, &k->lock);
+	k->parked--;
+	pthread_mutex_unlock(&k->lock);
+	return NULL;
+}
+
+/* Of two vCPUs one is held up in a device and does not park in time: the other one must not sleep on in a machine that is said to
+ * run, and that nobody would resume. */
+static void test_pause_fails_whole(void **state)
+{
+	struct kvm_machine k = {.live = 2, .pause = true, .attention = true, .end_reason = -1};
+	struct vm vm = {.priv = &k, .ops = &vm_kvm_ops, .state = VM_RUNNING};
+	CLEANUP_ERROR struct error *err = NULL;
+	pthread_t t;
+
+	pthread_mutex_init(&k.lock, NULL);
+	pthread_cond_init(&k.cond, NULL);
+	assert_int_equal(pthread_create(&t, NULL, parked_vcpu, &k), 0);
+	assert_int_equal(vm_pause(&vm, &err), -1);
+	assert_non_null(strstr(err->msg, "pause"));
+	assert_int_equal(vm.state, VM_RUNNING);
+	pthread_mutex_lock(&k.lock);
+	assert_false(k.pause || k.attention);
+	pthread_mutex_unlock(&k.lock);
+	assert_int_equal(pthread_join(t, NULL), 0);
+	assert_int_equal(k.parked, 0);
+	pthread_cond_destroy(&k.cond);
+	pthread_mutex_destroy(&k.lock);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -848,6 +893,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_A_mmio_notify, mmio_setup, mmio_teardown),
 		cmocka_unit_test(test_uart),
 		cmocka_unit_test(test_cpuid),
+		cmocka_unit_test(test_pause_fails_whole),
 		cmocka_unit_test(test_engine),
 		cmocka_unit_test(test_vm_limits),
 		cmocka_unit_test(test_vm_no_kernel),

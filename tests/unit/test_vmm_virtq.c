@@ -1,6 +1,7 @@
 // links: vmm core
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_vmm_virtq.c - guest memory, and split queues against drivers that break the rules (attack classes A and B). */
+#include <fcntl.h>
 #include <pthread.h>
 
 #include "tests/unit/vmm_driver.h"
@@ -51,6 +52,12 @@ static void test_B_gmem(void **state)
 	assert_null(gmem_ptr(&big, GMEM_HIGH_START - 1, 2));
 	assert_non_null(gmem_ptr(&big, GMEM_HIGH_START, 2ull << 30));
 	assert_null(gmem_ptr(&big, GMEM_HIGH_START, (2ull << 30) + 1));
+	/* Whoever else has its file can neither cut it short under us nor make it grow, nor take that back; a hole is what a balloon makes. */
+	assert_int_equal(ftruncate(big.fd, 0), -1);
+	assert_int_equal(ftruncate(big.fd, 6ll << 30), -1);
+	assert_int_equal(fallocate(big.fd, 0, 5ll << 30, 4096), -1);
+	assert_int_equal(fcntl(big.fd, F_ADD_SEALS, F_SEAL_WRITE), -1);
+	assert_int_equal(fallocate(big.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096), 0);
 	gmem_free(&big);
 	assert_int_equal(gmem_new(0, &big, NULL), -1);
 	assert_int_equal(gmem_new(4095, &big, NULL), -1);
