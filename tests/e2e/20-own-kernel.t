@@ -153,7 +153,8 @@ drivers=$(in_box ls /sys/bus/virtio/drivers)
 for d in virtio_blk virtio_net virtio_console virtio_rng virtio_balloon virtio_pmem virtiofs vmw_vsock_virtio_transport; do
 	like "driver $d" "$drivers" "$d"
 done
-# What is not a machine of ours has no driver: all that there are, and all kinds of file systems and devices.
+# What is not a machine of ours has no driver: all that there are, and all kinds of file systems and devices (hvc and virtio-portsdev where there is
+# a virtio console: on the kvm engine).
 is 'drivers' "$(in_box sh -c 'cd /sys/bus && echo */drivers/*')" "acpi/drivers/ec nd/drivers/nd_bus nd/drivers/nd_region nd/drivers/nvdimm $(
 	)platform/drivers/acpi-ged platform/drivers/alarmtimer platform/drivers/serial8250 platform/drivers/virtio-mmio pnp/drivers/serial $(
 	)pnp/drivers/system virtio/drivers/virtio_balloon virtio/drivers/virtio_blk virtio/drivers/virtio_console virtio/drivers/virtio_net $(
@@ -161,7 +162,7 @@ is 'drivers' "$(in_box sh -c 'cd /sys/bus && echo */drivers/*')" "acpi/drivers/e
 	)virtio/drivers/vmw_vsock_virtio_transport"
 is 'file systems' "$(in_box awk '{ print $NF }' /proc/filesystems | sort | xargs)" "binfmt_misc bpf cgroup cgroup2 cpuset devpts devtmpfs erofs $(
 	)ext3 ext4 fuse fuseblk fusectl hugetlbfs mqueue overlay pipefs proc ramfs sockfs sysfs tmpfs virtiofs"
-is 'devices' "$(in_box awk '/^ *[0-9]/ { print $2 }' /proc/devices | sort -u | xargs)" "/dev/console /dev/ptmx /dev/tty blkext dax dimmctl loop mem misc $(
+is 'devices' "$(in_box awk '/^ *[0-9]/ { print $2 }' /proc/devices | grep -vxE 'hvc|virtio-portsdev' | sort -u | xargs)" "/dev/console /dev/ptmx /dev/tty blkext dax dimmctl loop mem misc $(
 	)ndctl ptm pts ttyS virtblk"
 is 'and others' "$(in_box awk '{ print $2 }' /proc/misc | sort | xargs)" 'cpu_dma_latency fuse hw_random loop-control tun userfaultfd vsock'
 is 'address families' "$(in_box awk 'NR > 1 { print $1 }' /proc/net/protocols | sort | xargs)" "AF_VSOCK NETLINK PACKET PING PINGv6 RAW RAWv6 TCP $(
