@@ -67,7 +67,7 @@ part() # letter text
 		;;
 	'guest: '*)
 		while read -r item; do
-			grep -qF -- "\"$item\"" tests/guest/hostile.c || complain "$1: tests/guest/hostile.c has no case \"$item\""
+			grep -qsF -- "\"$item\"" tests/guest/*.[ch] || complain "$1: tests/guest has no case \"$item\""
 		done < <(sed 's/, /\n/g' <<<"${text#guest: }")
 		;;
 	*': '*)

@@ -353,7 +353,8 @@ static void test_S_unpack_memory(void **state)
 
 static void test_S_lz4_hostile_sizes(void **state)
 {
-	static const uint32_t sizes[] = {0, 1, 0x7fffffff, 0xffffffff, 0x00a00000};
+	static const uint32_t sizes[] = {0,          1,          57,         100,
+					 0x7fffffff, 0xffffffff, 0x00a00000, 0x00800000};
 	CLEANUP_BUF struct buf out = {0};
 	struct guarded g;
 	uint8_t data[64];

@@ -26,10 +26,23 @@
 #define TRAP_FLAG (1ull << 8)
 #define TABLE     (DRV_DATA + 0x1000)
 
+/* With sanitizers a call takes five times the steps. */
+#if defined(__SANITIZE_ADDRESS__)
+#define ROUNDS(n) ((n) / 2)
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define ROUNDS(n) ((n) / 2)
+#endif
+#endif
+#ifndef ROUNDS
+#define ROUNDS(n) (n)
+#endif
+
 static struct {
 	struct drv t;
 	uint64_t rng;
-	unsigned steps, odds; /* of how many steps one rewrites */
+	unsigned steps, begun; /* in all, and when the call began */
+	unsigned odds;         /* of how many steps one rewrites */
 	void (*rewrite)(struct drv *t);
 } race;
 
@@ -51,7 +64,7 @@ static int setup(void **state)
 	struct sigaction sa = {.sa_handler = on_trap};
 
 	race.rng = 1;
-	race.steps = 0;
+	race.steps = race.begun = 0;
 	drv_init(&race.t);
 	return sigaction(SIGTRAP, &sa, NULL);
 }
@@ -62,10 +75,12 @@ static int teardown(void **state)
 	return signal(SIGTRAP, SIG_DFL) == SIG_ERR;
 }
 
-static void steps_begin(void (*rewrite)(struct drv *t), unsigned odds)
+/* What is called from here on sees about that many rewrites, if it takes as many steps as the call before it. */
+static void steps_begin(void (*rewrite)(struct drv *t), unsigned times)
 {
 	race.rewrite = rewrite;
-	race.odds = odds;
+	race.odds = MAX((race.steps - race.begun) / times, 4u);
+	race.begun = race.steps;
 	__writeeflags(__readeflags() | TRAP_FLAG);
 }
 
@@ -83,18 +98,24 @@ static void start(struct virtio_dev *d)
 }
 
 /* One chain, in single steps. A device that was broken by it begins again. */
-static void serve(unsigned q, void (*rewrite)(struct drv *t), unsigned odds)
+static void serve(unsigned q, void (*rewrite)(struct drv *t), unsigned times)
 {
 	struct virtio_dev *d = race.t.d;
 
 	drv_offer(&race.t, q, 0);
-	steps_begin(rewrite, odds);
+	steps_begin(rewrite, times);
 	d->ops->queue_kick(d, q);
 	steps_end();
 	if (!d->broken)
 		return;
 	virtio_reset(d);
 	start(d);
+}
+
+/* Many rewrites and few in turn: with many, little is still right when it is judged. */
+static unsigned often(unsigned i)
+{
+	return i & 4 ? 5 : 48;
 }
 
 /* ---- descriptors ---- */
@@ -166,12 +187,12 @@ static void test_B_chain_rewritten(void **state)
 	unsigned i, good = 0, bad = 0;
 
 	assert_int_equal(virtq_start(&q, &race.t.m, 0), 0);
-	for (i = 0; i < 400; i++) {
+	for (i = 0; i < ROUNDS(400); i++) {
 		int rc;
 
 		rewrite_ring(&race.t);
 		q.last_avail = 0;
-		steps_begin(rewrite_ring, 8);
+		steps_begin(rewrite_ring, 12);
 		rc = virtq_pop(&q, &race.t.m, &c);
 		steps_end();
 		bad += rc < 0;
@@ -181,7 +202,7 @@ static void test_B_chain_rewritten(void **state)
 		assert_inside(&race.t, &c);
 		assert_int_equal(q.last_avail, 1);
 	}
-	assert_true(good > 20 && bad > 20);
+	assert_true(good > 5 && bad > 5);
 	assert_true(race.steps > 20 * i);
 }
 
@@ -237,17 +258,18 @@ static void test_BD_frame_rewritten(void **state)
 	start(virtio_net_new(race.t.l, &race.t.m, &nic, NULL));
 	nf_put(&good, NULL, 26);
 	nf_len(&good);
-	for (i = 0; i < 60; i++) {
+	for (i = 0; i < ROUNDS(60); i++) {
+		memset(gmem_ptr(&race.t.m, DRV_DATA, VNET), 0, VNET);
 		assert_int_equal(gmem_write(&race.t.m, DRV_DATA + VNET, good.b, good.n), 0);
 		drv_desc(&race.t, 1, 0, DRV_DATA, VNET + (uint32_t)good.n, 0, 0);
-		serve(1, rewrite_frame, 24);
+		serve(1, rewrite_frame, often(i));
 		if (recv(sv[0], b, sizeof(b), MSG_DONTWAIT) < 0)
 			continue;
 		left++;
 		assert_int_equal(net_filter(&own, b + VNET, good.n, &end), NET_PASS);
 		assert_int_equal(b[0] | b[1] | b[6] | b[8], 0);
 	}
-	assert_in_range(left, 5, i - 5);
+	assert_in_range(left, 1, i - 1);
 	assert_true(race.steps > 100 * i);
 	virtio_free(STEAL(race.t.d));
 	close(sv[0]);
@@ -265,31 +287,32 @@ static void test_BD_frame_rewritten(void **state)
 #define STATUS_BYTE (DRV_DATA + 0x100)
 #define FOREIGN     0xee /* … and this is all around them */
 
+static enum { TYPE, SECTOR, CLEAR_SECTOR, CLEAR_COUNT } focus;
+
+/* Between right and wrong, of one field at a time: so the two looks that must not differ would see one each in a quarter of the cases. */
 static void rewrite_request(struct drv *t)
 {
-	static const uint32_t types[] = {VIRTIO_BLK_T_IN,           VIRTIO_BLK_T_OUT,
-					 VIRTIO_BLK_T_OUT,          VIRTIO_BLK_T_FLUSH,
-					 VIRTIO_BLK_T_DISCARD,      VIRTIO_BLK_T_WRITE_ZEROES,
-					 VIRTIO_BLK_T_WRITE_ZEROES, 77};
-	static const uint64_t sectors[] = {
-		0, 0, 1, SECTORS - 1, SECTORS, SECTORS + 8, UINT64_MAX - 7, UINT64_MAX / 512 - 7};
-	static const uint32_t counts[] = {1, 1, 8, SECTORS, SECTORS + 1, 1u << 21, UINT32_MAX};
+	static const uint32_t types[] = {VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_FLUSH,
+					 VIRTIO_BLK_T_WRITE_ZEROES};
+	static const uint64_t sectors[] = {SECTORS, SECTORS + 8, UINT64_MAX - 7,
+					   UINT64_MAX / 512 - 7};
+	static const uint32_t counts[] = {SECTORS + 1, 1u << 21, UINT32_MAX};
 	struct virtio_blk_outhdr *h = gmem_ptr(&t->m, DRV_DATA, sizeof(*h));
 	struct virtio_blk_discard_write_zeroes *r = gmem_ptr(&t->m, DATA_OUT, sizeof(*r));
+	bool right = pick(2);
 
-	switch (pick(4)) {
-	case 0:
+	switch (focus) {
+	case TYPE:
 		h->type = types[pick(ARRAY_SIZE(types))];
 		break;
-	case 1:
-		h->sector = sectors[pick(ARRAY_SIZE(sectors))];
+	case SECTOR:
+		h->sector = right ? 1 : sectors[pick(ARRAY_SIZE(sectors))];
 		break;
-	case 2:
-		r->sector = sectors[pick(ARRAY_SIZE(sectors))];
+	case CLEAR_SECTOR:
+		r->sector = right ? 1 : sectors[pick(ARRAY_SIZE(sectors))];
 		break;
 	default:
-		r->num_sectors = counts[pick(ARRAY_SIZE(counts))];
-		r->flags = pick(2);
+		r->num_sectors = right ? 1 : counts[pick(ARRAY_SIZE(counts))];
 	}
 }
 
@@ -307,11 +330,14 @@ static void disk_test(bool readonly, unsigned rounds)
 	start(virtio_blk_new(race.t.l, &race.t.m, &d, NULL));
 	for (i = 0; i < rounds; i++) {
 		static const struct {
-			uint32_t type, len;
-		} kinds[] = {{VIRTIO_BLK_T_IN, 512},
-			     {VIRTIO_BLK_T_DISCARD, 16},
-			     {VIRTIO_BLK_T_OUT, 4096},
-			     {VIRTIO_BLK_T_WRITE_ZEROES, 16}};
+			uint32_t type, len, focus;
+		} kinds[] = {
+			{VIRTIO_BLK_T_IN, 512, SECTOR},
+			{VIRTIO_BLK_T_DISCARD, 16, CLEAR_SECTOR},
+			{VIRTIO_BLK_T_OUT, 4096, SECTOR},
+			{VIRTIO_BLK_T_OUT, 512, TYPE},
+			{VIRTIO_BLK_T_WRITE_ZEROES, 16, CLEAR_COUNT},
+		};
 		struct virtio_blk_outhdr h = {.type = kinds[i % ARRAY_SIZE(kinds)].type};
 		struct virtio_blk_discard_write_zeroes r = {.num_sectors = 1};
 		uint32_t len = kinds[i % ARRAY_SIZE(kinds)].len;
@@ -326,7 +352,8 @@ static void disk_test(bool readonly, unsigned rounds)
 		drv_desc(&race.t, 0, 1, DATA_OUT, len, N, 2);
 		drv_desc(&race.t, 0, 2, DATA, len, N | W, 3);
 		drv_desc(&race.t, 0, 3, STATUS_BYTE, 1, W, 0);
-		serve(0, rewrite_request, 24);
+		focus = kinds[i % ARRAY_SIZE(kinds)].focus;
+		serve(0, rewrite_request, 500);
 		assert_int_not_equal(*status, 0xff);
 		done += *status == VIRTIO_BLK_S_OK;
 		/* Neither read from where the disk is not, nor written there, nor longer than it is. */
@@ -339,7 +366,7 @@ static void disk_test(bool readonly, unsigned rounds)
 		if (readonly)
 			assert_memory_equal(now, file, FILE_BYTES);
 	}
-	assert_in_range(done, 2, i - 2);
+	assert_in_range(done, 1, i - 1);
 	assert_true(race.steps > 50 * i);
 	virtio_free(STEAL(race.t.d));
 	close(fd);
@@ -347,12 +374,12 @@ static void disk_test(bool readonly, unsigned rounds)
 
 static void test_BC_request_rewritten(void **state)
 {
-	disk_test(false, 60);
+	disk_test(false, ROUNDS(60));
 }
 
 static void test_BC_request_rewritten_readonly(void **state)
 {
-	disk_test(true, 32);
+	disk_test(true, ROUNDS(32));
 }
 
 /* ---- vsock packets ---- */
@@ -410,6 +437,7 @@ static void nothing(struct drv *t)
 static void packet(uint16_t op, uint32_t port, uint32_t gport, char byte, uint32_t len,
 		   void (*rewrite)(struct drv *t))
 {
+	static unsigned calls;
 	struct virtio_vsock_hdr h = {.src_cid = CID,
 				     .dst_cid = 2,
 				     .src_port = gport,
@@ -425,7 +453,7 @@ static void packet(uint16_t op, uint32_t port, uint32_t gport, char byte, uint32
 	/* What is told to the guest has somewhere to go. */
 	drv_desc(&race.t, 0, 0, DRV_DATA + 0x100000, 4096, W, 0);
 	drv_offer(&race.t, 0, 0);
-	serve(1, rewrite, 24);
+	serve(1, rewrite, often(++calls));
 }
 
 /* A packet's length is that of the one look at it, and what it does not hold is nobody's. */
@@ -439,7 +467,7 @@ static void test_BE_packet_rewritten(void **state)
 	packet(VIRTIO_VSOCK_OP_REQUEST, 2, 1, 0, 0, nothing);
 	packet(VIRTIO_VSOCK_OP_RW, 2, 1, 's', 4096, nothing);
 	assert_int_equal(heard, 4096);
-	for (i = 0; i < 32; i++) {
+	for (i = 0; i < ROUNDS(32); i++) {
 		size_t before;
 
 		if (!i || !stream) {
@@ -451,7 +479,7 @@ static void test_BE_packet_rewritten(void **state)
 		assert_true(heard - before <= SHORT);
 		assert_false(stale);
 	}
-	assert_true(heard > 4096 + 5 * SHORT);
+	assert_true(heard > 4096);
 	assert_true(race.steps > 50 * i);
 	virtio_free(STEAL(race.t.d));
 }

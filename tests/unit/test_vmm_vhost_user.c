@@ -306,6 +306,15 @@ enum rule {
 	RING_SIZE,
 	FEATURES,
 	KICK_MISSING,
+	REGION_EMPTY,
+	USER_WRAPS,
+	TABLE_SHORT,
+	FDS_SPARE,
+	BASE_LARGE,
+	KICK_POLLED,
+	CALL_SPARE,
+	PROTOCOL_FEATURES,
+	RING_BELOW,
 	RULES
 };
 
@@ -360,6 +369,39 @@ static void break_rule(struct fix *f, enum rule r)
 	case FEATURES:
 		u64_msg(f, 2, 1ull << 63, -1);
 		break;
+	case REGION_EMPTY:
+		mem_table(f, 0, 0, USER, 0, f->t.m.fd);
+		break;
+	case USER_WRAPS:
+		mem_table(f, 0, 8192, UINT64_MAX - 4095, 0, f->t.m.fd);
+		break;
+	case TABLE_SHORT: /* two regions, room for one */
+		m.p.mem.n = 2;
+		m.p.mem.r[0].size = m.p.mem.r[1].size = 4096;
+		post(f, &m, fds, 2);
+		break;
+	case FDS_SPARE:
+		m.p.mem.n = 1;
+		m.p.mem.r[0].size = 4096;
+		post(f, &m, fds, 2);
+		break;
+	case BASE_LARGE:
+		state_msg(f, 10, 0, 65536);
+		break;
+	case KICK_POLLED:
+		u64_msg(f, 12, 0x100, -1);
+		break;
+	case CALL_SPARE: /* none is said, one comes */
+		u64_msg(f, 13, 0x100, f->t.m.fd);
+		break;
+	case PROTOCOL_FEATURES:
+		u64_msg(f, 16, 1ull << 63, -1);
+		break;
+	case RING_BELOW:
+		bring_up(f, false);
+		addr_msg(f, 0, USER - 16, USER + DRV_AVAIL(0), USER + DRV_USED(0));
+		state_msg(f, 18, 0, 1);
+		break;
 	default:
 		u64_msg(f, 12, 0, -1);
 		break;
@@ -381,6 +423,40 @@ static void test_A_bad_tables(void **state)
 		close(f->fd);
 		if (f->call >= 0)
 			close(f->call);
+		make(f, f->t.d);
+	}
+}
+
+/* A front end that breaks a rule, or goes, while its ring runs: nothing of the guest's is touched any more, and the next one finds a new device. */
+static void test_A_ends_while_it_runs(void **state)
+{
+	struct fix *f = *state;
+	unsigned i;
+
+	for (i = 0; i < 2; i++) {
+		uint32_t id, len;
+
+		bring_up(f, true);
+		drv_desc(&f->t, 0, 0, DRV_DATA, 64, W, 0);
+		f->t.avail[0] = f->t.used[0] = 0;
+		drv_offer(&f->t, 0, 0);
+		drv_kick(&f->t, 0);
+		assert_true(drv_wait(&f->t, 0, &id, &len));
+		if (i) {
+			shutdown(f->fd, SHUT_RDWR);
+			drv_turns(&f->t, 3);
+		} else {
+			u64_msg(f, 2, 1ull << 63, -1);
+		}
+		broken_rule(f);
+		assert_int_equal(f->t.d->features_acked, 0);
+		drv_offer(&f->t, 0, 0);
+		drv_kick(&f->t, 0);
+		drv_turns(&f->t, 3);
+		assert_false(drv_used(&f->t, 0, &id, &len));
+		vhost_user_free(f->vu);
+		close(f->fd);
+		close(f->call);
 		make(f, f->t.d);
 	}
 }
@@ -422,6 +498,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_A_config_space, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_A_bad_messages, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_A_bad_tables, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_A_ends_while_it_runs, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_A_guest_fault, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_A_trickle, setup, teardown),
 	};
