@@ -488,6 +488,34 @@ static void test_fair(void **state)
 	}
 }
 
+/*
+ * B: what is sent adds the buffer for what comes next, as another CPU of the guest could: each packet's two bytes are the
+ * available index. One turn of the loop is over all the same, and everything comes in its order.
+ */
+static void test_growing_ring(void **state)
+{
+	struct fix *f = *state;
+	struct owner *o = dial(f, 1, 1);
+	static uint16_t data[20000];
+	uint16_t *avail = gmem_ptr(&f->t.m, DRV_AVAIL(RX), 4 + 2 * DRV_SIZE);
+	const uint16_t *used = gmem_ptr(&f->t.m, DRV_USED(RX), 4), before = used[1];
+	unsigned i, turns;
+
+	drv_desc(&f->t, RX, 0, RXBUF(0), sizeof(struct virtio_vsock_hdr), W | N, 1);
+	drv_desc(&f->t, RX, 1, DRV_AVAIL(RX) + 2, 2, W, 0);
+	memset(avail + 2, 0, 2 * DRV_SIZE);
+	for (i = 0; i < ARRAY_SIZE(data); i++)
+		data[i] = (uint16_t)(avail[1] + i + 1);
+	assert_int_equal(vsock_stream_write(o->s, data, sizeof(data)), sizeof(data));
+	drv_turns(&f->t, 1);
+	assert_in_range((uint16_t)(used[1] - before), 1, 256);
+	for (turns = 0; turns < 1000 && (uint16_t)(used[1] - before) < ARRAY_SIZE(data); turns++)
+		drv_turns(&f->t, 1);
+	assert_int_equal((uint16_t)(used[1] - before), ARRAY_SIZE(data));
+	assert_int_equal(avail[1], data[ARRAY_SIZE(data) - 1]);
+	assert_false(f->t.d->broken);
+}
+
 static size_t take_nothing(void *arg, const void *p, size_t len)
 {
 	return 0;
@@ -700,6 +728,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_rst_storm, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_many_streams, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_fair, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_growing_ring, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stalled, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reset, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_drain, setup, teardown),
