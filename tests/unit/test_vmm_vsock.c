@@ -702,6 +702,34 @@ static void test_attach(void **state)
 	assert_int_equal(f->over, 2);
 }
 
+/* A guest that takes no more still sends: when nobody is there for that either, it is told, or it would write for ever. */
+static void test_client_leaves_deaf_guest(void **state)
+{
+	struct fix *f = *state;
+	struct virtio_vsock_hdr h = hdr(OP(SHUTDOWN), 1, 1, 0);
+	char buf[8];
+
+	f->attach = true;
+	send_op(f, OP(REQUEST), 1, 1, NULL, 0);
+	expect(f, OP(RESPONSE), 1, 1);
+	h.flags = VIRTIO_VSOCK_SHUTDOWN_RCV;
+	send_raw(f, &h, NULL, 0);
+	send_op(f, OP(RW), 1, 1, "one", 3);
+	assert_int_equal(recv(f->fd, buf, sizeof(buf), MSG_DONTWAIT), 3);
+	/* The client ends its own direction: nothing the guest wants to know. */
+	assert_int_equal(shutdown(f->fd, SHUT_WR), 0);
+	send_op(f, OP(RW), 1, 1, "two", 3);
+	assert_int_equal(recv(f->fd, buf, sizeof(buf), MSG_DONTWAIT), 3);
+	expect_nothing(f);
+	close(f->fd);
+	drv_turns(&f->t, 3);
+	assert_true(recv_pkt(f, &h, NULL));
+	assert_int_equal(h.op, OP(SHUTDOWN));
+	assert_int_equal(h.flags, VIRTIO_VSOCK_SHUTDOWN_SEND | VIRTIO_VSOCK_SHUTDOWN_RCV);
+	send_op(f, OP(RST), 1, 1, NULL, 0);
+	assert_int_equal(f->over, 1);
+}
+
 /* Freeing the device with live streams tells every owner. */
 static void test_device_freed(void **state)
 {
@@ -734,6 +762,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_drain, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pump, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_attach, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_client_leaves_deaf_guest, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_dropped, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_device_freed, setup, teardown),
 	};
