@@ -217,6 +217,32 @@ static void test_receive(void **state)
 	assert_memory_equal(got + HDR, b + HDR, 5000);
 }
 
+/* A driver that does not take checksums on trust sees no flags, not even "it is right"; of a frame that has none yet it sees
+ * nothing. */
+static void test_receive_flags(void **state)
+{
+	struct fix *f = *state;
+	struct virtio_net_hdr_v1 h = {0};
+	static uint8_t b[HDR + 100];
+	uint32_t id = 0, len = 0;
+
+	post(&f->t, 0, 2048);
+	post(&f->t, 1, 2048);
+	frame(b, 100, 1);
+	b[0] = VIRTIO_NET_HDR_F_NEEDS_CSUM;
+	assert_int_equal(send(f->peer, b, sizeof(b), 0), sizeof(b));
+	b[0] = VIRTIO_NET_HDR_F_DATA_VALID | VIRTIO_NET_HDR_F_RSC_INFO;
+	b[HDR + 99] = 2;
+	assert_int_equal(send(f->peer, b, sizeof(b), 0), sizeof(b));
+	assert_true(drv_wait(&f->t, RX, &id, &len));
+	assert_int_equal(len, sizeof(b));
+	assert_int_equal(gmem_read(&f->t.m, RXB(id) + HDR + 99, &h, 1), 0);
+	assert_int_equal(h.flags, 2); /* the second one */
+	assert_int_equal(gmem_read(&f->t.m, RXB(id), &h, HDR), 0);
+	assert_int_equal(h.flags, 0);
+	assert_false(drv_used(&f->t, RX, &id, &len));
+}
+
 /* No buffers: frames wait where they are, the loop does not spin, and all come when buffers do. */
 static void test_starvation(void **state)
 {
@@ -766,6 +792,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_transmit, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_transmit_bad, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_receive, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_receive_flags, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_starvation, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_receive_bad_buffers, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_growing_ring, setup, teardown),
