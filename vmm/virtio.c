@@ -264,7 +264,8 @@ int virtio_queue_start(struct virtio_dev *dev, unsigned q, uint16_t next_avail)
 
 	if (q >= dev->nqueues)
 		return -1;
-	dev_lock(dev);
+	/* Its worker may be at another of its queues, and look at this one. */
+	virtio_pause(dev);
 	if (!dev->broken && !dev->vq[q].ready) {
 		rc = queue_start(dev, q, next_avail);
 		if (!rc && !dev->active)
@@ -272,7 +273,7 @@ int virtio_queue_start(struct virtio_dev *dev, unsigned q, uint16_t next_avail)
 		if (rc)
 			virtio_dev_broken(dev, "bad rings");
 	}
-	dev_unlock(dev);
+	virtio_resume(dev);
 	virtio_wake(dev);
 	return rc;
 }

@@ -19,6 +19,8 @@ struct echo {
 	pthread_t thread[QUEUES]; /* which served the queue last */
 	unsigned served[QUEUES];
 	bool hold;
+	/* Queue 0 waits a while for queue 4, its worker's too, to start or stop meanwhile; whether it saw that. */
+	bool linger, lingers, saw;
 	struct held {
 		struct {
 			uint16_t head;
@@ -43,6 +45,18 @@ static void answer(struct echo *e, unsigned q, uint16_t head, uint8_t *at)
 	virtio_notify(&e->dev, q);
 }
 
+static void linger(struct echo *e)
+{
+	const struct virtq *other = &e->dev.vq[4];
+	bool before = other->ready;
+	unsigned ms;
+
+	__atomic_store_n(&e->lingers, true, __ATOMIC_SEQ_CST);
+	for (ms = 0; ms < 100 && other->ready == before; ms++)
+		usleep(1000);
+	e->saw = ms < 100;
+}
+
 static void echo_kick(struct virtio_dev *dev, unsigned q)
 {
 	struct echo *e = container_of(dev, struct echo, dev);
@@ -53,6 +67,8 @@ static void echo_kick(struct virtio_dev *dev, unsigned q)
 	assert_true(dev->active && dev->vq[q].ready);
 	e->thread[q] = pthread_self();
 	__atomic_fetch_add(&e->busy, 1, __ATOMIC_SEQ_CST);
+	if (!q && __atomic_exchange_n(&e->linger, false, __ATOMIC_SEQ_CST))
+		linger(e);
 	while (!virtio_pausing(dev) && virtio_next(dev, q, c)) {
 		if (!c->in_len) {
 			virtio_dev_broken(dev, "nowhere to answer");
@@ -359,6 +375,29 @@ static void test_one_queue_stops(void **state)
 	assert_int_equal(id, 1);
 }
 
+/* While a worker is at one of its queues no other of them begins: a device may look at both (a network card's pair does). */
+static void test_one_queue_starts(void **state)
+{
+	struct fix *f = *state;
+	struct drv *t = &f->t;
+	uint32_t id, len;
+	uint16_t next;
+	unsigned i;
+
+	assert_int_equal(drv_start(t, t->d, 0), 0);
+	next = virtio_queue_stop(t->d, 4);
+	__atomic_store_n(&f->e->linger, true, __ATOMIC_SEQ_CST);
+	ask(t, 0, 0);
+	for (i = 0; i < 3000 && !__atomic_load_n(&f->e->lingers, __ATOMIC_SEQ_CST); i++)
+		drv_turns(t, 1);
+	assert_int_equal(virtio_queue_start(t->d, 4, next), 0);
+	assert_false(f->e->saw);
+	assert_true(drv_wait(t, 0, &id, &len));
+	ask(t, 4, 1);
+	assert_true(drv_wait(t, 4, &id, &len));
+	assert_false(f->e->saw);
+}
+
 /* Another kick descriptor takes the place of the first; the old one, still open elsewhere, means nothing any more. */
 static void test_kick_replaced(void **state)
 {
@@ -419,6 +458,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_A_reset_storm, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_B_broken_alone, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_one_queue_stops, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_one_queue_starts, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_kick_replaced, setup, teardown),
 		cmocka_unit_test(test_A_freed_in_flight),
 	};
