@@ -472,7 +472,9 @@ void virtio_dev_broken(struct virtio_dev *dev, const char *why)
 {
 	dev_lock(dev);
 	if (!dev->broken) {
-		log_warn("virtio-%s: %s; the device waits for a reset", dev->ops->name, why);
+		if (log_due(&dev->times_broken))
+			log_warn("virtio-%s: %s; the device waits for a reset (no. %u)",
+				 dev->ops->name, why, dev->times_broken);
 		__atomic_store_n(&dev->broken, true, __ATOMIC_RELAXED);
 		dev->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
 		virtio_config_changed(dev);

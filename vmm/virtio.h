@@ -100,6 +100,7 @@ struct virtio_dev {
 	uint32_t config_gen;
 	bool active;
 	bool broken;            /* atomic */
+	unsigned times_broken;  /* since it was made; resets do not change it */
 	unsigned pausing;       /* atomic: how many want the device for themselves */
 	const struct gmem *mem; /* changes while paused */
 	struct loop *loop;

@@ -7,6 +7,8 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 
+#include "core/log.h"
+#include "core/path.h"
 #include "tests/unit/vmm_driver.h"
 
 #define QUEUES  VIRTIO_MAX_QUEUES
@@ -353,6 +355,34 @@ static void test_B_broken_alone(void **state)
 	drv_fini(&other);
 }
 
+/* As often as it likes: what is said of it stays little. */
+static void test_B_broken_often(void **state)
+{
+	struct fix *f = *state;
+	struct drv *t = &f->t;
+	char dir[] = "/tmp/test-workers.XXXXXX";
+	CLEANUP_BUF struct buf b = {0};
+	CLEANUP_CLOSE int dirfd = -1, tmp = open("/tmp", O_DIRECTORY | O_CLOEXEC);
+	unsigned lines = 0, i;
+
+	assert_non_null(mkdtemp(dir));
+	dirfd = open(dir, O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(log_init_service(dir, "device", LOG_LVL_INFO, NULL), 0);
+	for (i = 0; i < 300; i++) {
+		assert_int_equal(drv_start(t, t->d, 0), 0);
+		drv_desc(t, 5, 0, DRV_MEM, 16, VRING_DESC_F_WRITE, 0);
+		drv_offer(t, 5, 0);
+		drv_kick(t, 5);
+		assert_true(drv_wait_broken(t));
+		virtio_reset(t->d);
+	}
+	assert_int_equal(path_read_all(dirfd, "device.log", 4 << 20, &b, NULL), 0);
+	for (i = 0; i < b.len; i++)
+		lines += b.data[i] == '\n';
+	assert_in_range(lines, 1, 9); /* 1, 2, 4, … 256 */
+	assert_int_equal(path_remove_tree(tmp, dir + strlen("/tmp/"), NULL), 0);
+}
+
 static void test_one_queue_stops(void **state)
 {
 	struct fix *f = *state;
@@ -457,6 +487,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_A_reset_in_flight, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_A_reset_storm, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_B_broken_alone, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_B_broken_often, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_one_queue_stops, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_one_queue_starts, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_kick_replaced, setup, teardown),
