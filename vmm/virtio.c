@@ -191,6 +191,11 @@ void virtio_wake(struct virtio_dev *dev)
 		virtio_worker_wake(dev, i);
 }
 
+void virtio_again(struct virtio_dev *dev, unsigned q)
+{
+	virtio_eventfd_signal(dev->kick_fd[q]);
+}
+
 int virtio_ack_features(struct virtio_dev *dev, uint64_t features)
 {
 	int rc = -1;

@@ -130,7 +130,7 @@ static void balloon_kick(struct virtio_dev *dev, unsigned q)
 	struct balloon *b = balloon_of(dev);
 
 	if (b->busy && q != b->q)
-		return; /* kicked again once that is done */
+		return; /* until that is done */
 	if (!b->busy) {
 		if (!virtio_next(dev, q, &b->chain))
 			return;
@@ -139,13 +139,15 @@ static void balloon_kick(struct virtio_dev *dev, unsigned q)
 		b->at = 0;
 		b->off = 0;
 	}
-	if (serve(b)) {
-		b->busy = false;
-		virtq_push(&dev->vq[q], b->chain.head, 0);
-		virtq_publish(&dev->vq[q]);
-		virtio_notify(dev, q);
+	if (!serve(b)) {
+		virtio_again(dev, q);
+		return;
 	}
-	virtio_wake(dev); /* kicks again */
+	b->busy = false;
+	virtq_push(&dev->vq[q], b->chain.head, 0);
+	virtq_publish(&dev->vq[q]);
+	virtio_notify(dev, q);
+	virtio_wake(dev); /* all queues: others may have waited */
 }
 
 static void balloon_reset(struct virtio_dev *dev)
