@@ -6,9 +6,11 @@
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <linux/ethtool.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <linux/if_tun.h>
+#include <linux/sockios.h>
 #include <linux/virtio_net.h>
 #include <net/if.h>
 #include <sched.h>
@@ -648,6 +650,35 @@ static void test_tap(void **state)
 	tap_close(&f);
 }
 
+static bool tap_segments(struct tap_fix *f)
+{
+	struct ethtool_value v = {.cmd = ETHTOOL_GTSO};
+	struct ifreq ifr = {.ifr_name = "t0", .ifr_data = (char *)&v};
+
+	assert_int_equal(ioctl(f->ctl, SIOCETHTOOL, &ifr), 0);
+	return v.data;
+}
+
+/* The tap does for the next driver what that one agreed to, not what the one before did, even of a set that makes no sense. */
+static void test_offloads_of_next_driver(void **state)
+{
+	const uint64_t tso = VIRTIO_F(VIRTIO_NET_F_GUEST_TSO4) | VIRTIO_F(VIRTIO_NET_F_GUEST_TSO6);
+	struct tap_fix f;
+
+	tap_open(&f, 1);
+	assert_true(tap_segments(&f));
+	virtio_reset(f.t.d);
+	assert_int_equal(drv_start(&f.t, f.t.d, tso), 0); /* congestion, but no segments */
+	assert_false(tap_segments(&f));
+	virtio_reset(f.t.d);
+	assert_int_equal(drv_start(&f.t, f.t.d, 0), 0);
+	assert_true(tap_segments(&f));
+	virtio_reset(f.t.d);
+	assert_int_equal(drv_start(&f.t, f.t.d, VIRTIO_F(VIRTIO_NET_F_GUEST_CSUM)), 0);
+	assert_false(tap_segments(&f));
+	tap_close(&f);
+}
+
 /* D: the host puts a checksum where the header says: that must not make another frame of one that was judged. */
 static void test_checksum_place(void **state)
 {
@@ -803,6 +834,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_stream_gone, setup_stream, teardown),
 		cmocka_unit_test_setup_teardown(test_stream_full, setup_stream, teardown),
 		cmocka_unit_test(test_tap),
+		cmocka_unit_test(test_offloads_of_next_driver),
 		cmocka_unit_test(test_checksum_place),
 		cmocka_unit_test(test_multiqueue),
 	};
