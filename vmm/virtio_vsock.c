@@ -178,22 +178,12 @@ static bool fill_rx(struct vsock *v)
 	return batch;
 }
 
-static void on_flush(void *arg);
-
-static void flush_soon(struct vsock *v)
-{
-	if (v->flush_due || v->dead)
-		return;
-	v->flush_due = true;
-	v->refs++;
-	loop_defer(v->dev.loop, on_flush, v);
-}
-
 /* Sends what can be sent, then tells owners that they may write again. The caller holds a reference on v. */
 static void flush(struct vsock *v)
 {
+	/* The guest's packets may wait for this: the queues are looked at again, as after a kick. */
 	if (!fill_rx(v))
-		flush_soon(v);
+		virtio_wake(&v->dev);
 	while (v->wake) {
 		struct vsock_stream *s = v->wake;
 
@@ -212,6 +202,15 @@ static void on_flush(void *arg)
 	if (!v->dead)
 		flush(v);
 	vsock_unref(v);
+}
+
+static void flush_soon(struct vsock *v)
+{
+	if (v->flush_due || v->dead)
+		return;
+	v->flush_due = true;
+	v->refs++;
+	loop_defer(v->dev.loop, on_flush, v);
 }
 
 void vsock_ready(struct vsock_stream *s)

@@ -454,6 +454,76 @@ static void test_rst_storm(void **state)
 	assert_true(drv_used(&f->t, TX, &id, &len));
 }
 
+/* Makes n entries of a ring of 256 available, all of them descriptor 0. */
+static void offer_many(struct fix *f, unsigned q, unsigned n)
+{
+	uint16_t *a = gmem_ptr(&f->t.m, DRV_AVAIL(q), 4);
+
+	__atomic_store_n(&a[1], (uint16_t)(a[1] + n), __ATOMIC_RELEASE);
+}
+
+static uint16_t used_idx(struct fix *f, unsigned q)
+{
+	return *(volatile uint16_t *)gmem_ptr(&f->t.m, DRV_USED(q) + 2, 2);
+}
+
+/*
+ * More resets than the guest's packets wait for, and a guest that puts its receive buffers back without a kick, which nobody
+ * asks for as long as some are there: its packets are taken up again all the same.
+ */
+static void test_rst_storm_ends(void **state)
+{
+	struct fix *f = *state;
+	struct vsock *v = container_of(f->t.d, struct vsock, dev);
+	struct virtio_vsock_hdr h = hdr(OP(RW), 9, 9, 0);
+	struct vsock_stream *s;
+	unsigned q, i;
+	uint16_t back = 0;
+
+	virtio_reset(f->t.d);
+	drv_turns(&f->t, 3);
+	assert_int_equal(virtio_ack_features(f->t.d, f->t.d->features_offered), 0);
+	for (q = 0; q < 3; q++) {
+		memset(gmem_ptr(&f->t.m, DRV_DESC(q), 0x20000), 0, 0x20000);
+		assert_int_equal(virtio_queue_set(f->t.d, q, 256, DRV_DESC(q), DRV_AVAIL(q),
+						  DRV_USED(q)),
+				 0);
+	}
+	assert_int_equal(virtio_activate(f->t.d), 0);
+	for (i = 0; i < 40; i++) {
+		struct virtio_vsock_hdr r = hdr(OP(REQUEST), 1, 100 + i, 0);
+
+		assert_int_equal(gmem_write(&f->t.m, TXBUF, &r, sizeof(r)), 0);
+		drv_desc(&f->t, TX, 0, TXBUF, sizeof(r), 0, 0);
+		offer_many(f, TX, 1);
+		drv_kick(&f->t, TX);
+		drv_turns(&f->t, 1);
+	}
+	assert_int_equal(v->nstreams, 40);
+	assert_int_equal(gmem_write(&f->t.m, TXBUF, &h, sizeof(h)), 0);
+	offer_many(f, TX, 256);
+	drv_kick(&f->t, TX);
+	drv_turns(&f->t, 20);
+	assert_int_equal(used_idx(f, TX), 40 + 256);
+	for (s = v->all; s; s = s->all_next)
+		vsock_stream_reset(s); /* what is left to be said of it holds it */
+	assert_int_equal(v->nstreams, 0);
+	offer_many(f, TX, 200);
+	drv_kick(&f->t, TX);
+	drv_turns(&f->t, 20);
+	assert_int_equal(used_idx(f, TX), 40 + 256);
+	drv_desc(&f->t, RX, 0, RXBUF(0), RXLEN, W, 0);
+	offer_many(f, RX, 256);
+	drv_kick(&f->t, RX);
+	for (i = 0; i < 40; i++) {
+		drv_turns(&f->t, 1);
+		offer_many(f, RX, (uint16_t)(used_idx(f, RX) - back));
+		back = used_idx(f, RX);
+	}
+	assert_int_equal(used_idx(f, TX), 40 + 256 + 200);
+	assert_int_equal(used_idx(f, RX), 40 + 256 + 200);
+}
+
 static void test_many_streams(void **state)
 {
 	struct fix *f = *state;
@@ -754,6 +824,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_credit_in, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_credit_out, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_rst_storm, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_rst_storm_ends, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_many_streams, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_fair, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_growing_ring, setup, teardown),
