@@ -301,7 +301,7 @@ static struct json_object *hear_dial(struct fix *f)
 }
 
 /* E, G: a guest dials relays: as many at once as there may be, no port of nobody's; what it dialled is a number for the apiserver. */
-static void test_relays(void **state)
+static void test_E_relays(void **state)
 {
 	static struct vsock_stream s[300];
 	static struct vsock gone = {.dead = true};
@@ -362,7 +362,7 @@ static void test_relays(void **state)
 }
 
 /* What was published has to be what the configuration says, and comes before the start. */
-static void test_publish(void **state)
+static void test_E_publish(void **state)
 {
 	struct fix *f = *state;
 	CLEANUP_JSON struct json_object *boot = json_object_new_object();
@@ -415,7 +415,7 @@ static void test_log_flood(void **state)
 }
 
 /* E, J: a client that hung up while a process writes to it must not end the helper, and the machine with it. */
-static void test_client_hangs_up(void **state)
+static void test_E_client_hangs_up(void **state)
 {
 	static char *argv[] = {(char *)"container-runtime-linux", (char *)"start", (char *)"--id",
 			       (char *)"x", NULL};
@@ -435,7 +435,7 @@ static void test_client_hangs_up(void **state)
 }
 
 /* F: whatever a guest writes to its console, the host keeps a bounded part of it. */
-static void test_console_flood(void **state)
+static void test_F_console_flood(void **state)
 {
 	struct fix *f = *state;
 	static const char page[65536];
@@ -712,12 +712,12 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_clock, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_fails_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_dials_again, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_relays, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_publish, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_E_relays, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_E_publish, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_nonsense, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_log_flood, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_client_hangs_up, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_console_flood, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_E_client_hangs_up, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_F_console_flood, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_run_dir_goes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_health, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_health_start_period, setup, teardown),

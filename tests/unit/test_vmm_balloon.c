@@ -112,7 +112,7 @@ static void test_kernel_pages(void **state)
 }
 
 /* Pieces of pages stay whole; a report without the feature is only taken back. */
-static void test_report_edges(void **state)
+static void test_B_report_edges(void **state)
 {
 	struct drv *t = *state;
 
@@ -138,7 +138,7 @@ static void test_report_edges(void **state)
 }
 
 /* The ring itself, reported: nonsense, but only the driver's own. The device sees an empty ring afterwards. */
-static void test_report_ring(void **state)
+static void test_B_report_ring(void **state)
 {
 	struct drv *t = *state;
 	uint32_t id, len;
@@ -199,7 +199,7 @@ static void pfns(struct drv *t, const uint32_t *list, size_t n)
 	answered(t, 0, 0);
 }
 
-static void test_inflate(void **state)
+static void test_B_inflate(void **state)
 {
 	struct drv *t = *state;
 	const uint32_t p = (uint32_t)(DATA / PAGE);
@@ -240,7 +240,7 @@ static void test_inflate(void **state)
 }
 
 /* However long a list is, what it costs is bounded: the loop has other things to do. */
-static void test_inflate_endless(void **state)
+static void test_B_inflate_endless(void **state)
 {
 	struct drv *t = *state;
 	uint32_t *list = gmem_ptr(&t->m, DATA, 8u << 20), i;
@@ -300,11 +300,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_report, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_kernel_pages, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_report_edges, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_report_ring, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_B_report_edges, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_B_report_ring, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_report_long, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_inflate, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_inflate_endless, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_B_inflate, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_B_inflate_endless, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_want, setup, teardown),
 	};
 

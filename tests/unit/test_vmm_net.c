@@ -144,7 +144,7 @@ static void test_transmit(void **state)
 	assert_int_equal(peer_recv(f, b, sizeof(b)), HDR + 60);
 }
 
-static void test_transmit_bad(void **state)
+static void test_D_transmit_bad(void **state)
 {
 	struct fix *f = *state;
 	static uint8_t b[70000];
@@ -181,7 +181,7 @@ static void frame(uint8_t *b, size_t len, uint8_t tag)
 	memcpy(b + HDR, nf_mac, 6);
 }
 
-static void test_receive(void **state)
+static void test_D_receive(void **state)
 {
 	struct fix *f = *state;
 	struct virtio_net_hdr_v1 h;
@@ -246,7 +246,7 @@ static void test_receive_flags(void **state)
 }
 
 /* No buffers: frames wait where they are, the loop does not spin, and all come when buffers do. */
-static void test_starvation(void **state)
+static void test_D_starvation(void **state)
 {
 	struct fix *f = *state;
 	static uint8_t b[HDR + 100];
@@ -272,7 +272,7 @@ static void test_starvation(void **state)
 	}
 }
 
-static void test_receive_bad_buffers(void **state)
+static void test_D_receive_bad_buffers(void **state)
 {
 	struct fix *f = *state;
 	static uint8_t b[HDR + 5000];
@@ -297,7 +297,7 @@ static void test_receive_bad_buffers(void **state)
 
 /* B: a frame that is written over the available index adds buffers while it is delivered, as another CPU of the guest
  * could. It gets no more of them than the ring has, and is dropped. The header is off any alignment. */
-static void test_growing_ring(void **state)
+static void test_BD_growing_ring(void **state)
 {
 	struct fix *f = *state;
 	static uint8_t b[HDR + 80];
@@ -414,7 +414,7 @@ static void expect_link_down(struct fix *f)
 	transmit(&f->t, NULL, nf_mac, 60, 12);
 }
 
-static void test_stream(void **state)
+static void test_D_stream(void **state)
 {
 	static uint8_t b[3 * 4096];
 	struct fix *f = *state;
@@ -448,7 +448,7 @@ static void test_stream(void **state)
 	expect_frame(f, 3, 4000, 4);
 }
 
-static void test_stream_long(void **state)
+static void test_D_stream_long(void **state)
 {
 	static uint8_t b[4 + 65553];
 	struct fix *f = *state;
@@ -472,7 +472,7 @@ static void test_stream_long(void **state)
 	assert_int_equal(i, 9);
 }
 
-static void test_stream_lengths(void **state)
+static void test_D_stream_lengths(void **state)
 {
 	static const uint32_t bad[] = {0, 65554, 0x7fffffff, 0xffffffff};
 	struct fix *f = *state;
@@ -490,7 +490,7 @@ static void test_stream_lengths(void **state)
 	}
 }
 
-static void test_stream_gone(void **state)
+static void test_D_stream_gone(void **state)
 {
 	struct fix *f = *state;
 
@@ -500,7 +500,7 @@ static void test_stream_gone(void **state)
 }
 
 /* A peer that does not read: the queue stops, and when it reads again every byte is right and in order. */
-static void test_stream_full(void **state)
+static void test_D_stream_full(void **state)
 {
 	enum { FRAME = 1400 };
 	struct fix *f = *state;
@@ -615,7 +615,7 @@ static ssize_t tap_recv(struct tap_fix *f, uint8_t *b, size_t size)
 	return -1;
 }
 
-static void test_tap(void **state)
+static void test_D_tap(void **state)
 {
 	struct virtio_net_hdr_v1 h = {.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
 				      .csum_start = 14,
@@ -680,7 +680,7 @@ static void test_offloads_of_next_driver(void **state)
 }
 
 /* D: the host puts a checksum where the header says: that must not make another frame of one that was judged. */
-static void test_checksum_place(void **state)
+static void test_D_checksum_place(void **state)
 {
 	static const struct {
 		uint16_t start, offset;
@@ -789,7 +789,7 @@ static void wait_attached(struct tap_fix *f)
 		usleep(1000);
 }
 
-static void test_multiqueue(void **state)
+static void test_D_multiqueue(void **state)
 {
 	struct tap_fix f;
 	uint8_t c[12];
@@ -821,22 +821,22 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_config, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_transmit, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_transmit_bad, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_receive, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_D_transmit_bad, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_D_receive, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_receive_flags, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_starvation, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_receive_bad_buffers, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_growing_ring, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_D_starvation, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_D_receive_bad_buffers, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_BD_growing_ring, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_peer_gone, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_stream, setup_stream, teardown),
-		cmocka_unit_test_setup_teardown(test_stream_long, setup_stream, teardown),
-		cmocka_unit_test_setup_teardown(test_stream_lengths, setup_stream, teardown),
-		cmocka_unit_test_setup_teardown(test_stream_gone, setup_stream, teardown),
-		cmocka_unit_test_setup_teardown(test_stream_full, setup_stream, teardown),
-		cmocka_unit_test(test_tap),
+		cmocka_unit_test_setup_teardown(test_D_stream, setup_stream, teardown),
+		cmocka_unit_test_setup_teardown(test_D_stream_long, setup_stream, teardown),
+		cmocka_unit_test_setup_teardown(test_D_stream_lengths, setup_stream, teardown),
+		cmocka_unit_test_setup_teardown(test_D_stream_gone, setup_stream, teardown),
+		cmocka_unit_test_setup_teardown(test_D_stream_full, setup_stream, teardown),
+		cmocka_unit_test(test_D_tap),
 		cmocka_unit_test(test_offloads_of_next_driver),
-		cmocka_unit_test(test_checksum_place),
-		cmocka_unit_test(test_multiqueue),
+		cmocka_unit_test(test_D_checksum_place),
+		cmocka_unit_test(test_D_multiqueue),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -229,7 +229,7 @@ static void test_ring(void **state)
 	assert_false(closed(f));
 }
 
-static void test_config_space(void **state)
+static void test_A_config_space(void **state)
 {
 	struct fix *f = *state;
 	struct msg m = msg(24, 12 + 8);
@@ -265,7 +265,7 @@ static void broken_rule(struct fix *f)
 	assert_false(f->t.d->vq[0].ready);
 }
 
-static void test_bad_messages(void **state)
+static void test_A_bad_messages(void **state)
 {
 	struct fix *f = *state;
 	static const struct {
@@ -367,7 +367,7 @@ static void break_rule(struct fix *f, enum rule r)
 	close(other);
 }
 
-static void test_bad_tables(void **state)
+static void test_A_bad_tables(void **state)
 {
 	struct fix *f = *state;
 	enum rule r;
@@ -386,7 +386,7 @@ static void test_bad_tables(void **state)
 }
 
 /* A ring inside the table but not inside memory's end: the guest's fault; the connection stays, the device rests. */
-static void test_guest_fault(void **state)
+static void test_A_guest_fault(void **state)
 {
 	struct fix *f = *state;
 
@@ -399,7 +399,7 @@ static void test_guest_fault(void **state)
 }
 
 /* Messages in single bytes are messages all the same. */
-static void test_trickle(void **state)
+static void test_A_trickle(void **state)
 {
 	struct fix *f = *state;
 	struct msg m = msg(2, 8);
@@ -442,11 +442,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_negotiation, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_ring, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_config_space, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_bad_messages, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_bad_tables, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_guest_fault, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_trickle, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_A_config_space, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_A_bad_messages, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_A_bad_tables, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_A_guest_fault, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_A_trickle, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_flood, setup, teardown),
 	};
 

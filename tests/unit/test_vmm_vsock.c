@@ -210,7 +210,7 @@ static struct owner *dial(struct fix *f, uint32_t port, uint32_t gport)
 	return o;
 }
 
-static void test_echo_and_close(void **state)
+static void test_E_echo_and_close(void **state)
 {
 	struct fix *f = *state;
 	struct owner *o = dial(f, 1024, 5000);
@@ -248,7 +248,7 @@ static void test_echo_and_close(void **state)
 	dial(f, 1024, 5000);
 }
 
-static void test_guest_closes(void **state)
+static void test_E_guest_closes(void **state)
 {
 	struct fix *f = *state;
 	struct owner *o = dial(f, 1, 2);
@@ -272,7 +272,7 @@ static void test_guest_closes(void **state)
 	expect_nothing(f);
 }
 
-static void test_refused(void **state)
+static void test_E_refused(void **state)
 {
 	struct fix *f = *state;
 	struct virtio_vsock_hdr h;
@@ -309,7 +309,7 @@ static void test_refused(void **state)
 	assert_int_equal(f->n, 2);
 }
 
-static void test_lies(void **state)
+static void test_E_lies(void **state)
 {
 	struct fix *f = *state;
 	struct virtio_vsock_hdr h;
@@ -356,7 +356,7 @@ static void test_lies(void **state)
 }
 
 /* An owner that does not read: the guest may send what it was promised, not a byte more. */
-static void test_credit_in(void **state)
+static void test_E_credit_in(void **state)
 {
 	struct fix *f = *state;
 	struct owner *o = dial(f, 1, 1);
@@ -396,7 +396,7 @@ static void test_credit_in(void **state)
 }
 
 /* The guest's credit is kept; a nonsensical fwd_cnt gives none. */
-static void test_credit_out(void **state)
+static void test_EF_credit_out(void **state)
 {
 	struct fix *f = *state;
 	struct owner *o;
@@ -430,7 +430,7 @@ static void test_credit_out(void **state)
 }
 
 /* Nobody takes receive buffers: resets pile up to a bound, then the guest's packets wait; and all come through later. */
-static void test_rst_storm(void **state)
+static void test_E_rst_storm(void **state)
 {
 	struct fix *f = *state;
 	struct virtio_vsock_hdr h = hdr(OP(RW), 9, 9, 0);
@@ -524,7 +524,7 @@ static void test_rst_storm_ends(void **state)
 	assert_int_equal(used_idx(f, RX), 40 + 256 + 200);
 }
 
-static void test_many_streams(void **state)
+static void test_E_many_streams(void **state)
 {
 	struct fix *f = *state;
 	uint32_t i;
@@ -540,7 +540,7 @@ static void test_many_streams(void **state)
 }
 
 /* Two streams with much to say take turns. */
-static void test_fair(void **state)
+static void test_E_fair(void **state)
 {
 	struct fix *f = *state;
 	struct owner *a = dial(f, 1, 1), *b = dial(f, 1, 2);
@@ -562,7 +562,7 @@ static void test_fair(void **state)
  * B: what is sent adds the buffer for what comes next, as another CPU of the guest could: each packet's two bytes are the
  * available index. One turn of the loop is over all the same, and everything comes in its order.
  */
-static void test_growing_ring(void **state)
+static void test_BD_growing_ring(void **state)
 {
 	struct fix *f = *state;
 	struct owner *o = dial(f, 1, 1);
@@ -592,7 +592,7 @@ static size_t take_nothing(void *arg, const void *p, size_t len)
 }
 
 /* Thousands of streams that nobody reads, neither here nor in the guest: one more is served as if it were alone. */
-static void test_stalled(void **state)
+static void test_E_stalled(void **state)
 {
 	static const struct vsock_stream_ops deaf = {.data = take_nothing, .closed = on_closed};
 	static uint8_t block[30000];
@@ -633,7 +633,7 @@ static void test_stalled(void **state)
 	assert_int_equal(sink.closed, 4000);
 }
 
-static void test_reset(void **state)
+static void test_AE_reset(void **state)
 {
 	struct fix *f = *state;
 	struct owner *o = dial(f, 1, 1);
@@ -656,7 +656,7 @@ static void test_reset(void **state)
 }
 
 /* A machine that ends right after its last packet: draining serves what no kick announced. */
-static void test_drain(void **state)
+static void test_E_drain(void **state)
 {
 	struct fix *f = *state;
 	struct owner *o = dial(f, 1, 1);
@@ -669,7 +669,7 @@ static void test_drain(void **state)
 	assert_int_equal(o->got, 4);
 }
 
-static void test_pump(void **state)
+static void test_E_pump(void **state)
 {
 	struct fix *f = *state;
 	struct virtio_vsock_hdr h;
@@ -714,7 +714,7 @@ static void test_pump(void **state)
 }
 
 /* An owner drops its stream out of the blue: the guest is told at once, not with the next packet. */
-static void test_dropped(void **state)
+static void test_E_dropped(void **state)
 {
 	struct fix *f = *state;
 	struct owner *o = dial(f, 1, 1);
@@ -801,7 +801,7 @@ static void test_client_leaves_deaf_guest(void **state)
 }
 
 /* Freeing the device with live streams tells every owner. */
-static void test_device_freed(void **state)
+static void test_E_device_freed(void **state)
 {
 	struct fix *f = *state;
 	struct owner *a = dial(f, 1, 1), *b = dial(f, 1, 2);
@@ -817,25 +817,25 @@ static void test_device_freed(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_echo_and_close, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_guest_closes, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_lies, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_credit_in, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_credit_out, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_rst_storm, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_E_echo_and_close, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_E_guest_closes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_E_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_E_lies, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_E_credit_in, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_EF_credit_out, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_E_rst_storm, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_rst_storm_ends, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_many_streams, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_fair, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_growing_ring, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_stalled, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_reset, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_drain, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_pump, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_E_many_streams, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_E_fair, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_BD_growing_ring, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_E_stalled, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_AE_reset, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_E_drain, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_E_pump, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_attach, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_client_leaves_deaf_guest, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_dropped, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_device_freed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_E_dropped, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_E_device_freed, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

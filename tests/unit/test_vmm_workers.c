@@ -429,7 +429,7 @@ static void test_one_queue_starts(void **state)
 }
 
 /* Another kick descriptor takes the place of the first; the old one, still open elsewhere, means nothing any more. */
-static void test_kick_replaced(void **state)
+static void test_A_kick_replaced(void **state)
 {
 	struct fix *f = *state;
 	struct drv *t = &f->t;
@@ -490,7 +490,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_B_broken_often, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_one_queue_stops, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_one_queue_starts, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_kick_replaced, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_A_kick_replaced, setup, teardown),
 		cmocka_unit_test(test_A_freed_in_flight),
 	};
 
