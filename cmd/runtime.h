@@ -130,7 +130,6 @@ struct runtime {
 	struct rt_process *procs; /* init first */
 	unsigned nprocs;
 	unsigned next_exec;
-	unsigned strays;          /* dials of the guest to where nobody listens */
 	struct stdlog_writer log; /* what the init process writes */
 	int boot_fd, exit_fd;     /* boot.log, exit.json */
 	int jail_done;            /* enum jail_stage */
@@ -152,11 +151,12 @@ struct runtime {
 	const char *machine_end; /* "panic", "reset" or "crash"; NULL: as it should, or not yet */
 	bool killed;             /* stopped from outside because the guest did not go */
 	bool paused;
-	bool oom;                  /* something in the container was killed for want of memory */
-	struct vsock_stream *kmsg; /* the guest's kernel log */
-	struct rpc_req *watch;     /* runtime.watch, who is told what happens; NULL: nobody */
-	struct health *health;     /* NULL: no checks */
-	struct sockets *sockets;   /* NULL: none cross the border */
+	bool oom;                     /* something in the container was killed for want of memory */
+	struct vsock_stream *kmsg;    /* the guest's kernel log */
+	unsigned nonsense, bad_dials; /* of the guest's: how often, for log_due() */
+	struct rpc_req *watch;        /* runtime.watch, who is told what happens; NULL: nobody */
+	struct health *health;        /* NULL: no checks */
+	struct sockets *sockets;      /* NULL: none cross the border */
 	/* CLOCK_MONOTONIC microseconds of the start's milestones, and what the guest measured. */
 	uint64_t t_request, t_built, t_vm, t_ready, t_started, guest_init_us;
 	int exit_code; /* of the helper itself */

@@ -15,7 +15,6 @@
 
 #define DRAIN_MS    3000
 #define KEEP_EXITED 64 /* exec results kept for late waiters */
-#define STRAYS_TOLD 16
 
 struct rt_process *runtime_process_find(struct runtime *rt, const char *id)
 {
@@ -274,6 +273,12 @@ static void agent_exited(struct runtime *rt, struct rt_process *proc, struct jso
 	runtime_process_exited(proc, (int)(json_int(params, "code", 255) & 0xff));
 }
 
+static void agent_nonsense(struct runtime *rt, const char *event)
+{
+	if (log_due(&rt->nonsense))
+		log_warn("guest speaks of an unknown process (%.32s)", event);
+}
+
 static void agent_event(void *ctx, struct rpc_conn *c, const char *event,
 			struct json_object *params)
 {
@@ -289,7 +294,7 @@ static void agent_event(void *ctx, struct rpc_conn *c, const char *event,
 	else if (str_eq(event, "oom"))
 		agent_oom(rt);
 	else if (!proc)
-		log_warn("guest speaks of an unknown process (%.32s)", event);
+		agent_nonsense(rt, event);
 	else if (str_eq(event, "started"))
 		agent_started(rt, proc);
 	else if (str_eq(event, "failed"))
@@ -322,7 +327,8 @@ static int accept_control(struct runtime *rt, struct vsock_stream *s)
 	int fd;
 
 	if (rt->agent || rt->agent_ready) {
-		log_warn("guest dialled the control port again: refused");
+		if (log_due(&rt->bad_dials))
+			log_warn("guest dialled the control port again: refused");
 		return -1;
 	}
 	fd = vsock_stream_to_fd(s, rt->loop, &e);
@@ -372,14 +378,15 @@ int runtime_accept(void *arg, uint32_t port, struct vsock_stream *s)
 
 				if (runtime_stream_accept(&p->stream[k], s, &e) == 0)
 					return 0;
-				log_err(e, "stdio");
+				if (log_due(&rt->bad_dials))
+					log_err(e, "stdio");
 				return -1;
 			}
 	rc = runtime_sockets_accept(rt, port, s);
 	if (rc <= 0)
 		return rc;
-	if (rt->strays++ < STRAYS_TOLD)
-		log_warn("guest dialled port %u, where nobody listens%s", port,
-			 rt->strays == STRAYS_TOLD ? "; no more of that is told" : "");
+	if (log_due(&rt->bad_dials))
+		log_warn("guest dialled port %u, where nobody listens (no. %u)", port,
+			 rt->bad_dials);
 	return -1;
 }

@@ -273,6 +273,13 @@ void log_msg(enum log_level lvl, const char *fmt, ...)
 	record(lvl, msg);
 }
 
+bool log_due(unsigned *n)
+{
+	unsigned times = __atomic_add_fetch(n, 1, __ATOMIC_RELAXED);
+
+	return !(times & (times - 1));
+}
+
 void log_err(const struct error *e, const char *fmt, ...)
 {
 	CLEANUP_FREE char *text = error_text(e);

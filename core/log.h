@@ -29,6 +29,9 @@ int log_fd(void);
 void log_confine(void);
 
 void log_msg(enum log_level lvl, const char *fmt, ...) PRINTF(2, 3);
+/* log_due: counts in *n; true the first, second, fourth, eighth… time. What a guest can have logged as often as it likes is logged
+ * then only: it must not push everything else out of the log, nor bring journald to refuse more of us. Any thread. */
+bool log_due(unsigned *n);
 #define log_debug(...) log_msg(LOG_LVL_DEBUG, __VA_ARGS__)
 #define log_info(...)  log_msg(LOG_LVL_INFO, __VA_ARGS__)
 #define log_warn(...)  log_msg(LOG_LVL_WARN, __VA_ARGS__)

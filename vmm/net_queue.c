@@ -114,8 +114,9 @@ static void hand_over(struct net_pair *p, size_t len)
 
 /* ---- to the guest ---- */
 
-/* Whether the driver takes frames of this kind: an older one, or the one before it, may have agreed to more. */
-static bool wanted(const struct net_pair *p)
+/* Whether the driver takes frames of this kind: an older one, or the one before it, may have agreed to more. What it need not
+ * know of one is taken away (§5.1.6.4.1: without GUEST_CSUM there are no flags). */
+static bool wanted(struct net_pair *p)
 {
 	static const uint8_t bits[][2] = {
 		{VIRTIO_NET_HDR_GSO_TCPV4, VIRTIO_NET_F_GUEST_TSO4},
@@ -129,6 +130,9 @@ static bool wanted(const struct net_pair *p)
 
 	if (p->hdr.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM && !virtio_has(dev, VIRTIO_NET_F_GUEST_CSUM))
 		return false;
+	p->hdr.flags &= virtio_has(dev, VIRTIO_NET_F_GUEST_CSUM)
+				? VIRTIO_NET_HDR_F_NEEDS_CSUM | VIRTIO_NET_HDR_F_DATA_VALID
+				: 0;
 	if (p->hdr.gso_type & VIRTIO_NET_HDR_GSO_ECN && !virtio_has(dev, VIRTIO_NET_F_GUEST_ECN))
 		return false;
 	if (type == VIRTIO_NET_HDR_GSO_NONE)

@@ -61,6 +61,8 @@ enum {
 #define VU_NO_FD        0x100u
 #define VU_MAX_FDS      8
 #define VU_CONFIG_MAX   256u
+#define PIECES_TURN     64   /* headers and payloads taken in one turn of the loop */
+#define PIECES_REST     1024 /* more than a socket holds */
 
 struct vu_header {
 	uint32_t request, flags, size;
@@ -494,9 +496,10 @@ static int receive(struct vhost_user *vu, struct error **err)
 	return 1;
 }
 
-static int run(struct vhost_user *vu, struct error **err)
+/* Takes at most so many pieces: a front end that never stops talking must not keep the loop. */
+static int run(struct vhost_user *vu, unsigned pieces, struct error **err)
 {
-	for (;;) {
+	while (pieces--) {
 		bool was_header = vu->got < sizeof(vu->hdr);
 		int rc = receive(vu, err);
 
@@ -513,6 +516,7 @@ static int run(struct vhost_user *vu, struct error **err)
 		if (rc < 0)
 			return -1;
 	}
+	return 0;
 }
 
 /* The connection is over: the device stops and forgets the guest. */
@@ -533,7 +537,7 @@ void vhost_user_finish(struct vhost_user *vu)
 {
 	if (!vu || vu->fd < 0)
 		return;
-	(void)run(vu, NULL);
+	(void)run(vu, PIECES_REST, NULL);
 	end(vu);
 }
 
@@ -542,7 +546,7 @@ static void on_message(void *arg, int fd, uint32_t events)
 	CLEANUP_ERROR struct error *e = NULL;
 	struct vhost_user *vu = arg;
 
-	if (!run(vu, &e))
+	if (!run(vu, PIECES_TURN, &e))
 		return;
 	if (e->code != ERR_EMPTY && e->sys != ECONNRESET)
 		log_err(e, "virtio-%s", vu->dev->ops->name);

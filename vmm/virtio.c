@@ -191,6 +191,11 @@ void virtio_wake(struct virtio_dev *dev)
 		virtio_worker_wake(dev, i);
 }
 
+void virtio_again(struct virtio_dev *dev, unsigned q)
+{
+	virtio_eventfd_signal(dev->kick_fd[q]);
+}
+
 int virtio_ack_features(struct virtio_dev *dev, uint64_t features)
 {
 	int rc = -1;
@@ -264,7 +269,8 @@ int virtio_queue_start(struct virtio_dev *dev, unsigned q, uint16_t next_avail)
 
 	if (q >= dev->nqueues)
 		return -1;
-	dev_lock(dev);
+	/* Its worker may be at another of its queues, and look at this one. */
+	virtio_pause(dev);
 	if (!dev->broken && !dev->vq[q].ready) {
 		rc = queue_start(dev, q, next_avail);
 		if (!rc && !dev->active)
@@ -272,7 +278,7 @@ int virtio_queue_start(struct virtio_dev *dev, unsigned q, uint16_t next_avail)
 		if (rc)
 			virtio_dev_broken(dev, "bad rings");
 	}
-	dev_unlock(dev);
+	virtio_resume(dev);
 	virtio_wake(dev);
 	return rc;
 }
@@ -471,7 +477,9 @@ void virtio_dev_broken(struct virtio_dev *dev, const char *why)
 {
 	dev_lock(dev);
 	if (!dev->broken) {
-		log_warn("virtio-%s: %s; the device waits for a reset", dev->ops->name, why);
+		if (log_due(&dev->times_broken))
+			log_warn("virtio-%s: %s; the device waits for a reset (no. %u)",
+				 dev->ops->name, why, dev->times_broken);
 		__atomic_store_n(&dev->broken, true, __ATOMIC_RELAXED);
 		dev->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
 		virtio_config_changed(dev);

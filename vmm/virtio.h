@@ -100,6 +100,7 @@ struct virtio_dev {
 	uint32_t config_gen;
 	bool active;
 	bool broken;            /* atomic */
+	unsigned times_broken;  /* since it was made; resets do not change it */
 	unsigned pausing;       /* atomic: how many want the device for themselves */
 	const struct gmem *mem; /* changes while paused */
 	struct loop *loop;
@@ -185,6 +186,8 @@ void virtio_log_queues(struct virtio_dev *dev);
 void virtio_dev_broken(struct virtio_dev *dev, const char *why);
 /* virtio_wake: makes ops->work run on the device's thread soon, or all workers look at all their queues. Any thread. */
 void virtio_wake(struct virtio_dev *dev);
+/* virtio_again: queue_kick is called once more for this queue, on a later turn of the loop. Without workers. Any thread. */
+void virtio_again(struct virtio_dev *dev, unsigned q);
 /* virtio_worker_wake: one worker only. Any thread. */
 void virtio_worker_wake(struct virtio_dev *dev, unsigned w);
 /* virtio_worker_watch: ops->worker_fd is called when `events` (EPOLLIN, EPOLLOUT) become true of fd; one descriptor for

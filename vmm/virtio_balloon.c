@@ -13,7 +13,8 @@
  * Which queue reports come on: the specification numbers it 4; drivers before Linux 6.11 number only the queues that
  * there are, and so come to 2. Without the features of queues 2 and 3 nothing else can be meant by any of the three.
  *
- * A turn of the loop serves one chain: discarding what a chain names takes milliseconds when all of it was in use.
+ * Discarding what a chain names takes a tenth of a second when all of it was in use, so a turn of the loop does a piece of
+ * it (TURN_BYTES, PFNS), and one chain after the other is served, whichever queue it came on.
  */
 #include <linux/virtio_balloon.h>
 
@@ -25,13 +26,19 @@
 #define REPORT_FIRST 2
 #define QUEUES       5
 #define PFN_SHIFT    VIRTIO_BALLOON_PFN_SHIFT
-#define PFNS         256  /* read at a time, as many as Linux sends */
+#define PFNS         256  /* done in a turn, as many as Linux sends */
 #define CHAIN_PFNS   4096 /* of one chain */
+#define PAGE         4096u
+#define TURN_BYTES   (2u << 20) /* of a report, in a turn; less than twice that with the last piece */
 
 struct balloon {
 	struct virtio_dev dev;
 	struct virtio_balloon_config config; /* both numbers are little-endian, as we are */
 	struct virtq_chain chain;
+	bool busy; /* with `chain`, which came on queue q */
+	unsigned q;
+	unsigned at; /* where in it: its buffer (of a report), */
+	size_t off;  /* and the byte of that, or of the list */
 };
 
 /* What of the configuration exists without the features we do not offer (§5.5.4). */
@@ -76,46 +83,77 @@ static void discard_pfns(struct virtio_dev *dev, const uint32_t *pfn, size_t n)
 	}
 }
 
-/* Pages beyond the bound stay where they are: the guest does without them, and the host does not gain. */
-static void inflate(struct balloon *b)
+/* Pages beyond the bound stay where they are: the guest does without them, and the host does not gain. True: all is done. */
+static bool inflate(struct balloon *b)
 {
 	uint32_t pfn[PFNS];
-	size_t off, n;
+	size_t n = virtq_read_out(&b->chain, b->off, pfn, sizeof(pfn)) / sizeof(pfn[0]);
 
-	for (off = 0; off < CHAIN_PFNS * sizeof(pfn[0]); off += sizeof(pfn)) {
-		n = virtq_read_out(&b->chain, off, pfn, sizeof(pfn)) / sizeof(pfn[0]);
-		discard_pfns(&b->dev, pfn, n);
-	}
+	discard_pfns(&b->dev, pfn, n);
+	b->off += sizeof(pfn);
+	return n < PFNS || b->off == CHAIN_PFNS * sizeof(pfn[0]);
 }
 
-static void report(struct balloon *b)
+static bool report(struct balloon *b)
 {
 	const struct virtq_chain *c = &b->chain;
-	unsigned i;
+	size_t done = 0;
 
-	for (i = c->nout; i < c->nout + c->nin; i++)
-		gmem_discard_at(b->dev.mem, c->iov[i].iov_base, c->iov[i].iov_len);
+	while (b->at < c->nin && done < TURN_BYTES) {
+		const struct iovec *v = &c->iov[c->nout + b->at];
+		uint8_t *p = (uint8_t *)v->iov_base + b->off;
+		/* Where it is cut lies between two pages, or the one would never go. */
+		size_t n = MIN(v->iov_len - b->off, TURN_BYTES - (uintptr_t)p % PAGE);
+
+		gmem_discard_at(b->dev.mem, p, n);
+		done += n;
+		b->off += n;
+		if (b->off == v->iov_len) {
+			b->at++;
+			b->off = 0;
+		}
+	}
+	return b->at == c->nin;
+}
+
+static bool serve(struct balloon *b)
+{
+	if (b->q == INFLATE)
+		return inflate(b);
+	if (b->q >= REPORT_FIRST && virtio_has(&b->dev, VIRTIO_BALLOON_F_REPORTING))
+		return report(b);
+	return true;
 }
 
 static void balloon_kick(struct virtio_dev *dev, unsigned q)
 {
 	struct balloon *b = balloon_of(dev);
 
-	if (!virtio_next(dev, q, &b->chain))
+	if (b->busy && q != b->q)
+		return; /* until that is done */
+	if (!b->busy) {
+		if (!virtio_next(dev, q, &b->chain))
+			return;
+		b->busy = true;
+		b->q = q;
+		b->at = 0;
+		b->off = 0;
+	}
+	if (!serve(b)) {
+		virtio_again(dev, q);
 		return;
-	if (q == INFLATE)
-		inflate(b);
-	else if (q >= REPORT_FIRST && virtio_has(dev, VIRTIO_BALLOON_F_REPORTING))
-		report(b);
+	}
+	b->busy = false;
 	virtq_push(&dev->vq[q], b->chain.head, 0);
 	virtq_publish(&dev->vq[q]);
 	virtio_notify(dev, q);
-	virtio_wake(dev); /* kicks again */
+	virtio_wake(dev); /* all queues: others may have waited */
 }
 
 static void balloon_reset(struct virtio_dev *dev)
 {
 	balloon_of(dev)->config.actual = 0;
+	balloon_of(dev)->busy = false;
 }
 
 static void balloon_free(struct virtio_dev *dev)

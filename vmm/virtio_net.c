@@ -153,6 +153,9 @@ static unsigned guest_offloads(const struct net *n)
 	/* A tap takes the two UDP bits together or not at all, and none without checksums. */
 	if ((off & (NET_TUN_F_USO4 | NET_TUN_F_USO6)) != (NET_TUN_F_USO4 | NET_TUN_F_USO6))
 		off &= ~(unsigned)(NET_TUN_F_USO4 | NET_TUN_F_USO6);
+	/* Refused, those of the driver before this one would stay. */
+	if (!(off & (TUN_F_TSO4 | TUN_F_TSO6)))
+		off &= ~(unsigned)TUN_F_TSO_ECN;
 	return off & TUN_F_CSUM ? off & n->offloads : 0;
 }
 

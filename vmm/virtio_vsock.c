@@ -143,14 +143,20 @@ static void send_packet(struct vsock *v, struct vsock_stream *s)
 	vsock_stream_sent(s, op, h.len);
 }
 
-static void fill_rx(struct vsock *v)
+/*
+ * A batch at most, then false: however small the guest's buffers are and however fast it posts them, the loop has other
+ * things to do.
+ */
+static bool fill_rx(struct vsock *v)
 {
 	struct virtio_dev *dev = &v->dev;
+	unsigned batch = BATCH;
 
 	pthread_mutex_lock(&dev->lock);
-	while (!v->reset_due && (v->rst_n || ready_first(v))) {
+	while (batch && !v->reset_due && (v->rst_n || ready_first(v))) {
 		if (!virtio_next(dev, RX, &v->chain))
 			break;
+		batch--;
 		if (v->chain.in_len <= HDR) {
 			virtio_dev_broken(dev, "vsock receive buffer without room for a packet");
 			break;
@@ -169,12 +175,15 @@ static void fill_rx(struct vsock *v)
 	virtq_publish(&dev->vq[RX]);
 	virtio_notify(dev, RX);
 	pthread_mutex_unlock(&dev->lock);
+	return batch;
 }
 
 /* Sends what can be sent, then tells owners that they may write again. The caller holds a reference on v. */
 static void flush(struct vsock *v)
 {
-	fill_rx(v);
+	/* The guest's packets may wait for this: the queues are looked at again, as after a kick. */
+	if (!fill_rx(v))
+		virtio_wake(&v->dev);
 	while (v->wake) {
 		struct vsock_stream *s = v->wake;
 

@@ -371,11 +371,10 @@ static void shut(struct vsock_stream *s, bool both)
 		return;
 	s->shut_wanted = true;
 	s->shut_both |= both;
-	s->shut_sent = false;
-	if (s->hashed && !s->peer_no_recv)
+	/* That no more comes need not be said to a guest that takes no more; that nothing is taken has to be, or it writes on. */
+	s->shut_sent = !s->hashed || (s->peer_no_recv && !(both && !s->peer_eof));
+	if (!s->shut_sent)
 		vsock_ready(s);
-	else
-		s->shut_sent = true;
 }
 
 void vsock_stream_shutdown(struct vsock_stream *s)

@@ -426,6 +426,26 @@ static void test_nonsense(void **state)
 	assert_null(f->rt.agent);
 }
 
+/* F: what a guest may do wrong as often as it likes does not fill the log. */
+static void test_F_log_flood(void **state)
+{
+	struct fix *f = *state;
+	CLEANUP_BUF struct buf b = {0};
+	unsigned lines = 0, i;
+
+	assert_int_equal(log_init_service(f->dir, "guest", LOG_LVL_INFO, NULL), 0);
+	for (i = 0; i < 5000; i++) {
+		assert_int_equal(runtime_accept(&f->rt, 9, NULL), -1);
+		assert_int_equal(runtime_accept(&f->rt, AGENT_PORT_CONTROL, NULL), -1);
+		say(f->guest, "{\"event\":\"started\",\"params\":{\"process\":\"exec-9\"}}");
+		turns(f);
+	}
+	assert_int_equal(path_read_all(f->rt.dirfd, "guest.log", 4 << 20, &b, NULL), 0);
+	for (i = 0; i < b.len; i++)
+		lines += b.data[i] == '\n';
+	assert_in_range(lines, 2, 14 + 13);
+}
+
 /* E, J: a client that hung up while a process writes to it must not end the helper, and the machine with it. */
 static void test_E_client_hangs_up(void **state)
 {
@@ -728,6 +748,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_E_relays, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_E_publish, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_nonsense, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_F_log_flood, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_E_client_hangs_up, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_F_console_flood, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_run_dir_goes, setup, teardown),

@@ -153,6 +153,45 @@ static void test_B_report_ring(void **state)
 	test_report(state);
 }
 
+/* A large report is taken in pieces, so that the loop gets its turns; meanwhile other queues wait, and a reset ends it. */
+static void test_B_report_long(void **state)
+{
+	struct drv *t = *state;
+	const uint64_t bytes = 24u << 20;
+	uint64_t before;
+	uint32_t id, len;
+
+	fill(t, DATA, bytes);
+	drv_desc(t, REPORT, 0, DATA + 1, (uint32_t)bytes - 1, W, 0);
+	drv_desc(t, 1, 0, DATA, 4, 0, 0);
+	drv_turns(t, 3);
+	before = held(t);
+	drv_offer(t, REPORT, 0);
+	drv_kick(t, REPORT);
+	(void)loop_turn(t->l, 0, NULL);
+	assert_in_range(before - held(t), PAGE, 4u << 20);
+	assert_false(drv_used(t, REPORT, &id, &len));
+	drv_offer(t, 1, 0);
+	drv_kick(t, 1);
+	assert_true(drv_wait(t, REPORT, &id, &len));
+	assert_int_equal(before - held(t), bytes - PAGE);
+	assert_true(drv_wait(t, 1, &id, &len));
+
+	fill(t, DATA, bytes);
+	drv_offer(t, REPORT, 0);
+	drv_kick(t, REPORT);
+	(void)loop_turn(t->l, 0, NULL);
+	virtio_reset(t->d);
+	assert_int_equal(drv_start(t, t->d, 0), 0);
+	drv_turns(t, 20);
+	assert_false(drv_used(t, REPORT, &id, &len));
+	assert_int_equal(byte_at(t, DATA + bytes - 1), 0x5a);
+	drv_desc(t, REPORT, 0, DATA + bytes - PAGE, PAGE, W, 0);
+	answered(t, REPORT, 0);
+	assert_int_equal(byte_at(t, DATA + bytes - 1), 0);
+	assert_int_equal(byte_at(t, DATA + bytes - PAGE - 1), 0x5a);
+}
+
 static void pfns(struct drv *t, const uint32_t *list, size_t n)
 {
 	assert_int_equal(gmem_write(&t->m, DRV_DATA, list, 4 * n), 0);
@@ -214,6 +253,15 @@ static void test_B_inflate_endless(void **state)
 	list[4096] = p + 1;
 	for (i = 0; i < 15; i++)
 		drv_desc(t, 0, i, DATA, 8u << 20, i < 14 ? N : 0, (uint16_t)(i + 1));
+	/* Nor is it done in one turn. */
+	drv_turns(t, 3);
+	drv_offer(t, 0, 0);
+	drv_kick(t, 0);
+	(void)loop_turn(t->l, 0, NULL);
+	assert_int_equal(t->d->vq[0].used_idx, 0);
+	assert_true(drv_wait(t, 0, &i, &i));
+	assert_int_equal(byte_at(t, DATA + (8u << 20)), 0);
+	fill(t, DATA + (8u << 20), PAGE);
 	answered(t, 0, 0);
 	assert_int_equal(byte_at(t, DATA + (8u << 20)), 0);
 	assert_int_equal(byte_at(t, DATA + (8u << 20) + PAGE), 0x5a);
@@ -254,6 +302,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_kernel_pages, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_B_report_edges, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_B_report_ring, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_B_report_long, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_B_inflate, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_B_inflate_endless, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_want, setup, teardown),

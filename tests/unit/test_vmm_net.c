@@ -5,6 +5,12 @@
  * on a SOCK_SEQPACKET pair in a tap's place; one test on a real tap in a network namespace of its own.
  */
 #include <arpa/inet.h>
+#include <fcntl.h>
+#include <linux/ethtool.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <linux/if_tun.h>
+#include <linux/sockios.h>
 #include <linux/virtio_net.h>
 #include <sys/socket.h>
 
@@ -209,6 +215,32 @@ static void test_D_receive(void **state)
 	memcpy(&h, got, HDR);
 	assert_int_equal(h.num_buffers, 3);
 	assert_memory_equal(got + HDR, b + HDR, 5000);
+}
+
+/* A driver that does not take checksums on trust sees no flags, not even "it is right"; of a frame that has none yet it sees
+ * nothing. */
+static void test_D_receive_flags(void **state)
+{
+	struct fix *f = *state;
+	struct virtio_net_hdr_v1 h = {0};
+	static uint8_t b[HDR + 100];
+	uint32_t id = 0, len = 0;
+
+	post(&f->t, 0, 2048);
+	post(&f->t, 1, 2048);
+	frame(b, 100, 1);
+	b[0] = VIRTIO_NET_HDR_F_NEEDS_CSUM;
+	assert_int_equal(send(f->peer, b, sizeof(b), 0), sizeof(b));
+	b[0] = VIRTIO_NET_HDR_F_DATA_VALID | VIRTIO_NET_HDR_F_RSC_INFO;
+	b[HDR + 99] = 2;
+	assert_int_equal(send(f->peer, b, sizeof(b), 0), sizeof(b));
+	assert_true(drv_wait(&f->t, RX, &id, &len));
+	assert_int_equal(len, sizeof(b));
+	assert_int_equal(gmem_read(&f->t.m, RXB(id) + HDR + 99, &h, 1), 0);
+	assert_int_equal(h.flags, 2); /* the second one */
+	assert_int_equal(gmem_read(&f->t.m, RXB(id), &h, HDR), 0);
+	assert_int_equal(h.flags, 0);
+	assert_false(drv_used(&f->t, RX, &id, &len));
 }
 
 /* No buffers: frames wait where they are, the loop does not spin, and all come when buffers do. */
@@ -545,6 +577,35 @@ static void test_D_tap(void **state)
 	tap_close(&f);
 }
 
+static bool tap_segments(struct tap_fix *f)
+{
+	struct ethtool_value v = {.cmd = ETHTOOL_GTSO};
+	struct ifreq ifr = {.ifr_name = "t0", .ifr_data = (char *)&v};
+
+	assert_int_equal(ioctl(f->ctl, SIOCETHTOOL, &ifr), 0);
+	return v.data;
+}
+
+/* The tap does for the next driver what that one agreed to, not what the one before did, even of a set that makes no sense. */
+static void test_D_offloads_of_next_driver(void **state)
+{
+	const uint64_t tso = VIRTIO_F(VIRTIO_NET_F_GUEST_TSO4) | VIRTIO_F(VIRTIO_NET_F_GUEST_TSO6);
+	struct tap_fix f;
+
+	tap_open(&f, 1);
+	assert_true(tap_segments(&f));
+	virtio_reset(f.t.d);
+	assert_int_equal(drv_start(&f.t, f.t.d, tso), 0); /* congestion, but no segments */
+	assert_false(tap_segments(&f));
+	virtio_reset(f.t.d);
+	assert_int_equal(drv_start(&f.t, f.t.d, 0), 0);
+	assert_true(tap_segments(&f));
+	virtio_reset(f.t.d);
+	assert_int_equal(drv_start(&f.t, f.t.d, VIRTIO_F(VIRTIO_NET_F_GUEST_CSUM)), 0);
+	assert_false(tap_segments(&f));
+	tap_close(&f);
+}
+
 /* D: the host puts a checksum where the header says: that must not make another frame of one that was judged. */
 static void test_D_checksum_place(void **state)
 {
@@ -689,6 +750,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_transmit, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_D_transmit_bad, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_D_receive, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_D_receive_flags, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_D_starvation, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_D_receive_bad_buffers, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_BD_growing_ring, setup, teardown),
@@ -699,6 +761,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_D_stream_gone, setup_stream, teardown),
 		cmocka_unit_test_setup_teardown(test_D_stream_full, setup_stream, teardown),
 		cmocka_unit_test(test_D_tap),
+		cmocka_unit_test(test_D_offloads_of_next_driver),
 		cmocka_unit_test(test_D_checksum_place),
 		cmocka_unit_test(test_D_multiqueue),
 	};

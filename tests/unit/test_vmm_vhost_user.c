@@ -490,6 +490,29 @@ static void test_A_trickle(void **state)
 	assert_int_equal(f->t.d->features_acked, f->t.d->features_offered);
 }
 
+/* However much a front end says at once, a turn of the loop is over soon; in the end all of it is answered. */
+static void test_A_flood(void **state)
+{
+	struct fix *f = *state;
+	struct msg m = msg(1, 0), in;
+	unsigned sent = 0, got = 0, i;
+
+	while (sent < 200 && send(f->fd, &m, 12, MSG_DONTWAIT | MSG_NOSIGNAL) == 12)
+		sent++;
+	assert_true(sent > 100);
+	drv_turns(&f->t, 1);
+	while (recv(f->fd, &in, 20, MSG_DONTWAIT) == 20)
+		got++;
+	assert_in_range(got, 1, 64);
+	for (i = 0; i < 20; i++) {
+		drv_turns(&f->t, 1);
+		while (recv(f->fd, &in, 20, MSG_DONTWAIT) == 20)
+			got++;
+	}
+	assert_int_equal(got, sent);
+	assert_false(closed(f));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -501,6 +524,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_A_ends_while_it_runs, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_A_guest_fault, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_A_trickle, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_A_flood, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -249,6 +249,76 @@ static void test_E_rst_storm(void **state)
 	assert_true(drv_used(&f->t, TX, &id, &len));
 }
 
+/* Makes n entries of a ring of 256 available, all of them descriptor 0. */
+static void offer_many(struct fix *f, unsigned q, unsigned n)
+{
+	uint16_t *a = gmem_ptr(&f->t.m, DRV_AVAIL(q), 4);
+
+	__atomic_store_n(&a[1], (uint16_t)(a[1] + n), __ATOMIC_RELEASE);
+}
+
+static uint16_t used_idx(struct fix *f, unsigned q)
+{
+	return *(volatile uint16_t *)gmem_ptr(&f->t.m, DRV_USED(q) + 2, 2);
+}
+
+/*
+ * More resets than the guest's packets wait for, and a guest that puts its receive buffers back without a kick, which nobody
+ * asks for as long as some are there: its packets are taken up again all the same.
+ */
+static void test_E_rst_storm_ends(void **state)
+{
+	struct fix *f = *state;
+	struct vsock *v = container_of(f->t.d, struct vsock, dev);
+	struct virtio_vsock_hdr h = hdr(OP(RW), 9, 9, 0);
+	struct vsock_stream *s;
+	unsigned q, i;
+	uint16_t back = 0;
+
+	virtio_reset(f->t.d);
+	drv_turns(&f->t, 3);
+	assert_int_equal(virtio_ack_features(f->t.d, f->t.d->features_offered), 0);
+	for (q = 0; q < 3; q++) {
+		memset(gmem_ptr(&f->t.m, DRV_DESC(q), 0x20000), 0, 0x20000);
+		assert_int_equal(virtio_queue_set(f->t.d, q, 256, DRV_DESC(q), DRV_AVAIL(q),
+						  DRV_USED(q)),
+				 0);
+	}
+	assert_int_equal(virtio_activate(f->t.d), 0);
+	for (i = 0; i < 40; i++) {
+		struct virtio_vsock_hdr r = hdr(OP(REQUEST), 1, 100 + i, 0);
+
+		assert_int_equal(gmem_write(&f->t.m, TXBUF, &r, sizeof(r)), 0);
+		drv_desc(&f->t, TX, 0, TXBUF, sizeof(r), 0, 0);
+		offer_many(f, TX, 1);
+		drv_kick(&f->t, TX);
+		drv_turns(&f->t, 1);
+	}
+	assert_int_equal(v->nstreams, 40);
+	assert_int_equal(gmem_write(&f->t.m, TXBUF, &h, sizeof(h)), 0);
+	offer_many(f, TX, 256);
+	drv_kick(&f->t, TX);
+	drv_turns(&f->t, 20);
+	assert_int_equal(used_idx(f, TX), 40 + 256);
+	for (s = v->all; s; s = s->all_next)
+		vsock_stream_reset(s); /* what is left to be said of it holds it */
+	assert_int_equal(v->nstreams, 0);
+	offer_many(f, TX, 200);
+	drv_kick(&f->t, TX);
+	drv_turns(&f->t, 20);
+	assert_int_equal(used_idx(f, TX), 40 + 256);
+	drv_desc(&f->t, RX, 0, RXBUF(0), RXLEN, W, 0);
+	offer_many(f, RX, 256);
+	drv_kick(&f->t, RX);
+	for (i = 0; i < 40; i++) {
+		drv_turns(&f->t, 1);
+		offer_many(f, RX, (uint16_t)(used_idx(f, RX) - back));
+		back = used_idx(f, RX);
+	}
+	assert_int_equal(used_idx(f, TX), 40 + 256 + 200);
+	assert_int_equal(used_idx(f, RX), 40 + 256 + 200);
+}
+
 static void test_E_many_streams(void **state)
 {
 	struct fix *f = *state;
@@ -281,6 +351,34 @@ static void test_E_fair(void **state)
 		assert_true(h.dst_port != last);
 		last = h.dst_port;
 	}
+}
+
+/*
+ * B: what is sent adds the buffer for what comes next, as another CPU of the guest could: each packet's two bytes are the
+ * available index. One turn of the loop is over all the same, and everything comes in its order.
+ */
+static void test_B_growing_ring(void **state)
+{
+	struct fix *f = *state;
+	struct owner *o = dial(f, 1, 1);
+	static uint16_t data[20000];
+	uint16_t *avail = gmem_ptr(&f->t.m, DRV_AVAIL(RX), 4 + 2 * DRV_SIZE);
+	const uint16_t *used = gmem_ptr(&f->t.m, DRV_USED(RX), 4), before = used[1];
+	unsigned i, turns;
+
+	drv_desc(&f->t, RX, 0, RXBUF(0), sizeof(struct virtio_vsock_hdr), W | N, 1);
+	drv_desc(&f->t, RX, 1, DRV_AVAIL(RX) + 2, 2, W, 0);
+	memset(avail + 2, 0, 2 * DRV_SIZE);
+	for (i = 0; i < ARRAY_SIZE(data); i++)
+		data[i] = (uint16_t)(avail[1] + i + 1);
+	assert_int_equal(vsock_stream_write(o->s, data, sizeof(data)), sizeof(data));
+	drv_turns(&f->t, 1);
+	assert_in_range((uint16_t)(used[1] - before), 1, 256);
+	for (turns = 0; turns < 1000 && (uint16_t)(used[1] - before) < ARRAY_SIZE(data); turns++)
+		drv_turns(&f->t, 1);
+	assert_int_equal((uint16_t)(used[1] - before), ARRAY_SIZE(data));
+	assert_int_equal(avail[1], data[ARRAY_SIZE(data) - 1]);
+	assert_false(f->t.d->broken);
 }
 
 static size_t take_nothing(void *arg, const void *p, size_t len)
@@ -469,6 +567,34 @@ static void test_attach(void **state)
 	assert_int_equal(f->over, 2);
 }
 
+/* A guest that takes no more still sends: when nobody is there for that either, it is told, or it would write for ever. */
+static void test_E_client_leaves_deaf_guest(void **state)
+{
+	struct fix *f = *state;
+	struct virtio_vsock_hdr h = hdr(OP(SHUTDOWN), 1, 1, 0);
+	char buf[8];
+
+	f->attach = true;
+	send_op(f, OP(REQUEST), 1, 1, NULL, 0);
+	expect(f, OP(RESPONSE), 1, 1);
+	h.flags = VIRTIO_VSOCK_SHUTDOWN_RCV;
+	send_raw(f, &h, NULL, 0);
+	send_op(f, OP(RW), 1, 1, "one", 3);
+	assert_int_equal(recv(f->fd, buf, sizeof(buf), MSG_DONTWAIT), 3);
+	/* The client ends its own direction: nothing the guest wants to know. */
+	assert_int_equal(shutdown(f->fd, SHUT_WR), 0);
+	send_op(f, OP(RW), 1, 1, "two", 3);
+	assert_int_equal(recv(f->fd, buf, sizeof(buf), MSG_DONTWAIT), 3);
+	expect_nothing(f);
+	close(f->fd);
+	drv_turns(&f->t, 3);
+	assert_true(recv_pkt(f, &h, NULL));
+	assert_int_equal(h.op, OP(SHUTDOWN));
+	assert_int_equal(h.flags, VIRTIO_VSOCK_SHUTDOWN_SEND | VIRTIO_VSOCK_SHUTDOWN_RCV);
+	send_op(f, OP(RST), 1, 1, NULL, 0);
+	assert_int_equal(f->over, 1);
+}
+
 /* Freeing the device with live streams tells every owner. */
 static void test_E_device_freed(void **state)
 {
@@ -493,13 +619,16 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_E_credit_in, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_EF_credit_out, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_E_rst_storm, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_E_rst_storm_ends, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_E_many_streams, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_E_fair, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_B_growing_ring, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_E_stalled, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_AE_reset, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_E_drain, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_E_pump, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_attach, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_E_client_leaves_deaf_guest, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_E_dropped, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_E_device_freed, setup, teardown),
 	};

@@ -7,6 +7,8 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 
+#include "core/log.h"
+#include "core/path.h"
 #include "tests/unit/vmm_driver.h"
 
 #define QUEUES  VIRTIO_MAX_QUEUES
@@ -19,6 +21,8 @@ struct echo {
 	pthread_t thread[QUEUES]; /* which served the queue last */
 	unsigned served[QUEUES];
 	bool hold;
+	/* Queue 0 waits a while for queue 4, its worker's too, to start or stop meanwhile; whether it saw that. */
+	bool linger, lingers, saw;
 	struct held {
 		struct {
 			uint16_t head;
@@ -43,6 +47,18 @@ static void answer(struct echo *e, unsigned q, uint16_t head, uint8_t *at)
 	virtio_notify(&e->dev, q);
 }
 
+static void linger(struct echo *e)
+{
+	const struct virtq *other = &e->dev.vq[4];
+	bool before = other->ready;
+	unsigned ms;
+
+	__atomic_store_n(&e->lingers, true, __ATOMIC_SEQ_CST);
+	for (ms = 0; ms < 100 && other->ready == before; ms++)
+		usleep(1000);
+	e->saw = ms < 100;
+}
+
 static void echo_kick(struct virtio_dev *dev, unsigned q)
 {
 	struct echo *e = container_of(dev, struct echo, dev);
@@ -53,6 +69,8 @@ static void echo_kick(struct virtio_dev *dev, unsigned q)
 	assert_true(dev->active && dev->vq[q].ready);
 	e->thread[q] = pthread_self();
 	__atomic_fetch_add(&e->busy, 1, __ATOMIC_SEQ_CST);
+	if (!q && __atomic_exchange_n(&e->linger, false, __ATOMIC_SEQ_CST))
+		linger(e);
 	while (!virtio_pausing(dev) && virtio_next(dev, q, c)) {
 		if (!c->in_len) {
 			virtio_dev_broken(dev, "nowhere to answer");
@@ -337,6 +355,34 @@ static void test_B_broken_alone(void **state)
 	drv_fini(&other);
 }
 
+/* As often as it likes: what is said of it stays little. */
+static void test_B_broken_often(void **state)
+{
+	struct fix *f = *state;
+	struct drv *t = &f->t;
+	char dir[] = "/tmp/test-workers.XXXXXX";
+	CLEANUP_BUF struct buf b = {0};
+	CLEANUP_CLOSE int dirfd = -1, tmp = open("/tmp", O_DIRECTORY | O_CLOEXEC);
+	unsigned lines = 0, i;
+
+	assert_non_null(mkdtemp(dir));
+	dirfd = open(dir, O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(log_init_service(dir, "device", LOG_LVL_INFO, NULL), 0);
+	for (i = 0; i < 300; i++) {
+		assert_int_equal(drv_start(t, t->d, 0), 0);
+		drv_desc(t, 5, 0, DRV_MEM, 16, VRING_DESC_F_WRITE, 0);
+		drv_offer(t, 5, 0);
+		drv_kick(t, 5);
+		assert_true(drv_wait_broken(t));
+		virtio_reset(t->d);
+	}
+	assert_int_equal(path_read_all(dirfd, "device.log", 4 << 20, &b, NULL), 0);
+	for (i = 0; i < b.len; i++)
+		lines += b.data[i] == '\n';
+	assert_in_range(lines, 1, 9); /* 1, 2, 4, … 256 */
+	assert_int_equal(path_remove_tree(tmp, dir + strlen("/tmp/"), NULL), 0);
+}
+
 static void test_one_queue_stops(void **state)
 {
 	struct fix *f = *state;
@@ -357,6 +403,29 @@ static void test_one_queue_stops(void **state)
 	assert_int_equal(virtio_queue_start(t->d, 1, next), 0);
 	assert_true(drv_wait(t, 1, &id, &len));
 	assert_int_equal(id, 1);
+}
+
+/* While a worker is at one of its queues no other of them begins: a device may look at both (a network card's pair does). */
+static void test_one_queue_starts(void **state)
+{
+	struct fix *f = *state;
+	struct drv *t = &f->t;
+	uint32_t id, len;
+	uint16_t next;
+	unsigned i;
+
+	assert_int_equal(drv_start(t, t->d, 0), 0);
+	next = virtio_queue_stop(t->d, 4);
+	__atomic_store_n(&f->e->linger, true, __ATOMIC_SEQ_CST);
+	ask(t, 0, 0);
+	for (i = 0; i < 3000 && !__atomic_load_n(&f->e->lingers, __ATOMIC_SEQ_CST); i++)
+		drv_turns(t, 1);
+	assert_int_equal(virtio_queue_start(t->d, 4, next), 0);
+	assert_false(f->e->saw);
+	assert_true(drv_wait(t, 0, &id, &len));
+	ask(t, 4, 1);
+	assert_true(drv_wait(t, 4, &id, &len));
+	assert_false(f->e->saw);
 }
 
 /* Another kick descriptor takes the place of the first; the old one, still open elsewhere, means nothing any more. */
@@ -418,7 +487,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_A_reset_in_flight, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_A_reset_storm, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_B_broken_alone, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_B_broken_often, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_one_queue_stops, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_one_queue_starts, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_A_kick_replaced, setup, teardown),
 		cmocka_unit_test(test_A_freed_in_flight),
 	};
