@@ -27,7 +27,9 @@ ok 'the tracer is there' wait_until 20 traced
 
 gcc -O2 -static -o "$T/fileuse" "$TOP/tests/lib/fileuse.c" || bail 'fileuse compiles'
 mkdir "$T/share"
-mount -t tmpfs -o size=16m,nr_inodes=10000 share "$T/share" # a share that is no piece of the roots' file system
+# A share that is no piece of the roots' file system; no tmpfs, which has no user's attributes before Linux 6.6.
+truncate -s 64M "$T/share.img"
+mkfs.ext4 -q "$T/share.img" && mount -o loop "$T/share.img" "$T/share" || bail 'a file system for the share'
 cp "$T/fileuse" "$T/share"
 gcc -O2 -static -o "$T/share/udpecho" "$TOP/tests/lib/udpecho.c" || bail 'udpecho compiles'
 run_ok 'a container' "$C" run -d -i --name one -v "$T/share:/share" -p 127.0.0.1:18080:80 -p 127.0.0.1:18081:81 -p 127.0.0.1:18082:82/udp demo sh -c 'trap "exit 0" TERM; while :; do echo x; sleep 1; done'
