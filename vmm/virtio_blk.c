@@ -373,6 +373,25 @@ static uint8_t do_get_id(const struct blk *b, const struct virtq_chain *c, uint3
 	return VIRTIO_BLK_S_OK;
 }
 
+/* What a driver changes that does not know flushes is on the disk when it hears of it (§5.2.6.2). */
+static uint8_t settle(struct blk *b, unsigned q, uint8_t status)
+{
+	if (status != VIRTIO_BLK_S_OK || b->dev.features_acked & VIRTIO_F(VIRTIO_BLK_F_FLUSH))
+		return status;
+	tell(b, q);
+	return disk_flush(&b->disk) < 0 ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK;
+}
+
+static uint8_t do_change(struct blk *b, unsigned q, const struct virtio_blk_outhdr *h,
+			 uint32_t *written)
+{
+	if (b->disk.readonly)
+		return VIRTIO_BLK_S_IOERR;
+	if (h->type == VIRTIO_BLK_T_OUT)
+		return settle(b, q, do_rw(b, q, h->sector, true, written));
+	return settle(b, q, do_clear(b, q, h->type == VIRTIO_BLK_T_DISCARD));
+}
+
 /* Serves a popped chain but for its status byte; *written: bytes put into its writable part. */
 static uint8_t serve(struct blk *b, unsigned q, uint32_t *written)
 {
@@ -385,15 +404,13 @@ static uint8_t serve(struct blk *b, unsigned q, uint32_t *written)
 	case VIRTIO_BLK_T_IN:
 		return do_rw(b, q, h.sector, false, written);
 	case VIRTIO_BLK_T_OUT:
-		return b->disk.readonly ? VIRTIO_BLK_S_IOERR : do_rw(b, q, h.sector, true, written);
+	case VIRTIO_BLK_T_DISCARD:
+	case VIRTIO_BLK_T_WRITE_ZEROES:
+		return do_change(b, q, &h, written);
 	case VIRTIO_BLK_T_FLUSH:
 		return do_flush(b, q);
 	case VIRTIO_BLK_T_GET_ID:
 		return do_get_id(b, c, written);
-	case VIRTIO_BLK_T_DISCARD:
-	case VIRTIO_BLK_T_WRITE_ZEROES:
-		return b->disk.readonly ? VIRTIO_BLK_S_IOERR
-					: do_clear(b, q, h.type == VIRTIO_BLK_T_DISCARD);
 	default:
 		return VIRTIO_BLK_S_UNSUPP;
 	}

@@ -256,6 +256,41 @@ static void test_write(void **state)
 	assert_int_equal(request(t, VIRTIO_BLK_T_OUT, 24, 512, false, NULL), VIRTIO_BLK_S_IOERR);
 }
 
+/* Counts; the device calls this one. */
+static unsigned syncs;
+
+int fdatasync(int fd)
+{
+	__atomic_add_fetch(&syncs, 1, __ATOMIC_RELAXED);
+	return (int)syscall(SYS_fdatasync, fd);
+}
+
+/* A driver that never flushes: what it is told of is on the disk. One that does is not held up by each write. */
+static void test_without_flush(void **state)
+{
+	struct drv *t = &((struct fix *)*state)->t;
+	struct virtio_blk_discard_write_zeroes r = {.sector = 1, .num_sectors = 1};
+
+	syncs = 0;
+	assert_int_equal(request(t, VIRTIO_BLK_T_OUT, 0, 512, false, NULL), VIRTIO_BLK_S_OK);
+	assert_int_equal(syncs, 0);
+	assert_int_equal(request(t, VIRTIO_BLK_T_FLUSH, 0, 0, false, NULL), VIRTIO_BLK_S_OK);
+	assert_int_equal(syncs, 2); /* files */
+	virtio_reset(t->d);
+	assert_int_equal(drv_start(t, t->d, VIRTIO_F(VIRTIO_BLK_F_FLUSH)), 0);
+	assert_int_equal(request(t, VIRTIO_BLK_T_IN, 0, 512, true, NULL), VIRTIO_BLK_S_OK);
+	assert_int_equal(syncs, 2);
+	assert_int_equal(request(t, VIRTIO_BLK_T_OUT, 0, 512, false, NULL), VIRTIO_BLK_S_OK);
+	assert_int_equal(syncs, 4);
+	assert_int_equal(gmem_write(&t->m, BUF, &r, sizeof(r)), 0);
+	assert_int_equal(request(t, VIRTIO_BLK_T_WRITE_ZEROES, 0, 16, false, NULL),
+			 VIRTIO_BLK_S_OK);
+	assert_int_equal(syncs, 6);
+	assert_int_equal(request(t, VIRTIO_BLK_T_OUT, 1 << 20, 512, false, NULL),
+			 VIRTIO_BLK_S_IOERR);
+	assert_int_equal(syncs, 6);
+}
+
 static void test_C_clear(void **state)
 {
 	struct fix *f = *state;
@@ -795,6 +830,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_BC_odd_requests, setup_ro, teardown),
 		cmocka_unit_test_setup_teardown(test_C_truncated, setup_ro, teardown),
 		cmocka_unit_test_setup_teardown(test_write, setup_rw, teardown),
+		cmocka_unit_test_setup_teardown(test_without_flush, setup_rw, teardown),
 		cmocka_unit_test_setup_teardown(test_C_clear, setup_rw, teardown),
 		cmocka_unit_test(test_C_clear_too_long),
 		cmocka_unit_test_setup_teardown(test_AC_reset_busy, setup_rw, teardown),
