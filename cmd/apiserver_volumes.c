@@ -403,19 +403,23 @@ void on_volume_create(void *ctx, struct rpc_req *req, struct json_object *params
 	*m = (struct making){.s = s, .req = req, .missing = json_flag(params, "missing", false)};
 	m->tmp = xasprintf(".new-%s", uuid);
 	m->entity = json_object_new_object();
-	if (!make_check(m, params, &e) && m->missing)
+	if (make_check(m, params, &e)) {
+		rpc_reply_error(req, e);
+		making_free(m);
+		return;
+	}
+	if (m->missing)
 		hold(s, rpc_req_conn(req), m->name);
-	if (!e && exists(s, m->name)) {
-		if (m->missing)
-			made(m, false);
-		else
-			error_set(&e, ERR_EXISTS, "volume already exists: %s", m->name);
-	} else if (!e) {
+	if (!exists(s, m->name)) {
 		loop_work(s->loop, make_work, make_done, m);
 		return;
 	}
-	if (e)
+	if (m->missing) {
+		made(m, false);
+	} else {
+		error_set(&e, ERR_EXISTS, "volume already exists: %s", m->name);
 		rpc_reply_error(req, e);
+	}
 	making_free(m);
 }
 

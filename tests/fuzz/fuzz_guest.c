@@ -28,6 +28,15 @@ int cgroup_fd(void)
 {
 	return -1;
 }
+int cgroup_of(pid_t pid)
+{
+	(void)pid;
+	return -1;
+}
+pid_t proc_init_pid(void)
+{
+	return -1;
+}
 /* Nothing is started here. */
 NORETURN void child_init_main(struct child_side *c, struct json_object *boot)
 {
