@@ -62,7 +62,9 @@ my $harness = TAP::Harness->new({
 		my $limit = $timeout || ($lab || $file =~ /\.t$/ ? 900 : 180); # for what hangs: a busy host takes three times as long
 		my @cmd = ('timeout', '-k', '10', $limit);
 		push @cmd, 'tests/lab/run.sh', '--timeout', $limit - 20, lab_options($file), '--' if $lab;
-		return ['bash', '-o', 'pipefail', '-c', '"$@" | sed -u "/^#/d"', 'run', @cmd, 'bash', $file] if $file =~ /\.t$/;
+		# In the lab what a failed assertion saw comes with the rest.
+		my $comments = $lab ? '-e "/^#/{w /dev/stderr" -e "d}"' : '"/^#/d"';
+		return ['bash', '-o', 'pipefail', '-c', "\"\$@\" | sed -u $comments", 'run', @cmd, 'bash', $file] if $file =~ /\.t$/;
 		# cmocka's TAP calls a skipped test "not ok", which is a failure to everyone else.
 		return ['bash', '-o', 'pipefail', '-c', '"$@" | sed "/^# ok - /d; s/^not ok \\([0-9]*\\) # SKIP/ok \\1 # SKIP/"', 'run', @cmd, $file];
 	},
