@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* net_tap.h - a network card on a real tap, in a network namespace of the test's own; a packet socket is what is at its other end. */
+/*
+ * net_tap.h - network cards for tests: on a socket pair, and on a real tap in a network namespace of the test's own, where a packet socket
+ * is what is at its other end.
+ */
 #ifndef TESTS_NET_TAP_H
 #define TESTS_NET_TAP_H
 
@@ -16,6 +19,49 @@
 #include "core/path.h"
 #include "tests/unit/net_frame.h"
 #include "tests/unit/vmm_driver.h"
+
+struct fix {
+	struct drv t;
+	int peer, ours;
+};
+
+static inline int setup_on(void **state, int type)
+{
+	struct fix *f = xcalloc(1, sizeof(*f));
+	struct vm_nic nic = {.mtu = 1400, .nfds = 1};
+	int sv[2];
+
+	drv_init(&f->t);
+	assert_int_equal(socketpair(AF_UNIX, type | SOCK_NONBLOCK, 0, sv), 0);
+	f->peer = sv[0];
+	f->ours = nic.fd[0] = sv[1];
+	memcpy(nic.mac, nf_mac, 6);
+	memcpy(nic.ip4, nf_ip, 4);
+	assert_int_equal(drv_start(&f->t, virtio_net_new(f->t.l, &f->t.m, &nic, NULL), 0), 0);
+	*state = f;
+	return 0;
+}
+
+static inline int setup(void **state)
+{
+	return setup_on(state, SOCK_SEQPACKET);
+}
+
+static inline int teardown(void **state)
+{
+	struct fix *f = *state;
+
+	drv_fini(&f->t);
+	close(f->peer);
+	close(f->ours);
+	free(f);
+	return 0;
+}
+
+static inline ssize_t peer_recv(struct fix *f, void *p, size_t len)
+{
+	return recv(f->peer, p, len, MSG_DONTWAIT);
+}
 
 struct tap_fix {
 	struct drv t;

@@ -27,47 +27,9 @@
 #define TXBUF  DRV_DATA
 #define RXB(i) (DRV_DATA + 0x100000 + 0x20000ull * (i))
 
-struct fix {
-	struct drv t;
-	int peer, ours;
-};
-
-static int setup_on(void **state, int type)
-{
-	struct fix *f = xcalloc(1, sizeof(*f));
-	struct vm_nic nic = {.mtu = 1400, .nfds = 1};
-	int sv[2];
-
-	drv_init(&f->t);
-	assert_int_equal(socketpair(AF_UNIX, type | SOCK_NONBLOCK, 0, sv), 0);
-	f->peer = sv[0];
-	f->ours = nic.fd[0] = sv[1];
-	memcpy(nic.mac, nf_mac, 6);
-	memcpy(nic.ip4, nf_ip, 4);
-	assert_int_equal(drv_start(&f->t, virtio_net_new(f->t.l, &f->t.m, &nic, NULL), 0), 0);
-	*state = f;
-	return 0;
-}
-
-static int setup(void **state)
-{
-	return setup_on(state, SOCK_SEQPACKET);
-}
-
 static int setup_stream(void **state)
 {
 	return setup_on(state, SOCK_STREAM);
-}
-
-static int teardown(void **state)
-{
-	struct fix *f = *state;
-
-	drv_fini(&f->t);
-	close(f->peer);
-	close(f->ours);
-	free(f);
-	return 0;
 }
 
 static void post(struct drv *t, unsigned i, uint32_t len)
@@ -107,11 +69,6 @@ static void transmit(struct drv *t, const struct virtio_net_hdr_v1 *h, const uin
 	memset(b, 0x77, len);
 	memcpy(b, f.b, MIN(len, (uint32_t)f.n));
 	transmit_bytes(t, h, b, len, cut);
-}
-
-static ssize_t peer_recv(struct fix *f, void *p, size_t len)
-{
-	return recv(f->peer, p, len, MSG_DONTWAIT);
 }
 
 static void test_config(void **state)

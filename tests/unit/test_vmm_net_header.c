@@ -24,44 +24,6 @@
 #define UDP    VIRTIO_NET_HDR_GSO_UDP
 #define ECN    VIRTIO_NET_HDR_GSO_ECN
 
-struct fix {
-	struct drv t;
-	int peer, ours;
-};
-
-static int setup(void **state)
-{
-	struct fix *f = xcalloc(1, sizeof(*f));
-	struct vm_nic nic = {.mtu = 1400, .nfds = 1};
-	int sv[2];
-
-	drv_init(&f->t);
-	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, sv), 0);
-	f->peer = sv[0];
-	f->ours = nic.fd[0] = sv[1];
-	memcpy(nic.mac, nf_mac, 6);
-	memcpy(nic.ip4, nf_ip, 4);
-	assert_int_equal(drv_start(&f->t, virtio_net_new(f->t.l, &f->t.m, &nic, NULL), 0), 0);
-	*state = f;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct fix *f = *state;
-
-	drv_fini(&f->t);
-	close(f->peer);
-	close(f->ours);
-	free(f);
-	return 0;
-}
-
-static ssize_t peer_recv(struct fix *f, void *p, size_t len)
-{
-	return recv(f->peer, p, len, MSG_DONTWAIT);
-}
-
 /* A frame of 60 bytes, right but for its header h. */
 static void transmit(struct drv *t, const struct virtio_net_hdr_v1 *h)
 {
