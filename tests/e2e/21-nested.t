@@ -19,10 +19,21 @@ refused()
 	like 'the message' "$err" 'unsupported: "nested virtualization is not supported on the platform"'
 	is 'it is gone' "$("$C" list -aq)" ''
 }
+kvm_nests() # 0|1, in the lab, whose own machine (tests/lab/machine.pl) has to go meanwhile
+{
+	echo >/run/lab-machine
+	for _ in $(seq 100); do
+		modprobe -r kvm-amd 2>/dev/null && break
+		sleep 0.1
+	done
+	modprobe kvm-amd nested="$1"
+	"$TOP/tests/lab/machine.pl" </dev/null &
+	is "KVM was told to nest: $1" "$(cat /sys/module/kvm_amd/parameters/nested)" "$1"
+}
 if [ "$CONTAINER_ENGINE" = kvm ] && [ -n "${LAB:-}" ]; then
-	modprobe -r kvm-amd && modprobe kvm-amd nested=0
+	kvm_nests 0
 	refused 'a host whose KVM does not nest'
-	modprobe -r kvm-amd && modprobe kvm-amd nested=1
+	kvm_nests 1
 elif [ "$CONTAINER_ENGINE" = kvm ] && ! grep -qs '^[1Y]' /sys/module/kvm_{amd,intel}/parameters/nested; then
 	refused 'this host'
 	stop_system

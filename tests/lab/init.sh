@@ -48,6 +48,7 @@ mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /new/dev/pts
 mount -t tmpfs shm /new/dev/shm
 mount -t cgroup2 cgroup /new/sys/fs/cgroup
 cp /job/cmd /new/run/lab-cmd
+cp /job/top /new/run/lab-top
 cat >/new/run/lab-job <<'JOB'
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 for p in /sys/class/virtio-ports/*; do
@@ -61,6 +62,10 @@ ip link set lo up
 echo 1 >/proc/sys/kernel/panic_on_oops
 for m in irqbypass kvm kvm-amd tun bridge nf_tables nft_chain_nat nft_masq veth loop; do
 	modprobe "$m" || echo "lab: no module $m" >/dev/console
+done
+"$(cat /run/lab-top)/tests/lab/machine.pl" </dev/null &
+while kill -0 $! && [ ! -p /run/lab-machine ]; do
+	sleep 0.1
 done
 [ -c /dev/net/tun ] || { mkdir -p /dev/net; mknod /dev/net/tun c 10 200; }
 setsid bash /run/lab-cmd </dev/null >"$out" 2>&1
