@@ -31,9 +31,11 @@ FILTER_RULES = {
 	FILTER_ALLOW(FILTER_BLK, sched_yield),
 };
 
-#define QUEUE_SIZE  256
-#define QUEUES_MAX  VIRTIO_MAX_WORKERS
-#define RANGES_MAX  16         /* discard / write zeroes ranges in one request */
+#define QUEUE_SIZE 256
+#define QUEUES_MAX VIRTIO_MAX_WORKERS
+#define RANGES_MAX 16 /* ranges that one request discards */
+#define ZEROES_MAX \
+	1 /* and zeroes: where the file system cannot, all is written, and a reset waits for it */
 #define RANGE_MAX   (1u << 21) /* sectors in one range: 1 GiB */
 #define SEGS_MAX    126 /* also right for a transport that halves the queue (vhost-user: 128) */
 #define HDR_LEN     16
@@ -296,7 +298,7 @@ static uint8_t do_clear(struct blk *b, unsigned q, bool discard)
 	size_t len = c->out_len - HDR_LEN, i;
 	uint64_t pos[RANGES_MAX];
 
-	if (!len || len % sizeof(r[0]) || len > sizeof(r))
+	if (!len || len % sizeof(r[0]) || len / sizeof(r[0]) > (discard ? RANGES_MAX : ZEROES_MAX))
 		return VIRTIO_BLK_S_IOERR;
 	if (virtq_read_out(c, HDR_LEN, r, len) != len)
 		return VIRTIO_BLK_S_IOERR;
@@ -583,7 +585,8 @@ static void fill_config(struct blk *b)
 	dev->features_offered |=
 		VIRTIO_F(VIRTIO_BLK_F_DISCARD) | VIRTIO_F(VIRTIO_BLK_F_WRITE_ZEROES);
 	b->cfg.max_discard_sectors = b->cfg.max_write_zeroes_sectors = RANGE_MAX;
-	b->cfg.max_discard_seg = b->cfg.max_write_zeroes_seg = RANGES_MAX;
+	b->cfg.max_discard_seg = RANGES_MAX;
+	b->cfg.max_write_zeroes_seg = ZEROES_MAX;
 	b->cfg.discard_sector_alignment = 4096 / DISK_SECTOR;
 	b->cfg.write_zeroes_may_unmap = 1;
 }

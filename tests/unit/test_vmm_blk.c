@@ -359,6 +359,17 @@ static void test_C_clear_too_long(void **state)
 	virtio_config_read(t.d, 0, &cfg, 60);
 	assert_int_equal(cfg.max_discard_sectors, 1u << 21);
 	assert_int_equal(cfg.max_write_zeroes_sectors, 1u << 21);
+	assert_int_equal(cfg.max_discard_seg, 16);
+	assert_int_equal(cfg.max_write_zeroes_seg, 1);
+	for (i = 0; i < 16; i++)
+		assert_int_equal(gmem_write(&t.m, BUF + i * sizeof(r), &r, sizeof(r)), 0);
+	for (i = 1; i <= 17; i++) {
+		assert_int_equal(request(&t, VIRTIO_BLK_T_DISCARD, 0, i * sizeof(r), false, NULL),
+				 i <= 16 ? VIRTIO_BLK_S_OK : VIRTIO_BLK_S_IOERR);
+		assert_int_equal(request(&t, VIRTIO_BLK_T_WRITE_ZEROES, 0, i * sizeof(r), false,
+					 NULL),
+				 i == 1 ? VIRTIO_BLK_S_OK : VIRTIO_BLK_S_IOERR);
+	}
 	for (i = 0; i < ARRAY_SIZE(types); i++) {
 		r.num_sectors = (1u << 21) + 1;
 		assert_int_equal(gmem_write(&t.m, BUF, &r, sizeof(r)), 0);
