@@ -152,6 +152,7 @@ struct runtime {
 	bool killed;             /* stopped from outside because the guest did not go */
 	bool paused;
 	bool oom;                     /* something in the container was killed for want of memory */
+	uint64_t t_oom;               /* when that was told last */
 	struct vsock_stream *kmsg;    /* the guest's kernel log */
 	unsigned nonsense, bad_dials; /* of the guest's: how often, for log_due() */
 	struct rpc_req *watch;        /* runtime.watch, who is told what happens; NULL: nobody */

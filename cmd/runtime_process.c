@@ -13,8 +13,9 @@
 
 #include "vmm/agent.h"
 
-#define DRAIN_MS    3000
-#define KEEP_EXITED 64 /* exec results kept for late waiters */
+#define DRAIN_MS     3000
+#define KEEP_EXITED  64 /* exec results kept for late waiters */
+#define OOM_EVERY_US 100000
 
 struct rt_process *runtime_process_find(struct runtime *rt, const char *id)
 {
@@ -238,12 +239,18 @@ static void agent_failed(struct runtime *rt, struct rt_process *proc, struct jso
 	runtime_init_failed(rt, e);
 }
 
-/* The guest says so when it happens, and with the end of a process, which may come first. */
+/* The guest says so when it happens, and with the end of a process, which may come first. Several at once are told as one: a
+ * guest may say so as often as it likes, and each is an event for everyone who watches. */
 static void agent_oom(struct runtime *rt)
 {
+	uint64_t now = time_mono_us();
+
+	if (rt->oom && now - rt->t_oom < OOM_EVERY_US)
+		return;
 	if (!rt->oom)
 		log_warn("a process was killed: the container is out of memory");
 	rt->oom = true;
+	rt->t_oom = now;
 	runtime_notice(rt, "oom", NULL);
 }
 

@@ -4,7 +4,8 @@
  *
  * A bridge of ours has a hardware address of its own: one taken from its ports would change when a
  * container goes, and the guests' neighbour entries for the gateway with it. Neither bridge nor
- * taps get IPv6 link-local addresses of the host's making.
+ * taps get IPv6 link-local addresses of the host's making. It does not listen to IGMP and MLD: a guest that plays the
+ * querier would decide which multicast, neighbour discovery among it, the others get.
  */
 #include <fcntl.h>
 #include <linux/if.h>
@@ -66,8 +67,8 @@ static int bridge_create(struct nl *nl, const char *name, int mtu, struct error 
 {
 	struct ifinfomsg ifi = {.ifi_family = AF_UNSPEC};
 	CLEANUP_BUF struct buf b = {0};
-	uint8_t mac[6];
-	size_t msg, info;
+	uint8_t mac[6], off = 0;
+	size_t msg, info, data;
 
 	random_bytes(mac, sizeof(mac));
 	mac[0] = 0x02; /* locally administered, unicast */
@@ -78,6 +79,9 @@ static int bridge_create(struct nl *nl, const char *name, int mtu, struct error 
 	nl_put(&b, IFLA_ADDRESS, mac, sizeof(mac));
 	info = nl_nest(&b, IFLA_LINKINFO);
 	nl_put_str(&b, IFLA_INFO_KIND, "bridge");
+	data = nl_nest(&b, IFLA_INFO_DATA);
+	nl_put(&b, IFLA_BR_MCAST_SNOOPING, &off, 1);
+	nl_nest_end(&b, data);
 	nl_nest_end(&b, info);
 	nl_end(&b, msg);
 	return talk(&b, nl, err, "create bridge", name);

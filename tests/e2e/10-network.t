@@ -85,6 +85,7 @@ unlike 'another' "$out" "inet $addr"
 # What it made it takes away.
 br=$(ip -o link show type bridge | awk -F': ' '{print $2}')
 like 'there is a bridge' "$br" '[a-z]'
+like 'on which no guest decides who gets multicast' "$(ip -d link show dev "$br")" 'mcast_snooping 0'
 like 'and a table' "$(nft list tables)" 'table'
 run_ok 'delete' "$C" delete -f net
 no_tap()

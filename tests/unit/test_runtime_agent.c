@@ -446,6 +446,24 @@ static void test_F_log_flood(void **state)
 	assert_in_range(lines, 2, 14 + 13);
 }
 
+/* F: nor does it give those who watch an event for each time it says that it has no memory. */
+static void test_F_oom_flood(void **state)
+{
+	struct fix *f = *state;
+	uint64_t start = time_mono_us();
+	unsigned told = 0, i;
+
+	say(f->client, "{\"id\":1,\"method\":\"runtime.watch\"}");
+	turns(f);
+	for (i = 0; i < 5000; i++) {
+		say(f->guest, "{\"event\":\"oom\"}");
+		turns(f);
+		told += hear_all(f->client, "event");
+	}
+	assert_true(f->rt.oom);
+	assert_in_range(told, 1, 1 + (time_mono_us() - start) / OOM_EVERY_US);
+}
+
 /* E, J: a client that hung up while a process writes to it must not end the helper, and the machine with it. */
 static void test_E_client_hangs_up(void **state)
 {
@@ -749,6 +767,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_E_publish, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_nonsense, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_F_log_flood, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_F_oom_flood, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_E_client_hangs_up, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_F_console_flood, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_run_dir_goes, setup, teardown),
