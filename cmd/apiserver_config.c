@@ -140,8 +140,7 @@ static int check_mounts(struct json_object *config, struct error **err)
 	}
 	volumes_keep(config, &volumes);
 	if (volumes.n > RUNTIME_MAX_VOLUMES)
-		return error_set(err, ERR_UNSUPPORTED,
-				 "more than %d volumes in one container are not supported yet",
+		return error_set(err, ERR_UNSUPPORTED, "more than %d volumes in one container",
 				 RUNTIME_MAX_VOLUMES);
 	return 0;
 }

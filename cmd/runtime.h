@@ -37,7 +37,7 @@
 	(128ull << 20) /* guest memory for kernel and agent on top of what was promised */
 #define RUNTIME_UPPER_BYTES (256ull << 30)
 #define RUNTIME_FILES_MEM   (128ull << 20) /* what the tasks on a stopped container's files get */
-#define RUNTIME_MAX_VOLUMES 8              /* a machine has room for no more devices */
+#define RUNTIME_MAX_VOLUMES 32
 
 #define SOCKETS_PUBLISHED_MAX 16
 #define SOCKETS_SSH           (-1) /* the SSH agent's, which is no mount of the configuration */
@@ -93,10 +93,12 @@ struct rt_process {
 
 enum rt_state { RT_CREATED, RT_STARTING, RT_RUNNING, RT_STOPPING, RT_STOPPED };
 
-/* A volume, disk of the machine. */
+/* A disk of the machine's, or one of several parts of one: 1, 2, …; 0: the whole. Byte numbers count on the disk. */
 struct rt_volume {
 	char *name;
 	bool readonly;
+	unsigned disk, part; /* disk: the first after the root's two is 0 */
+	uint64_t start, bytes;
 };
 
 struct runtime {
@@ -194,11 +196,11 @@ void runtime_shares_free(struct runtime *rt);
 int runtime_lock(int fd, int how);
 /* runtime_volumes_plan: which volumes the configuration mounts, to rt->volumes. */
 int runtime_volumes_plan(struct runtime *rt, struct error **err);
-/* runtime_volumes_open: opens and locks their images and describes their disks, one each of rt->nvolumes. disks borrow from segs, whose descriptors
- * are the caller's. Before the
- * jail; takes up to 3 s for one that another machine has. */
-int runtime_volumes_open(struct runtime *rt, struct vm_disk *disks, struct vm_segment *segs,
-			 struct error **err);
+/* runtime_volumes_open: opens and locks their images, to segs, one each of rt->nvolumes, whose descriptors are the caller's; and describes the
+ * disks that they are on, which borrow from segs: *ndisks, no more than room, where 0 counts as 1. Before the jail; takes up to 3 s for
+ * one that another machine has. */
+int runtime_volumes_open(struct runtime *rt, size_t room, struct vm_disk *disks, size_t *ndisks,
+			 struct vm_segment *segs, struct error **err);
 /* runtime_volumes_boot: "volumes" of the boot descriptor. runtime_volume_index: which of them has the name, -1: none. */
 void runtime_volumes_boot(struct runtime *rt, struct json_object *boot);
 int runtime_volume_index(struct runtime *rt, const char *name);

@@ -314,6 +314,7 @@ static int start_machine(struct runtime *rt, struct json_object *params,
 	CLEANUP_JSON struct json_object *boot = NULL;
 	CLEANUP_FREE char *cmdline = kernel_words(rt, json_flag(params, "debug", false));
 	struct iovec initrd[5];
+	size_t room, more;
 	struct vm_config cfg = {
 		.vcpus = (unsigned)c->cpus,
 		.mem_bytes = ALIGN_UP((uint64_t)c->memory + RUNTIME_OVERHEAD, 2ull << 20),
@@ -342,14 +343,15 @@ static int start_machine(struct runtime *rt, struct json_object *params,
 	    take_segments(rt, fds, (size_t)c->ntaps, (size_t)c->nrootfs, segs, &disks[0].nsegs,
 			  err) < 0 ||
 	    take_kept(rt, params, fds, err) < 0 || open_upper(rt, &upper, err) < 0 ||
-	    (!rt->files && runtime_volumes_plan(rt, err) < 0) ||
-	    runtime_volumes_open(rt, disks + 2, volumes, err) < 0 ||
-	    runtime_shares_start(rt, err) < 0)
+	    (!rt->files && runtime_volumes_plan(rt, err) < 0) || runtime_shares_start(rt, err) < 0)
+		return -1;
+	cfg.fs = rt->shares;
+	room = vm_disks_max(&cfg);
+	if (runtime_volumes_open(rt, room > 2 ? room - 2 : 0, disks + 2, &more, volumes, err) < 0)
 		return -1;
 	for (size_t i = 0; i < rt->nvolumes; i++)
 		hold_fd(rt, volumes[i].fd);
-	cfg.ndisks = 2 + rt->nvolumes;
-	cfg.fs = rt->shares;
+	cfg.ndisks = 2 + more;
 	boot = rt->files ? runtime_boot_files(rt, params)
 			 : runtime_boot_json(rt, params, rt->procs, err);
 	if (!boot || boot_files_open(rt, &files, params, boot, err) < 0)

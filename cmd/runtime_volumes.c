@@ -3,7 +3,8 @@
  * runtime_volumes.c - the volumes of a container: disks of its machine, and what its guest is to do with them.
  *
  * Each volume is one disk after the root's two, however often it is mounted, in the order in which the configuration names them; it can be
- * written when one of its mounts can be. Its image is opened before the jail and locked for as long as the machine runs, alone when it can be
+ * written when one of its mounts can be. Where a machine has not room for so many disks, those at the end share the last one: each is a
+ * part of it, which the guest is told the place of. What may not be written there is open for reading only. Its image is opened before the jail and locked for as long as the machine runs, alone when it can be
  * written, else with others that only read: two machines with one ext4 would ruin it. The lock is the open file's, so it goes with
  * the last process that has it, whatever ends that.
  */
@@ -60,8 +61,10 @@ int runtime_volumes_plan(struct runtime *rt, struct error **err)
 					 "more than %d volumes in one container",
 					 RUNTIME_MAX_VOLUMES);
 		if (!v) {
-			v = &rt->volumes[rt->nvolumes++];
-			*v = (struct rt_volume){.name = xstrdup(name), .readonly = true};
+			v = &rt->volumes[rt->nvolumes];
+			*v = (struct rt_volume){.name = xstrdup(name),
+						.readonly = true,
+						.disk = (unsigned)rt->nvolumes++};
 		}
 		v->readonly = v->readonly && mount_readonly(m);
 	}
@@ -97,13 +100,40 @@ static int open_image(int root, const struct rt_volume *v, struct vm_segment *se
 	return 0;
 }
 
-int runtime_volumes_open(struct runtime *rt, struct vm_disk *disks, struct vm_segment *segs,
-			 struct error **err)
+/* The volume at the end of a disk, which begins with it when it is new. Sizes are a file system's: whole sectors. */
+static void disk_add(struct vm_disk *d, unsigned index, struct rt_volume *v,
+		     const struct vm_segment *seg)
+{
+	if (!d->nsegs) {
+		*d = (struct vm_disk){.segs = seg, .readonly = true};
+		/* As much of its name as there is room for. */
+		snprintf(d->serial, sizeof(d->serial), "%s", v->name);
+	}
+	v->disk = index;
+	v->part = 0;
+	v->start = 0;
+	v->bytes = ALIGN_UP(seg->len, 512ull);
+	d->nsegs++;
+	d->readonly = d->readonly && v->readonly;
+}
+
+/* What else is on the disk makes parts of both. */
+static void disk_share(struct rt_volume *first, struct rt_volume *v, struct vm_disk *d)
+{
+	first->part = 1;
+	v->part = v[-1].part + 1;
+	v->start = v[-1].start + v[-1].bytes;
+	snprintf(d->serial, sizeof(d->serial), "volumes");
+}
+
+int runtime_volumes_open(struct runtime *rt, size_t room, struct vm_disk *disks, size_t *ndisks,
+			 struct vm_segment *segs, struct error **err)
 {
 	CLEANUP_FREE char *path = xasprintf("%s/volumes", rt->roots.app);
+	size_t i, last = room ? room - 1 : 0;
 	CLEANUP_CLOSE int root = -1;
-	size_t i;
 
+	*ndisks = 0;
 	if (!rt->nvolumes)
 		return 0;
 	root = path_open_dir(path, err);
@@ -111,12 +141,15 @@ int runtime_volumes_open(struct runtime *rt, struct vm_disk *disks, struct vm_se
 		return -1;
 	for (i = 0; i < rt->nvolumes; i++) {
 		struct rt_volume *v = &rt->volumes[i];
+		size_t at = MIN(i, last);
 
 		if (open_image(root, v, &segs[i], err))
 			return error_wrap(err, "volume %s", v->name);
-		disks[i] = (struct vm_disk){.segs = &segs[i], .nsegs = 1, .readonly = v->readonly};
-		/* As much of its name as there is room for. */
-		snprintf(disks[i].serial, sizeof(disks[i].serial), "%s", v->name);
+		if (i <= last)
+			disks[(*ndisks)++] = (struct vm_disk){0};
+		disk_add(&disks[at], (unsigned)at, v, &segs[i]);
+		if (i > last)
+			disk_share(&rt->volumes[last], v, &disks[at]);
 	}
 	return 0;
 }
@@ -129,10 +162,16 @@ void runtime_volumes_boot(struct runtime *rt, struct json_object *boot)
 	json_set(boot, "volumes", list);
 	for (i = 0; i < rt->nvolumes; i++) {
 		struct json_object *o = json_object_new_object();
-		CLEANUP_FREE char *dev = xasprintf("/dev/vd%c", (char)(FIRST_LETTER + i));
+		const struct rt_volume *v = &rt->volumes[i];
+		CLEANUP_FREE char *dev = xasprintf("/dev/vd%c", (char)(FIRST_LETTER + v->disk));
 
 		json_set_str(o, "device", dev);
-		json_set_bool(o, "readonly", rt->volumes[i].readonly);
+		json_set_bool(o, "readonly", v->readonly);
+		if (v->part) {
+			json_set_int(o, "part", v->part);
+			json_set_int(o, "start", (int64_t)v->start);
+			json_set_int(o, "bytes", (int64_t)v->bytes);
+		}
 		json_object_array_add(list, o);
 	}
 }

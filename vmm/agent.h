@@ -12,7 +12,7 @@
  *     "hostname": "web",
  *     "root": {"lower": "/dev/vda", "lowerType": "erofs", "upper": "/dev/vdb", "upperType": "ext4",
  * "readonly": false}, "volumes": [{"device": "/dev/vdc", "readonly": false}] (ext4 disks; the mounts {"type": "volume",
- * "volume": 0, …} say where), "mounts": [{"type": "tmpfs", "source": "tmpfs", "destination": "/run",
+ * "volume": 0, …} say where; with "part": 1, "start": 0, "bytes": 1048576 it is that part of one), "mounts": [{"type": "tmpfs", "source": "tmpfs", "destination": "/run",
  * "options": ["mode=755", "size=…"]}], "network": [{"name": "eth0", "address": "192.168.64.3/24",
  * "gateway": "192.168.64.1", "mtu": 1280}], "dns": {"nameservers": [], "domain": "", "search": [],
  * "options": []},      (absent: resolv.conf is left alone) "hosts": [{"address": "192.168.64.3",

@@ -300,13 +300,11 @@ static const struct vm_nic *nic_of(const struct vm *vm, const struct vm_config *
 
 /*
  * The machine's table lists its transports from the last to the first, and that is the order in which the guest names
- * what it finds. (With ioapic2=on there would be 24, whose interrupts get lost on QEMU 7.2.)
+ * what it finds.
  */
-#define SLOTS 8
-
 static unsigned slot(unsigned i)
 {
-	return SLOTS - 1 - i;
+	return VM_QEMU_DEVS - 1 - i;
 }
 
 static void args_nic(struct qemu *q, const struct vm_nic *n, unsigned i)
@@ -411,7 +409,7 @@ static int args_connection(struct qemu *q, unsigned i, struct error **err)
  */
 static void args_balloon(struct qemu *q)
 {
-	if (q->vm->ndevs == SLOTS)
+	if (q->vm->ndevs == VM_QEMU_DEVS)
 		return;
 	strv_add(&q->argv, "-device");
 	strv_addf(&q->argv,
@@ -578,9 +576,9 @@ static int qemu_create(struct vm *vm, const struct vm_config *cfg, struct error 
 	args_boot(q, cfg, kernel, initrd);
 	if (args_chardevs(q, err) < 0)
 		return -1;
-	if (vm->ndevs > SLOTS)
+	if (vm->ndevs > VM_QEMU_DEVS)
 		return error_set(err, ERR_UNSUPPORTED,
-				 "the qemu engine has room for %d devices, not %u", SLOTS,
+				 "the qemu engine has room for %d devices, not %u", VM_QEMU_DEVS,
 				 vm->ndevs);
 	for (i = 0; i < vm->ndevs; i++)
 		if (args_device(q, cfg, i, err) < 0)

@@ -46,6 +46,16 @@ static void virtio_console_out(void *arg, const void *p, size_t len)
 	vm_report_console(arg, p, len);
 }
 
+size_t vm_disks_max(const struct vm_config *cfg)
+{
+	bool kvm = cfg->engine == VM_ENGINE_KVM;
+	size_t all = kvm ? VM_MAX_DEVS : VM_QEMU_DEVS;
+	/* The generator of random numbers and the balloon are always there; QEMU's console is a serial port. */
+	size_t others = cfg->nnics + (cfg->accept != NULL) + (cfg->fs != NULL) + 2 + kvm;
+
+	return others < all ? all - others : 0;
+}
+
 /* The order is the guest's naming: the first disk is vda, the first NIC eth0. */
 static int add_devices(struct vm *vm, const struct vm_config *cfg, struct error **err)
 {

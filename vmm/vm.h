@@ -91,6 +91,8 @@ enum vm_stop { VM_STOP_POWEROFF, VM_STOP_RESET, VM_STOP_PANIC, VM_STOP_CRASH, VM
 
 struct vm;
 
+/* vm_disks_max: how many disks the machine may have beside the configuration's other devices and a balloon. */
+size_t vm_disks_max(const struct vm_config *cfg);
 /* vm_new: builds the machine: memory, kernel and initramfs in place, devices ready; nothing runs
  * yet, not even a thread. */
 struct vm *vm_new(struct loop *l, const struct vm_config *cfg, struct error **err);

@@ -448,17 +448,15 @@ static void disks_refused(void **state)
 		ON("../x", "/a", ""),
 		ON("", "/a", ""),
 		ON("a/b", "/a", ""),
-		ON("a1", "/1", "") "," ON("a2", "/2", "") "," ON("a3", "/3", "") "," ON(
-			"a4", "/4",
-			"") "," ON("a5", "/5",
-				   "") "," ON("a6", "/6",
-					      "") "," ON("a7", "/7",
-							 "") "," ON("a8", "/8",
-								    "") "," ON("a9", "/9", ""),
 	};
 
-	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
-		CLEANUP_FREE char *text = xasprintf("{\"mounts\": [%s]}", bad[i]);
+	CLEANUP_BUF struct buf many = {0};
+
+	for (size_t i = 0; i <= RUNTIME_MAX_VOLUMES; i++)
+		buf_printf(&many, "%s" ON("a%zu", "/x", ""), i ? "," : "", i);
+	for (size_t i = 0; i <= ARRAY_SIZE(bad); i++) {
+		CLEANUP_FREE char *text =
+			xasprintf("{\"mounts\": [%s]}", i < ARRAY_SIZE(bad) ? bad[i] : many.data);
 		struct runtime rt = {.id = (char *)"web", .config = parse(text)};
 
 		assert_int_equal(runtime_volumes_plan(&rt, NULL), -1);
@@ -479,13 +477,15 @@ static int open_one(const char *app, const char *options, int *fd)
 	struct vm_segment seg[RUNTIME_MAX_VOLUMES] = {{.fd = -1}};
 	struct error *e = NULL;
 	int code = -1;
+	size_t n;
 
 	assert_int_equal(runtime_volumes_plan(&rt, NULL), 0);
-	if (runtime_volumes_open(&rt, disk, seg, &e)) {
+	if (runtime_volumes_open(&rt, 1, disk, &n, seg, &e)) {
 		code = (int)e->code;
 		error_free(e);
 	} else {
 		*fd = seg[0].fd;
+		assert_int_equal(n, 1);
 		assert_int_equal(disk[0].readonly, *options != 0);
 		assert_int_equal((fcntl(*fd, F_GETFL) & O_ACCMODE) == O_RDONLY, *options != 0);
 	}
@@ -524,6 +524,75 @@ static void locked(void **state)
 	close(a);
 }
 
+/* Where there are more volumes than disks the last disk is several volumes: parts, none of which overlaps another. */
+static void parts(void **state)
+{
+	static const struct {
+		size_t room, disks, first; /* volume of the last disk */
+		bool readonly;
+	} cases[] = {{0, 1, 0, false}, {1, 1, 0, false}, {2, 2, 1, false},
+		     {3, 3, 2, true},  {4, 4, 3, true},  {9, 4, 3, true}};
+	CLEANUP_FREE char *app = xasprintf("%s/parts", root);
+	CLEANUP_JSON struct json_object *config = parse("{\"mounts\": [" ON("p0", "/0", "") "," ON(
+		"p1", "/1", "") "," ON("p2", "/2", "\"ro\"") "," ON("p3", "/3", "\"ro\"") "]}");
+	struct runtime rt = {.id = (char *)"web", .config = config, .roots.app = app};
+	struct vm_disk disk[RUNTIME_MAX_VOLUMES];
+	struct vm_segment seg[RUNTIME_MAX_VOLUMES];
+	size_t i, k, n;
+
+	for (i = 0; i < 4; i++) {
+		CLEANUP_FREE char *dir = xasprintf("parts/volumes/p%zu", i),
+				  *file = xasprintf("%s/volume.img", dir);
+		CLEANUP_CLOSE int fd = -1;
+
+		assert_int_equal(path_mkdirs_at(rootfd, dir, 0700, NULL), 0);
+		fd = openat(rootfd, file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+		assert_int_equal(ftruncate(fd, (off_t)(i + 1) << 20), 0);
+	}
+	assert_int_equal(runtime_volumes_plan(&rt, NULL), 0);
+	for (k = 0; k < ARRAY_SIZE(cases); k++) {
+		size_t last = cases[k].disks - 1, sharing = 4 - cases[k].first;
+		uint64_t at = 0;
+
+		assert_int_equal(runtime_volumes_open(&rt, cases[k].room, disk, &n, seg, NULL), 0);
+		assert_int_equal(n, cases[k].disks);
+		for (i = 0; i < last; i++)
+			assert_true(disk[i].segs == &seg[i] && disk[i].nsegs == 1);
+		assert_true(disk[last].segs == &seg[cases[k].first]);
+		assert_int_equal(disk[last].nsegs, sharing);
+		assert_int_equal(disk[last].readonly, cases[k].readonly);
+		for (i = 0; i < 4; i++) {
+			const struct rt_volume *v = &rt.volumes[i];
+			bool shares = i >= cases[k].first && sharing > 1;
+
+			assert_int_equal(v->disk, MIN(i, last));
+			assert_int_equal(v->part, shares ? i - cases[k].first + 1 : 0);
+			assert_int_equal(v->start, shares ? at : 0);
+			assert_int_equal(v->bytes, (i + 1) << 20);
+			at += shares ? v->bytes : 0;
+			assert_int_equal((fcntl(seg[i].fd, F_GETFL) & O_ACCMODE) == O_RDONLY,
+					 i >= 2);
+			close(seg[i].fd);
+		}
+	}
+	runtime_volumes_free(&rt);
+}
+
+/* With all that a machine can have beside them, it has its root and volumes, and a balloon. */
+static void room(void **state)
+{
+	struct vm_config cfg = {.engine = VM_ENGINE_QEMU, .nnics = 1, .accept = runtime_accept};
+
+	assert_int_equal(vm_disks_max(&cfg), 4);
+	cfg.fs = (struct fs_channel *)&cfg;
+	assert_int_equal(vm_disks_max(&cfg), 3);
+	cfg.nnics = 9;
+	assert_int_equal(vm_disks_max(&cfg), 0);
+	cfg.nnics = 1;
+	cfg.engine = VM_ENGINE_KVM;
+	assert_int_equal(vm_disks_max(&cfg), 10);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -533,6 +602,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(at_once),       cmocka_unit_test(killed),
 		cmocka_unit_test(full_disk),     cmocka_unit_test(disks),
 		cmocka_unit_test(disks_refused), cmocka_unit_test(locked),
+		cmocka_unit_test(parts),         cmocka_unit_test(room),
 	};
 
 	if (IS_ROLE(argv))

@@ -11,10 +11,14 @@
  * devtmpfs makes a disk's node when its driver binds, which is done when its module is loaded. For a driver
  * that is slower than that, a uevent socket is opened before the first look, so that none is missed.
  */
+#include <fcntl.h>
+#include <linux/blkpg.h>
+#include <linux/fs.h>
 #include <linux/limits.h>
 #include <linux/netlink.h>
 #include <poll.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -23,6 +27,7 @@
 #include "vmm/guest/guest.h"
 
 #define DEVICE_WAIT_MS 10000
+#define PARTS_MAX      255 /* that the kernel may have found on a disk */
 
 static bool overlay_up, upper_up, lower_up;
 static unsigned volumes_up;
@@ -163,20 +168,55 @@ static int mount_volume(const char *dev, const char *target, bool readonly, stru
 	return error_sys(err, errno, "mount %s (ext4)", dev);
 }
 
+static int part_do(int fd, int op, struct blkpg_partition *p)
+{
+	struct blkpg_ioctl_arg a = {.op = op, .datalen = sizeof(*p), .data = p};
+
+	return ioctl(fd, BLKPG, &a);
+}
+
+/*
+ * Part n of a disk gets a node of its own, *dev from now on. A disk of several volumes has no table: what the kernel may have taken for
+ * one is a container's data, and goes.
+ */
+static int make_part(char **dev, struct json_object *v, int n, struct error **err)
+{
+	struct blkpg_partition p = {.pno = n,
+				    .start = json_int(v, "start", 0),
+				    .length = json_int(v, "bytes", 0)},
+			       old = {0};
+	CLEANUP_FREE char *disk = STEAL(*dev);
+	CLEANUP_CLOSE int fd = -1;
+
+	*dev = xasprintf("%s%d", disk, n);
+	if (wait_device(disk, err))
+		return -1;
+	fd = open(disk, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return error_sys(err, errno, "open %s", disk);
+	for (old.pno = 1; n == 1 && old.pno <= PARTS_MAX; old.pno++)
+		(void)part_do(fd, BLKPG_DEL_PARTITION, &old);
+	return part_do(fd, BLKPG_ADD_PARTITION, &p) ? error_sys(err, errno, "part %s", *dev) : 0;
+}
+
 int disks_volumes(struct json_object *volumes, struct error **err)
 {
 	size_t i, n = volumes ? json_object_array_length(volumes) : 0;
 
-	if (n > GUEST_MAX_DISKS)
+	if (n > GUEST_MAX_VOLUMES)
 		return error_set(err, ERR_INVALID_ARGUMENT, "too many volumes");
 	if (n && mkdir(GUEST_VOLUMES, 0700))
 		return error_sys(err, errno, "mkdir " GUEST_VOLUMES);
 	for (i = 0; i < n; i++) {
 		struct json_object *v = json_object_array_get_idx(volumes, i);
-		CLEANUP_FREE char *target = xasprintf(GUEST_VOLUMES "/%zu", i);
-		const char *dev;
+		CLEANUP_FREE char *target = xasprintf(GUEST_VOLUMES "/%zu", i), *dev = NULL;
+		int part = (int)json_int(v, "part", 0);
+		const char *disk;
 
-		if (json_need_str(v, "device", &dev, err))
+		if (json_need_str(v, "device", &disk, err))
+			return -1;
+		dev = xstrdup(disk);
+		if (part && make_part(&dev, v, part, err))
 			return -1;
 		if (mkdir(target, 0700))
 			return error_sys(err, errno, "mkdir %s", target);

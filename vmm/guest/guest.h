@@ -21,16 +21,16 @@
 #include "core/str.h"
 #include "vmm/agent.h"
 
-#define GUEST_ROOT       "/root" /* where the container's root is put together */
-#define GUEST_LOWER      "/lower"
-#define GUEST_UPPER      "/upper"
-#define GUEST_VOLUMES    "/volumes"           /* each in a directory that is its number */
-#define GUEST_CHANGES    GUEST_UPPER "/upper" /* the overlay's upper directory */
-#define GUEST_SHARES     "/shares"            /* what the host shares, entry by entry */
-#define GUEST_CGROUP     "/sys/fs/cgroup/container"
-#define GUEST_MAX_MOUNTS 256
-#define GUEST_MAX_DISKS  24
-#define GUEST_MAX_PROCS  512
+#define GUEST_ROOT        "/root" /* where the container's root is put together */
+#define GUEST_LOWER       "/lower"
+#define GUEST_UPPER       "/upper"
+#define GUEST_VOLUMES     "/volumes"           /* each in a directory that is its number */
+#define GUEST_CHANGES     GUEST_UPPER "/upper" /* the overlay's upper directory */
+#define GUEST_SHARES      "/shares"            /* what the host shares, entry by entry */
+#define GUEST_CGROUP      "/sys/fs/cgroup/container"
+#define GUEST_MAX_MOUNTS  256
+#define GUEST_MAX_VOLUMES 32
+#define GUEST_MAX_PROCS   512
 
 /* ---- log.c: the kernel's log, which is the console until there is a host to tell ---- */
 void guest_log(const char *fmt, ...) PRINTF(1, 2);
