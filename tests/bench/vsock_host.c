@@ -164,13 +164,13 @@ int main(int argc, char **argv)
 		else if (c == 'n')
 			b.want = (unsigned)atoi(optarg);
 		else if (c == 't')
-			b.ms = atoi(optarg) * 1000;
+			b.ms = (int64_t)(strtod(optarg, NULL) * 1000);
 		else if (c == 'd')
 			dir = optarg;
 		else
 			return 64;
 	}
-	if (argc - optind != 2 || !b.want || b.want > MAX_STREAMS)
+	if (argc - optind != 2 || b.ms < 1 || !b.want || b.want > MAX_STREAMS)
 		return 64;
 	log_init_stderr("vsock_host", LOG_LVL_WARN);
 	cfg.kernel_fd = open(argv[optind], O_RDONLY | O_CLOEXEC);
