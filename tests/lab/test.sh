@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # test.sh [NAME…]: end-to-end scripts on the kvm engine, each in a lab of its own; all of them, or those whose names are given.
-# AGAIN=n (0): so many that failed may run a second time. Once in about ten runs the guest of 17-hostile hangs in there, or the lab's own
-# kernel does; on no other /dev/kvm.
+# AGAIN=n (0): so many that failed may run a second time. Now and then, 17-hostile in about one of ten runs, the emulator's SVM leaves a guest twice:
+# the second time it saves the host's registers as the guest's. Such a guest has the host's page table, stack and IDT, all outside its memory, and
+# faults for ever (kvm:kvm_entry shows a RIP of the host's). A VMM cannot do that; on no other /dev/kvm was it seen.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 # What the scripts would make but cannot in the lab, where the checkout is read-only.
