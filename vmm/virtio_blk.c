@@ -31,11 +31,10 @@ FILTER_RULES = {
 	FILTER_ALLOW(FILTER_BLK, sched_yield),
 };
 
-#define QUEUE_SIZE 256
-#define QUEUES_MAX VIRTIO_MAX_WORKERS
-#define RANGES_MAX 16 /* ranges that one request discards */
-#define ZEROES_MAX \
-	1 /* and zeroes: where the file system cannot, all is written, and a reset waits for it */
+#define QUEUE_SIZE  256
+#define QUEUES_MAX  VIRTIO_MAX_WORKERS
+#define RANGES_MAX  16         /* ranges that one request discards */
+#define ZEROES_MAX  1          /* and zeroes: it may have to be written, and a reset waits */
 #define RANGE_MAX   (1u << 21) /* sectors in one range: 1 GiB */
 #define SEGS_MAX    126 /* also right for a transport that halves the queue (vhost-user: 128) */
 #define HDR_LEN     16
@@ -444,10 +443,12 @@ static void spin(struct blk *b, unsigned q)
 		sched_yield();
 }
 
-/* A kick ended a sleep: would spinning for SPIN_MAX_US have met it? */
+/* A kick ended a sleep: would spinning for SPIN_MAX_US have met it? The first one says nothing. */
 static void spin_adapt(struct blk_queue *bq)
 {
-	if (time_mono_us() - bq->idle_since < SPIN_MAX_US)
+	if (!bq->idle_since)
+		bq->spin_us = SPIN_MIN_US;
+	else if (time_mono_us() - bq->idle_since < SPIN_MAX_US)
 		bq->spin_us = MIN(MAX(2 * bq->spin_us, SPIN_MIN_US), SPIN_MAX_US);
 	else
 		bq->spin_us = bq->spin_us > SPIN_MIN_US ? bq->spin_us / 2 : 0;

@@ -35,7 +35,7 @@ enum {
 };
 
 struct shared {
-	unsigned gate, hanging; /* atomic */
+	unsigned gate, hanging, let_go; /* atomic */
 };
 
 struct fix {
@@ -86,6 +86,7 @@ static size_t fake(void *arg, const void *req, size_t len, void *reply, size_t m
 		__atomic_fetch_add(&srv->s->hanging, 1, __ATOMIC_SEQ_CST);
 		while (!__atomic_load_n(&srv->s->gate, __ATOMIC_SEQ_CST))
 			usleep(1000);
+		__atomic_fetch_add(&srv->s->let_go, 1, __ATOMIC_SEQ_CST);
 		return echo(h, len, reply, max);
 	case FULL:
 		memset(reply, 0x5a, max);
@@ -226,13 +227,19 @@ static void expect_none(struct drv *t, unsigned q)
 	assert_false(drv_used(t, q, &id, &len));
 }
 
-static void wait_hanging(struct fix *f, unsigned n)
+/* Until a counter of the server's is at n. */
+static void wait_count(const unsigned *counter, unsigned n)
 {
 	uint64_t end = time_mono_us() + DRV_WAIT_MS * 1000ull;
 
-	while (__atomic_load_n(&f->s->hanging, __ATOMIC_SEQ_CST) < n && time_mono_us() < end)
+	while (__atomic_load_n(counter, __ATOMIC_SEQ_CST) < n && time_mono_us() < end)
 		usleep(1000);
-	assert_int_equal(f->s->hanging, n);
+	assert_int_equal(*counter, n);
+}
+
+static void wait_hanging(struct fix *f, unsigned n)
+{
+	wait_count(&f->s->hanging, n);
 }
 
 static void open_gate(struct fix *f, unsigned on)
@@ -426,7 +433,8 @@ static void test_A_reset_in_flight(void **state)
 	expect_none(t, 1);
 	for (i = 0; i < FS_WORKERS; i++)
 		assert_int_equal(r[i * 0x1000], 0xee);
-	/* All of them are of use again. */
+	/* All of them are of use again. Nobody must find the gate closed who was to find it open. */
+	wait_count(&f->s->let_go, FS_WORKERS);
 	open_gate(f, 0);
 	for (i = 0; i < FS_WORKERS; i++)
 		offer(t, 1, i, HANG, HDR, 64);
