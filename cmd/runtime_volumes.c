@@ -4,9 +4,11 @@
  *
  * Each volume is one disk after the root's two, however often it is mounted, in the order in which the configuration names them; it can be
  * written when one of its mounts can be. Where a machine has not room for so many disks, those at the end share the last one: each is a
- * part of it, which the guest is told the place of. What may not be written there is open for reading only. Its image is opened before the jail and locked for as long as the machine runs, alone when it can be
- * written, else with others that only read: two machines with one ext4 would ruin it. The lock is the open file's, so it goes with
- * the last process that has it, whatever ends that.
+ * part of it, which the guest is told the place of. What may not be written there is open for reading only.
+ *
+ * A volume's image is opened before the jail and locked for as long as the machine runs, alone when it can be written, else with
+ * others that only read: two machines with one ext4 would ruin it. The lock is the open file's, so it goes with the last process that
+ * has it, whatever ends that.
  */
 #include "cmd/runtime.h"
 
@@ -112,7 +114,7 @@ static void disk_add(struct vm_disk *d, unsigned index, struct rt_volume *v,
 	v->disk = index;
 	v->part = 0;
 	v->start = 0;
-	v->bytes = ALIGN_UP(seg->len, 512ull);
+	v->bytes = seg->len;
 	d->nsegs++;
 	d->readonly = d->readonly && v->readonly;
 }

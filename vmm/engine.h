@@ -17,9 +17,9 @@
 #include "vmm/virtio.h"
 #include "vmm/vm.h"
 
-#define VM_MAX_DEVS 16 /* one IOAPIC pin from 5 to 23 each */
-#define VM_QEMU_DEVS \
-	8 /* with ioapic2=on there would be 24, whose interrupts get lost on QEMU 7.2 */
+/* Of the kvm engine one IOAPIC pin from 5 to 23 each. With ioapic2=on the qemu engine had 24, whose interrupts get lost on QEMU 7.2. */
+#define VM_MAX_DEVS    16
+#define VM_QEMU_DEVS   8
 #define VM_MAX_VCPUS   64
 #define VM_CMDLINE_MAX 2047 /* Linux's COMMAND_LINE_SIZE without its NUL */
 

@@ -199,7 +199,7 @@ is 'what was written is on the one that it was written to' "$(for i in $(seq $N)
 many[23]=many12:/many12:ro
 before=$(sha256sum <"$VOLUMES/many12/volume.img")
 run_ok 'one of them for reading' "$C" run --rm --privileged $SMALL "${many[@]}" demo sh -c 'cat /many12/f; echo no >/many12/f; mount -o remount,rw /many12 2>/dev/null && echo no >/many12/f
-	d=$(readlink -f /sys/dev/block/$(stat -c %d /many12/. >/dev/null; grep " /many12 " /proc/self/mountinfo | cut -d" " -f3)/..)
+	d=$(readlink -f /sys/dev/block/$(grep " /many12 " /proc/self/mountinfo | cut -d" " -f3)/..)
 	mknod /tmp/part b $(grep " /many12 " /proc/self/mountinfo | cut -d" " -f3 | tr : " ") && dd if=/dev/urandom of=/tmp/part bs=4k count=64 conv=fsync 2>/dev/null
 	mknod /tmp/disk b $(tr : " " <$d/dev) && printf "\001\000\203\000\001\000\001\000\000\000\000\020\000\000" | dd of=/tmp/disk bs=1 seek=446 conv=notrunc 2>/dev/null &&
 	printf "\125\252" | dd of=/tmp/disk bs=1 seek=510 conv=notrunc,fsync 2>/dev/null && echo a table is there; true'
